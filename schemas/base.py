@@ -1,0 +1,42 @@
+"""What all models of the contract share: how strict they are, and the types that their fields have."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Kind = Literal["provider", "consumer", "stack", "document"]
+
+UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+
+GENERATION_MAX = 2**63 - 1
+NAME_CHARACTERS_MAX = 255
+DOCUMENT_BYTES_MAX = 512 * 1024
+"""A document or a template, as compact JSON, in bytes: so that a full command fits into 1 MiB."""
+
+Uuid = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"}), AfterValidator(str.lower)]
+"""A hyphenated UUID, lower-cased on entry; kept as text, which sorts as PostgreSQL sorts uuid."""
+
+Generation = Annotated[int, Field(ge=0, le=GENERATION_MAX)]
+Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS_MAX)]
+JsonObject = dict[str, Any]
+
+
+class Model(BaseModel):
+    """A frozen value that takes no unknown field and converts nothing behind its author's back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class CommandData(Model):
+    """The `data` of a command. Its type name, record kind and verb stand in the catalogue."""
+
+
+def compact_json(value: Any) -> str:
+    """Write JSON without spaces, text as it is; raise ValueError for NaN and the infinities."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def is_too_large(value: JsonObject) -> bool:
+    """Tell whether a document or template is past DOCUMENT_BYTES_MAX."""
+    return len(compact_json(value).encode()) > DOCUMENT_BYTES_MAX

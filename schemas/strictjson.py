@@ -1,0 +1,117 @@
+"""JSON as the contract wants it: what a parser lets through and a database or another language chokes on is a flaw.
+
+A text that is no JSON at all raises ValueError. A text that is JSON but holds a number past 63 bits, NaN, a lone
+surrogate, U+0000 or more than 64 levels parses, and its flaws are listed.
+"""
+
+import json
+import math
+from io import BytesIO
+from typing import Any
+
+import ijson
+
+from genlock.schemas.base import GENERATION_MAX, JsonObject
+
+DEPTH_MAX = 64
+INTEGER_DIGITS_MAX = 19
+
+
+class _Numbers:
+    """Parser hooks that note numbers which do not fit, and put 0 in their place."""
+
+    def __init__(self) -> None:
+        self.flaws: set[str] = set()
+
+    def integer(self, digits: str) -> int:
+        if len(digits) <= INTEGER_DIGITS_MAX + 1:
+            value = int(digits)
+            if -GENERATION_MAX - 1 <= value <= GENERATION_MAX:
+                return value
+        self.flaws.add("has an integer that does not fit into 63 bits and a sign")
+        return 0
+
+    def fraction(self, digits: str) -> float:
+        value = float(digits)
+        if math.isfinite(value):
+            return value
+        self.flaws.add("has a number that does not fit into a double")
+        return 0.0
+
+    def constant(self, name: str) -> float:
+        self.flaws.add(f"has {name}, which is not JSON")
+        return 0.0
+
+
+def parse(text: str) -> tuple[Any, list[str]]:
+    """Parse strictly; return the value and its flaws, none when it is clean.
+
+    Raises ValueError for what is no JSON, RecursionError for what is nested deeper than the parser goes
+    (about a thousand levels): `skim` reads that.
+    """
+    numbers = _Numbers()
+    value = json.loads(text, parse_int=numbers.integer, parse_float=numbers.fraction, parse_constant=numbers.constant)
+    flaws = sorted(numbers.flaws)
+    # Only an escape can bring in what follows, and only this many brackets can nest too deep: most texts have neither.
+    if "\\u" in text:
+        flaws += text_flaws(value)
+    if text.count("[") + text.count("{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
+        flaws.append(f"is nested deeper than {DEPTH_MAX} levels")
+    return value, flaws
+
+
+def text_flaws(value: Any) -> list[str]:
+    """List what its texts hold that PostgreSQL or UTF-8 cannot."""
+    flaws = set()
+    for text in _texts(value):
+        if "\0" in text:
+            flaws.add("has the character U+0000")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            flaws.add("has a lone surrogate")
+    return sorted(flaws)
+
+
+def _texts(value: Any) -> list[str]:
+    texts, waiting = [], [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            texts.append(item)
+        elif isinstance(item, dict):
+            texts.extend(item)
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return texts
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+    return depth
+
+
+def skim(body: bytes) -> JsonObject:
+    """Read only the scalar members of the outermost object, however deep or long the rest is.
+
+    Streams, so that neither depth nor length matters. Raises ValueError for what is no JSON object.
+    """
+    members: JsonObject = {}
+    depth, key = 0, ""
+    try:
+        for event, value in ijson.basic_parse(BytesIO(body), use_float=True):
+            if event in ("start_map", "start_array"):
+                if depth == 0 and event == "start_array":
+                    raise ValueError("not a JSON object")
+                depth += 1
+            elif event in ("end_map", "end_array"):
+                depth -= 1
+            elif depth == 1 and event == "map_key":
+                key = value
+            elif depth == 1:
+                members[key] = value
+    except ijson.JSONError as error:
+        raise ValueError(str(error)) from error
+    return members
