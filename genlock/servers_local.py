@@ -1,0 +1,362 @@
+"""Private PostgreSQL and RabbitMQ on free ports of 127.0.0.1, beside whatever else runs on the machine.
+
+    with LocalPostgres() as postgres, LocalRabbit() as rabbit:
+        ...                     # postgres.url, rabbit.url
+        rabbit.kill()           # at once, like a power cut
+        rabbit.start()          # on the same port, with the same data
+
+Data lives in a temporary folder that goes with the object. Started by root, the servers run as `nobody`. On Linux the
+kernel ends them when the thread that launched them ends, so SIGKILL of this process leaves no process behind either;
+therefore launch them in the main thread. An event loop need not stand still meanwhile: `launch()` returns at once, and
+`wait_ready()`, `stop()` and `kill()` may run in any thread.
+"""
+
+import asyncio
+import ctypes
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Self
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from genlock.servers_programs import Programs, ServersUnavailable
+
+READY_TIMEOUT_S = 60.0
+_ATTEMPT_TIMEOUT_S = 2.0
+_ATTEMPT_PAUSE_S = 0.05
+_STOP_TIMEOUT_S = 30.0
+
+# Below the ports that the kernel gives to outgoing connections, so that a server that is started again finds its port
+# free, and a client that reconnects meanwhile never gets its own port as the far end and talks to itself.
+_PORTS = range(26000, 32000)
+
+
+def ask_postgres(url: str) -> str:
+    """Return the version of the PostgreSQL that answers there. Raises what asyncpg raises."""
+    # In a thread, because the caller may be inside an event loop.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(lambda: asyncio.run(_postgres_version(url))).result()
+
+
+async def _postgres_version(url: str) -> str:
+    connection = await asyncpg.connect(url, timeout=_ATTEMPT_TIMEOUT_S)
+    try:
+        version: str = await connection.fetchval("SHOW server_version")
+    finally:
+        await connection.close()
+    return version.split(maxsplit=1)[0]
+
+
+# What a broker says first: a method frame on channel 0, connection.start, with its version among its properties.
+_GREETING = re.compile(rb"\x01\x00\x00....\x00\x0a\x00\x0a.*\x07versionS....([\d.]+)[^\d.]", re.DOTALL)
+
+
+def ask_rabbit(url: str) -> str:
+    """Return the version of the broker that answers there. Raises OSError."""
+    parts = urlsplit(url)
+    host, tls = parts.hostname or "localhost", parts.scheme == "amqps"
+    address = (host, parts.port or (5671 if tls else 5672))
+    with socket.create_connection(address, timeout=_ATTEMPT_TIMEOUT_S) as plain:
+        stream = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if tls else plain
+        with stream:
+            stream.sendall(b"AMQP\x00\x00\x09\x01")
+            greeting = b""
+            while (match := _GREETING.match(greeting)) is None:
+                received = stream.recv(4096)
+                if not received:
+                    raise ConnectionError("it does not speak AMQP 0-9-1")
+                greeting += received
+    return match[1].decode()
+
+
+def await_answer(
+    name: str,
+    ask: Callable[[str], str],
+    url: str,
+    *,
+    timeout_s: float = READY_TIMEOUT_S,
+    check: Callable[[], None] = lambda: None,
+) -> str:
+    """Ask until a server answers and return its version; `check` raises once asking on makes no sense.
+
+    Raises ServersUnavailable when no answer came in time or the server refuses this user.
+    """
+    where = f"{name} at {urlsplit(url).netloc.rpartition('@')[2] or url}"
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask(url)
+        except (OSError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError) as error:
+            check()
+            if time.monotonic() > deadline:
+                raise ServersUnavailable(f"{where} did not answer within {timeout_s:.0f} s: {error}.") from error
+        except asyncpg.PostgresError as error:
+            raise ServersUnavailable(f"{where} refuses: {error}.") from error
+        time.sleep(_ATTEMPT_PAUSE_S)
+
+
+def die_with_parent(last_signal: signal.Signals, parent: int) -> None:
+    """Have the kernel send this process a signal when the thread that started it ends; for `preexec_fn`."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(last_signal))  # 1 is PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)  # The parent ended before the kernel was told.
+
+
+class _LocalServer(ABC):
+    """A server of our own: a folder, a port, and a process when it runs."""
+
+    name: ClassVar[str]
+    # Asks for an orderly end.
+    stop_signal: ClassVar[signal.Signals]
+    # Ends the server at once, with all of its helpers.
+    kill_signal: ClassVar[signal.Signals]
+
+    def __init__(self, programs: Programs | None = None) -> None:
+        self._programs = programs or Programs.find()
+        self._nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="genlock-"))
+        self._give_away(self.folder)
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where clients connect."""
+
+    @abstractmethod
+    def _spawn_server(self) -> subprocess.Popen[bytes]: ...
+
+    @abstractmethod
+    def _ask(self, url: str) -> str: ...
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> str:
+        """Start the server, again or for the first time, and return its version once it answers."""
+        self.launch()
+        return self.wait_ready()
+
+    def launch(self) -> None:
+        """Start the server without waiting for it. Only in the main thread: the server ends with its thread."""
+        if self._process is not None:
+            raise RuntimeError(f"{self.name} has been started already")
+        self._process = self._spawn_server()
+
+    def wait_ready(self) -> str:
+        """Return the server's version as soon as it answers. Raises ServersUnavailable."""
+        return await_answer(self.name, self._ask, self.url, check=self._check_alive)
+
+    def stop(self) -> None:
+        """End the server in good order and wait for that; nothing happens if it does not run."""
+        self._end(self.stop_signal)
+
+    def kill(self) -> None:
+        """End the server at once, as a power cut would; nothing happens if it does not run."""
+        self._end(self.kill_signal)
+
+    def close(self) -> None:
+        """End the server and remove its folder."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self, signal_: signal.Signals) -> None:
+        if self._process is not None:
+            _end(self._process, signal_)
+            self._process = None
+
+    def _check_alive(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            raise ServersUnavailable(f"{self.name} ended while it was starting: {self._last_words()}.")
+
+    def _last_words(self) -> str:
+        lines = (self.folder / "output").read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing").rstrip(".")
+
+    def _give_away(self, path: Path) -> None:
+        if self._nobody:
+            os.chown(path, self._nobody.pw_uid, self._nobody.pw_gid)
+
+    def _write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        self._give_away(path)
+        return path
+
+    def _spawn(
+        self, command: Sequence[str | Path], last_signal: signal.Signals, environment: Mapping[str, str | Path]
+    ) -> subprocess.Popen[bytes]:
+        """Start a program as nobody special, in a session of its own so that Ctrl-C does not reach it."""
+        with (self.folder / "output").open("ab") as output:
+            return subprocess.Popen(  # noqa: S603 - fixed programs and no shell
+                command,
+                cwd=self.folder,
+                env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                user=self._nobody.pw_uid if self._nobody else None,
+                group=self._nobody.pw_gid if self._nobody else None,
+                extra_groups=[] if self._nobody else None,
+                start_new_session=True,
+                preexec_fn=partial(die_with_parent, last_signal, os.getpid()),  # noqa: PLW1509 - it takes no locks
+            )
+
+
+class LocalPostgres(_LocalServer):
+    """A private PostgreSQL; its url is that of an administrator."""
+
+    name = "PostgreSQL"
+    stop_signal = signal.SIGINT
+    # SIGQUIT ends the backends too and leaves the recovery to the next start; SIGKILL would leave backends behind for
+    # a moment, which keeps the next start from using the data folder.
+    kill_signal = signal.SIGQUIT
+
+    @property
+    def url(self) -> str:
+        """Where an administrator connects."""
+        return f"postgresql://genlock@127.0.0.1:{self.port}/postgres?sslmode=disable"
+
+    def _ask(self, url: str) -> str:
+        return ask_postgres(url)
+
+    def _spawn_server(self) -> subprocess.Popen[bytes]:
+        data = self.folder / "data"
+        if not data.exists():
+            self._make_cluster(data)
+        options = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200")
+        settings = [word for option in options for word in ("-c", option)]
+        command: list[Path | str] = [self._programs.postgres, "-D", data, "-p", str(self.port), *settings]
+        return self._spawn(command, self.kill_signal, {})
+
+    def _make_cluster(self, data: Path) -> None:
+        initdb = self._programs.postgres.with_name("initdb")
+        options = ("--username=genlock", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+        process = self._spawn([initdb, "-D", data, *options], signal.SIGKILL, {})
+        try:
+            status = process.wait(READY_TIMEOUT_S)
+        finally:
+            _end(process, signal.SIGKILL)
+        if status != 0:
+            raise ServersUnavailable(f"initdb failed: {self._last_words()}.")
+
+
+class LocalRabbit(_LocalServer):
+    """A private RabbitMQ of one node, with the consistent-hash exchange enabled."""
+
+    name = "RabbitMQ"
+    stop_signal = signal.SIGTERM
+    kill_signal = signal.SIGKILL
+
+    def __init__(self, programs: Programs | None = None) -> None:
+        super().__init__(programs)
+        self._node = f"genlock{secrets.token_hex(4)}@localhost"
+        self._node_port = _free_port()
+        self._epmd_port = _free_port()
+        self._epmd: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect, as the broker's default user."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    def _ask(self, url: str) -> str:
+        return ask_rabbit(url)
+
+    def _end(self, signal_: signal.Signals) -> None:
+        super()._end(signal_)
+        if self._epmd is not None:
+            _end(self._epmd, signal.SIGKILL)
+            self._epmd = None
+
+    def _spawn_server(self) -> subprocess.Popen[bytes]:
+        self._spawn_epmd()
+        listener = f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
+        config = self._write("rabbitmq.conf", f"{listener}log.console = true\nlog.file = false\n")
+        plugins = self._write("enabled_plugins", "[rabbitmq_consistent_hash_exchange].\n")
+        environment: dict[str, Path | str] = {
+            "HOME": self.folder,
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            # Without it Erlang makes room for as many files as the machine allows, which can be gigabytes.
+            "ERL_MAX_PORTS": "65536",
+            # Has the script become the broker instead of starting it in the background: its process id is the broker's.
+            "NOTIFY_SOCKET": self.folder / "none",
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_DIST_PORT": str(self._node_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            # Each of these would otherwise be a file or folder of the machine's own broker.
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_CONFIG_FILE": config,
+            "RABBITMQ_CONFIG_FILES": self.folder / "conf.d",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": self.folder / "advanced.config",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": plugins,
+            "RABBITMQ_MNESIA_BASE": self.folder / "mnesia",
+            "RABBITMQ_LOG_BASE": self.folder / "log",
+            "RABBITMQ_SCHEMA_DIR": self.folder / "schema",
+            "RABBITMQ_GENERATED_CONFIG_DIR": self.folder / "generated",
+            "RABBITMQ_PID_FILE": self.folder / "pid",
+        }
+        return self._spawn([self._programs.rabbitmq], self.kill_signal, environment)
+
+    def _spawn_epmd(self) -> None:
+        """Start Erlang's port mapper first: a broker that finds none starts one that would outlive it."""
+        command: list[Path | str] = [self._programs.epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+        self._epmd = self._spawn(command, signal.SIGKILL, {})
+        await_answer("epmd", self._ask_epmd, f"epmd://127.0.0.1:{self._epmd_port}")
+
+    def _ask_epmd(self, _url: str) -> str:
+        with socket.create_connection(("127.0.0.1", self._epmd_port), timeout=_ATTEMPT_TIMEOUT_S):
+            return ""
+
+
+def _end(process: subprocess.Popen[bytes], signal_: signal.Signals) -> None:
+    """Send a signal to a process of ours, and SIGKILL if it has not ended after a while."""
+    process.send_signal(signal_)
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe:
+            if _binds(probe, port):
+                return port
+
+
+def _binds(probe: socket.socket, port: int) -> bool:
+    try:
+        probe.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
