@@ -1,0 +1,39 @@
+# What a user, a contributor and CI do with a checkout. `make help` lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check format lock clean
+
+# Made when everything in the virtual environment is; a half-made one does not have it and is made again.
+READY := .venv/ready
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Show a lost update being refused, with real servers (FILE=… runs your own commands)
+	@.venv/bin/genlock demo $(if $(FILE),--file $(FILE))
+
+run: $(READY) ## Start PostgreSQL, RabbitMQ and Genlock, until Ctrl-C
+	@exec .venv/bin/python -m genlock.servers sh -c '.venv/bin/genlock migrate && exec .venv/bin/genlock serve'
+
+test: $(READY) ## Run the whole test suite
+	@.venv/bin/python -m pytest
+
+check: $(READY) ## Check format, style, types and the direction of imports
+	@.venv/bin/ruff format --check
+	@.venv/bin/ruff check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+format: $(READY) ## Format the code and mend what can be mended
+	@.venv/bin/ruff check --fix-only
+	@.venv/bin/ruff format
+
+lock: ## Pin all dependencies again after a change of pyproject.toml (for maintainers)
+	@scripts/lock
+
+clean: ## Remove what make and the tools have made
+	@rm -rf .venv .*_cache .hypothesis dist build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml requirements-dev.lock scripts/venv
+	@scripts/venv $@
