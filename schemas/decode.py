@@ -43,15 +43,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command as it is decided. `subject` and `kind` are None where the refusal left nothing to name.
+    """A command as it is decided.
 
+    `type` is in the catalogue, save that a refusal may have left `type`, `kind` and `subject` empty.
     `content_hash` is the SHA-256 of what an id stands for: 32 bytes.
     """
 
     id: str
     type: str
     kind: Kind | None
-    subject: str | None
+    subject: str
     source: str
     time: datetime | None
     correlationid: str
@@ -167,11 +168,11 @@ def _flawed(flaws: list[str]) -> Refusal:
     return Refusal(Code.INVALID_DATA, f"The JSON {', '.join(flaws)}.", errors)
 
 
-def _subject(kind: Kind, value: str | None) -> tuple[str | None, tuple[FieldError, ...]]:
+def _subject(kind: Kind, value: str | None) -> tuple[str, tuple[FieldError, ...]]:
     try:
         return SUBJECTS[kind].validate_python(value, strict=True), ()
     except ValidationError as error:
-        return None, _errors(error, "subject")
+        return "", _errors(error, "subject")
 
 
 def _refused(
@@ -180,7 +181,7 @@ def _refused(
     """Build a command around its refusal from those parts of it that are valid themselves."""
     valid = _valid_parts(members)
     known = COMMANDS.get(valid.get("type", ""))
-    subject = _subject(known.kind, valid.get("subject"))[0] if known else None
+    subject = _subject(known.kind, valid.get("subject"))[0] if known else ""
     return Command(
         id=command_id,
         type=known.name if known else "",
@@ -219,7 +220,8 @@ def _echo(valid: JsonObject) -> CommandEcho:
             known.model.model_validate(data)
         except ValidationError:
             data = None
-    return CommandEcho(type=valid.get("type"), subject=valid.get("subject"), data=data)
+    parts = {"type": valid.get("type"), "subject": valid.get("subject"), "data": data}
+    return CommandEcho.model_validate({name: value for name, value in parts.items() if value is not None})
 
 
 def _errors(error: ValidationError, *prefix: str) -> tuple[FieldError, ...]:

@@ -65,7 +65,6 @@ class SucceededData(Model):
     record: JsonObject | None
     token: Token
     tokens: dict[Kind, dict[str, Token]] | None = None
-    failed_template: JsonObject | None = None
     truncated: bool = False
 
 

@@ -72,7 +72,11 @@ class StackSetState(CommandData):
 
 
 class StackState(Model):
-    """A stack as events and reads show it. Success events leave the templates out, save where said otherwise."""
+    """A stack as events and reads show it.
+
+    Success events leave the templates out, save the one of a failure that starts a rollback: it has them, and the
+    template that failed as `failed_template`.
+    """
 
     id: Uuid
     name: str
@@ -85,3 +89,4 @@ class StackState(Model):
     timeout_s: int | None
     template: JsonObject | None = None
     previous_template: JsonObject | None = None
+    failed_template: JsonObject | None = None

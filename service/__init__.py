@@ -1,0 +1,1 @@
+"""Decides: settings, the database, the ledger, the rules of each record kind, and reads."""

@@ -1,0 +1,125 @@
+"""PostgreSQL: the pool, the transaction around a batch, and what its errors mean."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+
+# asyncpg's classes are generic for type checkers alone.
+if TYPE_CHECKING:
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+    Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+else:
+    Pool = asyncpg.Pool
+    Connection = asyncpg.pool.PoolConnectionProxy
+
+NEVER_S = 10**6
+"""A timeout in seconds that never strikes: asyncpg cancels a statement that is late, and a COMMIT must not be."""
+
+DECIDING_PLANS = {
+    # Every statement of a batch looks rows up by key. Statistics that lag behind a growing table must never make
+    # the planner read it whole (tests/integration/test_plans.py).
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+
+
+class DecideAgainError(Exception):
+    """The batch was rolled back, or nobody knows: decide it again, and the ledger tells what had been decided."""
+
+
+class DatabaseTroubleError(Exception):
+    """The database cannot work now, for no fault of the batch: pause and repeat."""
+
+
+async def open_pool(url: str, *, size: int, timeout_s: float, plans: dict[str, str] | None = None) -> Pool:
+    """Open a pool of `size` connections whose statements take at most `timeout_s` seconds each."""
+    settings = {"application_name": "genlock", "timezone": "UTC", "synchronous_commit": "on"} | (plans or {})
+    settings["idle_in_transaction_session_timeout"] = f"{int(timeout_s * 2_000)}ms"
+    return await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        timeout=timeout_s,
+        command_timeout=timeout_s,
+        server_settings=settings,
+        reset=_keep,
+    )
+
+
+async def _keep(_connection: Any) -> None:
+    """Reset nothing: no statement here leaves anything behind in its session, and a reset is a round trip."""
+
+
+def written(status: str) -> int:
+    """Read the number of rows from a command tag such as `UPDATE 3`."""
+    return int(status.rpartition(" ")[2])
+
+
+@contextlib.asynccontextmanager
+async def transaction(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
+    """Run the body in one transaction at READ COMMITTED, and commit it.
+
+    Raises DecideAgainError where repeating is the answer, DatabaseTroubleError where a pause is, and whatever else
+    the body or the database raised. After a COMMIT without an answer the connection is abandoned.
+    """
+    try:
+        async with pool.acquire(timeout=timeout_s) as connection:
+            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            try:
+                yield connection
+            except BaseException:
+                await _roll_back(connection)
+                raise
+            await _commit(connection, timeout_s)
+    except (DecideAgainError, DatabaseTroubleError):
+        raise
+    except Exception as error:
+        meaning = _meaning(error)
+        if meaning is None:
+            raise
+        raise meaning from error
+
+
+async def _roll_back(connection: Connection) -> None:
+    try:
+        await connection.execute("ROLLBACK")
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, a connection that cannot roll back is of no use
+        connection.terminate()
+
+
+async def _commit(connection: Connection, timeout_s: float) -> None:
+    committing = asyncio.ensure_future(connection.execute("COMMIT", timeout=NEVER_S))
+    try:
+        # wait() leaves the statement alone when the time is over or when this task is cancelled.
+        done, _ = await asyncio.wait({committing}, timeout=timeout_s)
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
+    if not done:
+        connection.terminate()
+        raise DecideAgainError("COMMIT was not answered in time")
+    if committing.result() != "COMMIT":
+        raise DecideAgainError("the transaction had failed")
+
+
+def _meaning(error: Exception) -> DecideAgainError | DatabaseTroubleError | None:
+    """What is to be done about an error; None for data errors and bugs, which stay as they are.
+
+    SQLSTATE classes: https://www.postgresql.org/docs/current/errcodes-appendix.html
+    """
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or "XX000"
+        if state[:2] in ("22", "23", "54"):
+            return None
+        again = state[:2] == "40" or state == "0A000"
+        return DecideAgainError(text) if again else DatabaseTroubleError(text)
+    if isinstance(error, OSError | asyncpg.InterfaceError | TimeoutError):
+        return DatabaseTroubleError(text)
+    return None

@@ -1,0 +1,171 @@
+"""Deciding a batch: one transaction that answers known ids, locks and reads, folds, and writes, ledger last.
+
+This page is the whole trip of a batch through PostgreSQL. The WHERE clauses fence, the fold explains.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from genlock.schemas.codes import Code
+from genlock.schemas.decode import Command, Refusal
+from genlock.schemas.outcomes import Verdict, id_reused_id
+from genlock.service import events, ledger
+from genlock.service.database import Connection, DatabaseTroubleError, DecideAgainError, Pool, transaction
+from genlock.service.events import Event, timestamp
+from genlock.service.fold import INTERNAL_ERROR, Folded, fold
+from genlock.service.ledger import Decided, Entry
+from genlock.service.state import State
+from genlock.service.steps import Reached, Step, ignore
+from genlock.service.store import lock_and_read, write
+from genlock.service.touched import touched
+from genlock.service.verdicts import refused
+
+TRIES_MAX = 5
+"""How often a batch is decided again as a whole before it is halved."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """One event for each command of a batch, in their order, and the batches in the ledger that hold them.
+
+    `faulty` are the ids of the commands that ended as internal_error; their messages belong in the dead letters too.
+    """
+
+    events: list[Event]
+    batch_ids: list[int]
+    faulty: frozenset[str] = frozenset()
+
+    def __add__(self, other: "Answers") -> "Answers":
+        return Answers(self.events + other.events, self.batch_ids + other.batch_ids, self.faulty | other.faulty)
+
+
+class Decider:
+    """Decides batches, one transaction each. Several may run at once, here and elsewhere."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        source: str,
+        retention: timedelta,
+        timeout_s: float,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        reached: Reached = ignore,
+    ) -> None:
+        self._pool = pool
+        self._source = source
+        self._retention = retention
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._reached = reached
+
+    async def decide(self, commands: Sequence[Command], confirmed: Collection[int] = ()) -> Answers:
+        """Decide the commands in their order and return their events, which are in the ledger by then.
+
+        `confirmed` are earlier batches whose events the broker has confirmed; the transaction notes them.
+        Raises DatabaseTroubleError while the database cannot work; nothing is lost by calling again.
+        """
+        for _ in range(TRIES_MAX):
+            try:
+                return await self._transact(commands, confirmed)
+            except DecideAgainError as again:
+                log.info("decide_again", action="decide_again", why=str(again), commands=len(commands))
+            except DatabaseTroubleError:
+                raise
+            except Exception as error:
+                if len(commands) == 1:
+                    log.exception("poison", action="poison", command_id=commands[0].id, why=str(error))
+                    return await self._reject_poison(commands[0], confirmed)
+                break
+        if len(commands) == 1:
+            raise DatabaseTroubleError(f"command {commands[0].id} was rolled back {TRIES_MAX} times")
+        half = len(commands) // 2
+        return await self.decide(commands[:half], confirmed) + await self.decide(commands[half:])
+
+    async def _transact(self, commands: Sequence[Command], confirmed: Collection[int]) -> Answers:
+        """Answer known ids, lock and read, fold, write, and last the ledger: one transaction."""
+        now = self._clock()
+        async with transaction(self._pool, self._timeout_s) as connection:
+            self._reached(Step.BEGUN)
+            decided = await ledger.find(connection, {command.id for command in commands})
+            fresh, reused = _sort_out(commands, decided)
+            self._reached(Step.KNOWN_ANSWERED)
+            state = await lock_and_read(connection, touched([*fresh, *reused]))
+            before = dict(state.records)
+            self._reached(Step.LOCKED)
+            folded = fold(state, fresh, now, self._retention)
+            await write(connection, before, state, folded.changes)
+            self._reached(Step.WRITTEN)
+            entries = self._entries(fresh, folded, timestamp(now))
+            batch_ids = await _record(connection, entries)
+            if confirmed:
+                await ledger.confirm(connection, confirmed)
+            self._reached(Step.RECORDED)
+        self._reached(Step.COMMITTED)
+        decided |= {entry.command_id: Decided(entry.content_hash, entry.event) for entry in entries}
+        answers = [self._answer(command, decided[command.id], state, timestamp(now)) for command in commands]
+        return Answers(answers, batch_ids, _log_faults(folded))
+
+    async def confirm(self, batch_ids: Collection[int]) -> None:
+        """Note that the broker has confirmed the batches, when no transaction came along to carry the note."""
+        async with transaction(self._pool, self._timeout_s) as connection:
+            await ledger.confirm(connection, batch_ids)
+
+    async def _reject_poison(self, command: Command, confirmed: Collection[int]) -> Answers:
+        answers = await self._transact([replace(command, data=INTERNAL_ERROR)], confirmed)
+        return replace(answers, faulty=frozenset({command.id}))
+
+    def _entries(self, fresh: Sequence[Command], folded: Folded, decided_at: str) -> list[Entry]:
+        return [
+            Entry(
+                command.id,
+                command.content_hash,
+                events.verdict_name(verdict),
+                events.build(command, verdict, self._source, decided_at),
+            )
+            for command, verdict in zip(fresh, folded.verdicts, strict=True)
+        ]
+
+    def _answer(self, command: Command, decided: Decided, state: State, decided_at: str) -> Event:
+        """The decided event for a copy of its command; for another command under its id, that the id is used up."""
+        if command.content_hash == decided.content_hash:
+            return decided.event
+        refusal = Refusal(Code.ID_REUSED, f"The id {command.id} was used before, for other content.")
+        record = state.records.get((command.kind, command.subject)) if command.kind else None
+        verdict: Verdict = refused(command, record, refusal).verdict
+        event_id = id_reused_id(command.id, command.content_hash)
+        return events.build(command, verdict, self._source, decided_at, event_id)
+
+
+def _sort_out(commands: Sequence[Command], decided: dict[str, Decided]) -> tuple[list[Command], list[Command]]:
+    """The first command of each id that is not decided, and those that use an id again for other content."""
+    first: dict[str, Command] = {}
+    reused = []
+    for command in commands:
+        if command.id not in decided:
+            first.setdefault(command.id, command)
+        known = decided.get(command.id) or first[command.id]
+        if known.content_hash != command.content_hash:
+            reused.append(command)
+    return list(first.values()), reused
+
+
+async def _record(connection: Connection, entries: Sequence[Entry]) -> list[int]:
+    """Write the ledger rows, in the order of their ids; the batch's id, none where nothing was decided anew."""
+    if not entries:
+        return []
+    batch_id = await ledger.record(connection, sorted(entries, key=lambda entry: entry.command_id))
+    if batch_id is None:
+        raise DecideAgainError("another consumer decided one of the commands meanwhile")
+    return [batch_id]
+
+
+def _log_faults(folded: Folded) -> frozenset[str]:
+    for command, trace in folded.faults:
+        log.error("poison", action="poison", command_id=command.id, type=command.type, exception=trace)
+    return frozenset(command.id for command, _ in folded.faults)

@@ -1,0 +1,89 @@
+"""The rules of documents: pure functions from a state and a command to a decision."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from genlock.schemas.base import DOCUMENT_BYTES_MAX, JsonObject, is_too_large
+from genlock.schemas.codes import Code, Reason
+from genlock.schemas.decode import Command
+from genlock.schemas.documents import DocumentDelete, DocumentMerge, DocumentPut
+from genlock.schemas.outcomes import GenerationToken
+from genlock.service.records import Document
+from genlock.service.state import State, made_by
+from genlock.service.verdicts import Decision, conflict, rejected, succeeded
+
+GENERATION_FIRST = 0
+
+
+def put(state: State, command: Command, data: DocumentPut, decided_at: str) -> Decision:
+    """Replace the whole body, or create the document where null is expected."""
+    record = state.document(command.subject)
+    if is_too_large(data.body):
+        return _too_large(command, record)
+    return _mismatch(command, record, data.expected_generation) or _stored(command, record, data.body, decided_at)
+
+
+def merge(state: State, command: Command, data: DocumentMerge, decided_at: str) -> Decision:
+    """Apply the patch to the body that was expected, or to whatever is current where no generation is given."""
+    record = state.document(command.subject)
+    if "expected_generation" in data.model_fields_set:
+        failed = _mismatch(command, record, data.expected_generation)
+    elif record is None or record.deleted:
+        failed = rejected(command, record, Code.NOT_FOUND, f"There is no document {command.subject!r} to merge into.")
+    else:
+        failed = None
+    if failed:
+        return failed
+    body = merged((record and record.body) or {}, data.patch)
+    return _too_large(command, record) if is_too_large(body) else _stored(command, record, body, decided_at)
+
+
+def delete(state: State, command: Command, data: DocumentDelete, decided_at: str) -> Decision:
+    """Leave a tombstone with the next generation."""
+    record = state.document(command.subject)
+    return _mismatch(command, record, data.expected_generation) or _stored(command, record, None, decided_at)
+
+
+def _mismatch(command: Command, record: Document | None, expected: int | None) -> Decision | None:
+    """The conflict that the expected generation ends in, or None where it is the actual one."""
+    actual = None if record is None or record.deleted else record.generation
+    if expected == actual:
+        return None
+    if expected is None:
+        reason = Reason.EXISTS
+    elif actual is None:
+        reason = Reason.MISSING
+    else:
+        reason = Reason.STALE if expected < actual else Reason.AHEAD
+    current = record.state() if record and actual is not None else None
+    token = None if expected is None else GenerationToken(generation=expected)
+    return conflict(command, record, reason, token, current=current)
+
+
+def _stored(command: Command, record: Document | None, body: JsonObject | None, decided_at: str) -> Decision:
+    """Accept the body under the next generation; one that was deleted goes on from its tombstone."""
+    maker = made_by(command, decided_at)
+    if record is None:
+        after = Document(command.subject, GENERATION_FIRST, sequence=1, maker=maker, body=body)
+    else:
+        after = replace(record, generation=record.generation + 1, sequence=record.sequence + 1, maker=maker, body=body)
+    return succeeded(after)
+
+
+def _too_large(command: Command, record: Document | None) -> Decision:
+    message = f"The document would be larger than {DOCUMENT_BYTES_MAX} bytes of JSON."
+    return rejected(command, record, Code.TOO_LARGE, message)
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """Apply a JSON Merge Patch (RFC 7396, section 2) and return the result; neither argument is changed."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
+    return result

@@ -1,0 +1,96 @@
+"""Outcome events: built once, stored in the ledger, and published byte for byte as they are stored."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, assert_never
+
+from genlock.schemas.codes import VerdictName
+from genlock.schemas.decode import Command
+from genlock.schemas.outcomes import (
+    UNKNOWN_COMMAND,
+    Conflict,
+    ConflictData,
+    Outcome,
+    Rejected,
+    RejectedData,
+    Succeeded,
+    SucceededData,
+    Verdict,
+    outcome_id,
+)
+
+EVENT_BYTES_MAX = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An outcome event ready to be published. `type` is its routing key, `body` its JSON."""
+
+    id: str
+    type: str
+    subject: str | None
+    time: str
+    body: str
+
+    @classmethod
+    def stored(cls, body: str) -> "Event":
+        """Read back an event from the ledger."""
+        attributes = json.loads(body)
+        return cls(attributes["id"], attributes["type"], attributes.get("subject"), attributes["time"], body)
+
+
+def verdict_name(verdict: Verdict) -> VerdictName:
+    """The word for a verdict, which ends the type of its event."""
+    match verdict:
+        case SucceededData():
+            return VerdictName.SUCCEEDED
+        case ConflictData():
+            return VerdictName.CONFLICT
+        case RejectedData():
+            return VerdictName.REJECTED
+        case _:
+            assert_never(verdict)
+
+
+_EVENTS: dict[VerdictName, type[Outcome]] = {
+    VerdictName.SUCCEEDED: Succeeded,
+    VerdictName.CONFLICT: Conflict,
+    VerdictName.REJECTED: Rejected,
+}
+
+
+def timestamp(moment: datetime) -> str:
+    """Write a moment as RFC 3339, in UTC, with microseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def build(command: Command, verdict: Verdict, source: str, decided_at: str, event_id: str | None = None) -> Event:
+    """Build the event of a verdict; one that is too large leaves out what its reader can fetch or has sent."""
+    outcome = _outcome(command, verdict, source, decided_at, event_id or outcome_id(command.id))
+    body = outcome.model_dump_json(exclude_unset=True)
+    if len(body.encode()) > EVENT_BYTES_MAX:
+        kept = outcome.model_dump(mode="json", exclude_unset=True)
+        kept["data"] = {name: value for name, value in kept["data"].items() if name not in ("current", "command")}
+        kept["data"]["truncated"] = True
+        body = json.dumps(kept, ensure_ascii=False)
+    return Event(outcome.id, outcome.type, outcome.subject, outcome.time, body)
+
+
+def _outcome(command: Command, verdict: Verdict, source: str, decided_at: str, event_id: str) -> Outcome:
+    name = verdict_name(verdict)
+    attributes: dict[str, Any] = {"subject": command.subject} if command.subject else {}
+    # Without validation: what came in was checked on entry, and what is added here is made here.
+    return _EVENTS[name].model_construct(
+        specversion="1.0",
+        id=event_id,
+        source=source,
+        type=f"{command.type or UNKNOWN_COMMAND}.{name}",
+        **attributes,
+        time=decided_at,
+        correlationid=command.correlationid,
+        causationid=command.id,
+        attempt=command.attempt,
+        datacontenttype="application/json",
+        data=verdict,
+    )

@@ -1,0 +1,88 @@
+"""The fold: a batch, decided one command after the other over the states that were read under the locks.
+
+Pure: no SQL, no await, no clock. `RULES` is the one routing table from command type to rule.
+"""
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from genlock.schemas.codes import Code
+from genlock.schemas.decode import Command, Refusal
+from genlock.schemas.outcomes import Verdict
+from genlock.service import documents, stacks
+from genlock.service.events import timestamp
+from genlock.service.records import Record
+from genlock.service.state import State
+from genlock.service.verdicts import Decision, refused, success
+
+Rule = Callable[[State, Command, Any, str], Decision]
+
+RULES: Mapping[str, Rule] = {
+    "stack.create": stacks.create,
+    "stack.update": stacks.update,
+    "stack.delete": stacks.delete,
+    "stack.rollback": stacks.rollback,
+    "stack.cancel": stacks.cancel,
+    "stack.set_state": stacks.set_state,
+    "document.put": documents.put,
+    "document.merge": documents.merge,
+    "document.delete": documents.delete,
+}
+
+EXPIRY_MARGIN = timedelta(days=1)
+"""A command this much younger than the ledger's memory is refused already: its first copy may be forgotten soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One accepted command of one record, as history keeps it."""
+
+    record: Record
+    command: Command
+    decided_at: str
+
+
+@dataclass(slots=True)
+class Folded:
+    """What a batch comes to: a verdict for each command, in their order, and every change of a record."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    faults: list[tuple[Command, str]] = field(default_factory=list)
+    """Commands whose rule raised, with the traceback for the log."""
+
+
+def fold(state: State, commands: Iterable[Command], now: datetime, retention: timedelta) -> Folded:
+    """Decide each command over what the ones before it left; `state` ends as the batch leaves it."""
+    folded = Folded()
+    for command in commands:
+        try:
+            decision = decide(state, command, now, retention)
+        except Exception:  # noqa: BLE001 - a rule that fails takes down its own command alone
+            folded.faults.append((command, traceback.format_exc()))
+            decision = refused(command, None, INTERNAL_ERROR)
+        state.apply(decision.changed)
+        folded.verdicts.append(decision.verdict)
+        folded.changes.extend(Change(record, command, timestamp(now)) for record in decision.changed)
+    return folded
+
+
+INTERNAL_ERROR = Refusal(
+    Code.INTERNAL_ERROR, "The command could not be decided because of a fault in the service, which logged it."
+)
+
+
+def decide(state: State, command: Command, now: datetime, retention: timedelta) -> Decision:
+    """Decide one command. The rules come last: a refused, repeated or outlived command never reaches them."""
+    record = state.records.get((command.kind, command.subject)) if command.kind else None
+    if isinstance(command.data, Refusal):
+        return refused(command, record, command.data)
+    if record is not None and record.maker.command_id == command.id:
+        return Decision(success(record))  # the ledger has forgotten it; its record has not
+    if command.time is not None and command.time < now - retention + EXPIRY_MARGIN:
+        message = f"The command is from {timestamp(command.time)}, too old to know whether it was decided before."
+        return refused(command, record, Refusal(Code.EXPIRED, message))
+    return RULES[command.type](state, command, command.data, timestamp(now))

@@ -1,0 +1,49 @@
+"""The ledger: one row for each decided command, and one row for each batch of them."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from genlock.service.database import Connection
+from genlock.service.events import Event
+from genlock.service.sql import statement
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A command that has its verdict. `content_hash` tells whether a command with its id is a copy of it."""
+
+    content_hash: bytes
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A verdict that is to be recorded."""
+
+    command_id: str
+    content_hash: bytes
+    verdict: str
+    event: Event
+
+
+async def find(connection: Connection, command_ids: Collection[str]) -> dict[str, Decided]:
+    """The commands among these that are decided already."""
+    rows = await connection.fetch(statement("find_decided"), list(command_ids))
+    return {str(row["id"]): Decided(row["content_hash"], Event.stored(row["event"])) for row in rows}
+
+
+async def record(connection: Connection, entries: Collection[Entry]) -> int | None:
+    """Record the verdicts of one batch; return its id, or None if another consumer decided one of them meanwhile."""
+    rows = await connection.fetch(
+        statement("insert_ledger"),
+        [entry.command_id for entry in entries],
+        [entry.content_hash for entry in entries],
+        [entry.verdict for entry in entries],
+        [entry.event.body for entry in entries],
+    )
+    return rows[0]["batch_id"] if len(rows) == len(entries) else None
+
+
+async def confirm(connection: Connection, batch_ids: Iterable[int]) -> None:
+    """Note that the broker has confirmed all events of the batches."""
+    await connection.execute(statement("confirm_batches"), list(batch_ids))

@@ -1,0 +1,128 @@
+"""Records as the fold sees them: immutable values, read under their locks and folded command by command."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from genlock.schemas.base import JsonObject, Kind
+from genlock.schemas.documents import DocumentState
+from genlock.schemas.outcomes import GenerationToken, Token, TraversalToken, Winner
+from genlock.schemas.stacks import Action, StackState, Status
+
+RecordKey = tuple[Kind, str]
+"""Kind and id."""
+
+Name = tuple[Kind, str]
+"""A name, unique among the live records of its kind."""
+
+
+class Record(Protocol):
+    """A guarded thing. `sequence` counts its accepted commands, `maker` made its current token."""
+
+    kind: ClassVar[Kind]
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def maker(self) -> Winner: ...
+    @property
+    def deleted(self) -> bool: ...
+    @property
+    def token(self) -> Token: ...
+    @property
+    def name(self) -> str | None:
+        """The unique name that it holds now, None for a kind without names and for a tombstone."""
+        ...
+
+    def state(self) -> JsonObject:
+        """The record as reads and conflicts show it."""
+        ...
+
+    def summary(self) -> JsonObject:
+        """The record as success events show it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    kind: ClassVar[Kind] = "document"
+
+    id: str
+    generation: int
+    sequence: int
+    maker: Winner
+    body: JsonObject | None
+    """None is a tombstone."""
+
+    @property
+    def deleted(self) -> bool:
+        return self.body is None
+
+    @property
+    def token(self) -> GenerationToken:
+        return GenerationToken(generation=self.generation)
+
+    @property
+    def name(self) -> None:
+        return None
+
+    def state(self) -> JsonObject:
+        """The document with its body, an empty one for a tombstone."""
+        return DocumentState(id=self.id, generation=self.generation, body=self.body or {}).model_dump()
+
+    def summary(self) -> JsonObject:
+        return self.state()
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    kind: ClassVar[Kind] = "stack"
+
+    id: str
+    sequence: int
+    maker: Winner
+    stack_name: str
+    action: Action
+    status: Status
+    status_reason: str
+    traversal: str
+    previous_traversal: str | None
+    template: JsonObject
+    previous_template: JsonObject | None
+    disable_rollback: bool
+    timeout_s: int | None
+
+    @property
+    def deleted(self) -> bool:
+        return self.action is Action.DELETE and self.status is Status.COMPLETE
+
+    @property
+    def token(self) -> TraversalToken:
+        return TraversalToken(traversal=self.traversal, previous_traversal=self.previous_traversal)
+
+    @property
+    def name(self) -> str | None:
+        return None if self.deleted else self.stack_name
+
+    def summary(self) -> JsonObject:
+        """The stack without its templates."""
+        return self._state().model_dump(mode="json", exclude={"template", "previous_template"}, exclude_unset=True)
+
+    def state(self) -> JsonObject:
+        return self._state().model_dump(mode="json", exclude_unset=True)
+
+    def _state(self) -> StackState:
+        return StackState(
+            id=self.id,
+            name=self.stack_name,
+            action=self.action,
+            status=self.status,
+            status_reason=self.status_reason,
+            traversal=self.traversal,
+            previous_traversal=self.previous_traversal,
+            disable_rollback=self.disable_rollback,
+            timeout_s=self.timeout_s,
+            template=self.template,
+            previous_template=self.previous_template,
+        )

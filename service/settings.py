@@ -1,0 +1,66 @@
+"""Settings, from the environment: each is the variable `GENLOCK_` and its name in capitals."""
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+NAMESPACE_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Times are in seconds, sizes in commands unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="GENLOCK_", frozen=True)
+
+    database_url: Annotated[SecretStr, Field(description="PostgreSQL, as postgresql://user@host:port/database.")] = (
+        SecretStr("postgresql://localhost:5432/genlock")
+    )
+    amqp_url: Annotated[SecretStr, Field(description="RabbitMQ, as amqp://user:password@host:port/vhost.")] = SecretStr(
+        "amqp://localhost:5672/"
+    )
+    namespace: Annotated[
+        str, Field(pattern=NAMESPACE_PATTERN, description="What the names of all exchanges and queues start with.")
+    ] = "genlock"
+    batch_size_max: Annotated[
+        int, Field(ge=1, le=10_000, description="The most commands that are decided in one transaction.")
+    ] = 256
+    prefetch: Annotated[
+        int, Field(ge=1, le=65_535, description="How many unacknowledged commands the broker lets a replica hold.")
+    ] = 1_024
+    start_timeout_s: Annotated[
+        float, Field(gt=0, description="How long a start waits for PostgreSQL and RabbitMQ before it gives up.")
+    ] = 60.0
+    decide_timeout_s: Annotated[
+        float, Field(gt=0, description="How long one statement, a commit included, may take.")
+    ] = 10.0
+    publish_timeout_s: Annotated[
+        float, Field(gt=0, description="How long the broker may take to confirm the events of a batch.")
+    ] = 30.0
+    shutdown_timeout_s: Annotated[
+        float, Field(gt=0, description="How long a stop may take to settle what is held.")
+    ] = 25.0
+    heartbeat_s: Annotated[
+        int, Field(ge=2, le=600, description="The AMQP heartbeat: a dead connection is noticed after two of them.")
+    ] = 15
+    retry_delay_max_s: Annotated[
+        float, Field(gt=0, description="The longest pause between tries while a server is away.")
+    ] = 5.0
+    sweep_after_s: Annotated[
+        float, Field(gt=0, description="How old an unconfirmed batch is before its events are published again.")
+    ] = 60.0
+    ledger_retention_days: Annotated[
+        float, Field(gt=1, description="How long ids are remembered, in days. Older unknown commands are refused.")
+    ] = 14.0
+    read_connections: Annotated[int, Field(ge=1, le=100, description="PostgreSQL connections for reads.")] = 4
+    log_format: Annotated[
+        str, Field(pattern="^(auto|json|text)$", description="json, text, or auto: text on a terminal, else json.")
+    ] = "auto"
+    log_level: Annotated[
+        str, Field(pattern="^(debug|info|warning|error)$", description="The least that is logged.")
+    ] = "info"
+
+    @property
+    def source(self) -> str:
+        """The CloudEvents source of all outcome events."""
+        return f"/{self.namespace}"

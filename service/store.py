@@ -1,0 +1,117 @@
+"""Reading and writing what a batch touches: set-based statements, rows locked once and in one global order."""
+
+import hashlib
+from collections.abc import Collection, Iterable
+
+from genlock.schemas.base import Kind
+from genlock.schemas.outcomes import GenerationToken, Token
+from genlock.service.database import Connection, DecideAgainError, written
+from genlock.service.fold import Change
+from genlock.service.records import Name, Record, RecordKey, Stack
+from genlock.service.sql import statement
+from genlock.service.state import State
+from genlock.service.tables import TABLES
+from genlock.service.touched import Touched
+
+
+async def lock_and_read(connection: Connection, touched: Touched) -> State:
+    """Lock the wanted names, then the rows of each table in order, and read them as they are under the locks."""
+    state = State()
+    if touched.names:
+        await connection.execute(statement("lock_names"), sorted(map(_lock_key, touched.names)))
+    for table in TABLES:
+        if ids := touched.ids.get(table.kind):
+            for record in await table.lock(connection, ids):
+                state.records[record.kind, record.id] = record
+    if touched.names:
+        rows = await connection.fetch(statement("find_names"), *_unzip(touched.names, 2))
+        state.names = {(row["kind"], row["name"]): row["record_id"] for row in rows}
+    await _read_traversals(connection, touched, state)
+    return state
+
+
+async def _read_traversals(connection: Connection, touched: Touched, state: State) -> None:
+    for record in state.records.values():
+        if isinstance(record, Stack):
+            state.traversals.add((record.id, record.traversal))
+    if unknown := touched.traversals - state.traversals:
+        rows = await connection.fetch(statement("find_traversals"), *_unzip(unknown, 2))
+        state.traversals |= {(row["record_id"], row["token"]) for row in rows}
+
+
+async def write(
+    connection: Connection, before: dict[RecordKey, Record], state: State, changes: Collection[Change]
+) -> None:
+    """Write each changed record once, then what history and names keep of it.
+
+    Raises DecideAgainError where a row is not as it was read: the WHERE clause fences, the fold only explains.
+    """
+    changed = {key: record for key, record in state.records.items() if before.get(key) is not record}
+    if not changed:
+        return
+    freed, taken = _names(before, changed)
+    if freed:
+        await _write_all(connection, "delete_names", freed, 3)
+    for table in TABLES:
+        pairs = [(before[key], record) for key, record in changed.items() if key[0] == table.kind and key in before]
+        if pairs:
+            _check(len(pairs), await table.update(connection, pairs), table.name)
+    for table in TABLES:
+        created = [record for key, record in changed.items() if key[0] == table.kind and key not in before]
+        if created:
+            _check(len(created), await table.insert(connection, created), table.name)
+    if taken:
+        await _write_all(connection, "insert_names", taken, 3)
+    await _write_all(connection, "insert_changes", [_change_row(change) for change in changes], 8)
+
+
+def _names(
+    before: dict[RecordKey, Record], changed: dict[RecordKey, Record]
+) -> tuple[list[tuple[Kind, str, str]], list[tuple[Kind, str, str]]]:
+    """The names that records no longer hold, and those that they hold now."""
+    freed: list[tuple[Kind, str, str]] = []
+    taken: list[tuple[Kind, str, str]] = []
+    for (kind, record_id), record in changed.items():
+        old = before[kind, record_id].name if (kind, record_id) in before else None
+        if old is not None and old != record.name:
+            freed.append((kind, old, record_id))
+        if record.name is not None and old != record.name:
+            taken.append((kind, record.name, record_id))
+    return freed, taken
+
+
+async def _write_all(connection: Connection, name: str, rows: Collection[tuple[object, ...]], columns: int) -> None:
+    _check(len(rows), written(await connection.execute(statement(name), *_unzip(rows, columns))), name)
+
+
+def _check(wanted: int, done: int, what: str) -> None:
+    if done != wanted:
+        raise DecideAgainError(f"{what}: {done} of {wanted} rows were as they had been read")
+
+
+def _change_row(change: Change) -> tuple[object, ...]:
+    record, command = change.record, change.command
+    return (
+        record.kind,
+        record.id,
+        record.sequence,
+        _token_text(record.token),
+        command.id,
+        command.type,
+        command.source,
+        change.decided_at,
+    )
+
+
+def _token_text(token: Token) -> str:
+    return str(token.generation) if isinstance(token, GenerationToken) else token.traversal
+
+
+def _unzip(rows: Iterable[tuple[object, ...]], columns: int) -> list[list[object]]:
+    unzipped = [list(column) for column in zip(*rows, strict=True)]
+    return unzipped or [[] for _ in range(columns)]
+
+
+def _lock_key(name: Name) -> int:
+    """An advisory lock's key for a name: 64 bits with a sign. Names that collide only wait for one another."""
+    return int.from_bytes(hashlib.sha256("\0".join(name).encode()).digest()[:8], "big", signed=True)

@@ -1,0 +1,87 @@
+"""Verdicts, built the same way by the rules of every record kind. A verdict is a value, never an exception."""
+
+from dataclasses import dataclass
+
+from genlock.schemas.base import JsonObject
+from genlock.schemas.catalogue import COMMANDS
+from genlock.schemas.codes import Code, Reason
+from genlock.schemas.decode import Command, Refusal
+from genlock.schemas.outcomes import ConflictData, RejectedData, Retry, SucceededData, Token, Verdict
+from genlock.service.records import Record
+
+RETRY_AFTER_MS_FIRST = 10
+RETRY_AFTER_MS_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a command comes to: its verdict, and the records as they are after it (none unless it succeeded)."""
+
+    verdict: Verdict
+    changed: tuple[Record, ...] = ()
+
+
+def succeeded(after: Record, shown: JsonObject | None = None) -> Decision:
+    """Accept the command: `after` is written, and its event shows the summary unless `shown` says otherwise."""
+    return Decision(success(after, shown), (after,))
+
+
+def success(record: Record, shown: JsonObject | None = None) -> SucceededData:
+    """The verdict of the command that left the record so; a deleted record is shown as null."""
+    return SucceededData(
+        kind=record.kind,
+        id=record.id,
+        sequence=record.sequence,
+        record=None if record.deleted else shown or record.summary(),
+        token=record.token,
+    )
+
+
+def conflict(
+    command: Command,
+    record: Record | None,
+    reason: Reason,
+    expected: Token | None,
+    *,
+    current: JsonObject | None = None,
+    retry: bool = True,
+) -> Decision:
+    """Tell the command that somebody else got there first. A tombstone counts as absent, but names who made it."""
+    advice = Retry(allowed=retry, attempt=command.attempt, after_ms=retry_after_ms(command.attempt))
+    verdict = ConflictData(
+        kind=COMMANDS[command.type].kind,
+        id=command.subject,
+        sequence=record.sequence if record else 0,
+        reason=reason,
+        expected=expected,
+        actual=record.token if record and not record.deleted else None,
+        winner=record.maker if record else None,
+        current=current,
+        command=command.echo,
+        retry=advice,
+    )
+    return Decision(verdict)
+
+
+def rejected(command: Command, record: Record | None, code: Code, message: str) -> Decision:
+    """Reject the command in the present state of its record."""
+    return refused(command, record, Refusal(code, message))
+
+
+def refused(command: Command, record: Record | None, refusal: Refusal) -> Decision:
+    """Turn a refusal into the verdict `rejected`."""
+    verdict = RejectedData(
+        kind=command.kind,
+        id=command.subject or None,
+        sequence=record.sequence if record else 0,
+        code=refusal.code,
+        message=refusal.message,
+        errors=list(refusal.errors),
+        command=command.echo,
+    )
+    return Decision(verdict)
+
+
+def retry_after_ms(attempt: int) -> int:
+    """Advise a wait that doubles with each attempt, in milliseconds."""
+    return min(RETRY_AFTER_MS_MAX, RETRY_AFTER_MS_FIRST << min(attempt - 1, 10))
