@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -151,8 +152,11 @@ def _docker(stack: ExitStack) -> _Found:
         from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415
         from testcontainers.core.config import ConnectionMode, testcontainers_config  # noqa: PLC0415
         from testcontainers.core.container import DockerContainer  # noqa: PLC0415
+        from testcontainers.core.docker_client import get_docker_host  # noqa: PLC0415
     except ImportError as error:
         raise _NoDocker("Docker is used through testcontainers; install genlock[docker].") from error
+    if not _listens(get_docker_host() or "unix:///var/run/docker.sock"):
+        raise _NoDocker("No Docker engine answers.")
     # The ports are published on the engine's host, also where this process runs in a container itself; and the
     # reaper is an image of its own, which cannot be had everywhere.
     testcontainers_config.connection_mode_override = ConnectionMode.docker_host
@@ -177,6 +181,14 @@ def _docker(stack: ExitStack) -> _Found:
         raise ServersUnavailable(f"Docker cannot run {_POSTGRES_IMAGE} and {_RABBIT_IMAGE}: {error}") from error
     database_url = f"postgresql://postgres:{password}@{database_at}/postgres?sslmode=disable"
     return _ask(Servers(database_url, f"amqp://guest:guest@{amqp_at}/", "docker"), timeout_s=READY_TIMEOUT_S)
+
+
+def _listens(host: str) -> bool:
+    """Say whether something listens on an engine's Unix socket; Docker's client would leave its own open if not."""
+    if not host.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(host.removeprefix("unix://")) == 0
 
 
 def _have_image(client: Any, image: str) -> None:

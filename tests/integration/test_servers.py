@@ -1,0 +1,282 @@
+"""The servers that everything else is tried with: found, started, started again, and gone without a trace."""
+
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aio_pika
+import asyncpg
+import pytest
+
+from genlock import servers as servers_module
+from genlock.servers import LocalPostgres, LocalRabbit, Servers, ServersUnavailable, database, running
+from genlock.servers_local import ask_postgres, ask_rabbit, await_answer
+from genlock.servers_programs import Programs
+
+pytestmark = [
+    pytest.mark.timeout(90),
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc"),
+]
+
+# How long processes that were told to end may take, in seconds.
+GONE_TIMEOUT_S = 20
+
+# Says on one line of JSON that its servers answer, and waits to be killed.
+HOLD_SERVERS = """
+import json, signal
+from genlock.servers import LocalPostgres, LocalRabbit
+with LocalRabbit() as rabbit, LocalPostgres() as postgres:
+    print(json.dumps(["ready"]), flush=True)
+    signal.pause()
+"""
+
+# Says where its servers are, on one line of JSON, and ends at the first SIGINT with a status of its own.
+SHOW_ENVIRONMENT = """
+import json, os, signal, sys
+signal.signal(signal.SIGINT, lambda *_: sys.exit(7))
+print(json.dumps([os.environ["GENLOCK_DATABASE_URL"], os.environ["GENLOCK_AMQP_URL"]]), flush=True)
+signal.pause()
+"""
+
+THE_COMMAND = ("-m", "genlock.servers", sys.executable, "-c", SHOW_ENVIRONMENT)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder for temporary files that, other than pytest's own, every user may enter."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def processes_in(*folders: Path) -> list[int]:
+    """Ids of the processes that work in a folder, as all of a private server's do."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if any(link.readlink().is_relative_to(folder) for folder in folders):
+                found.append(int(link.parts[2]))
+    return found
+
+
+def await_gone(processes: Sequence[int]) -> None:
+    """Wait until processes have ended; fails if one has not in time."""
+    with ExitStack() as stack, selectors.DefaultSelector() as selector:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                descriptor = os.pidfd_open(process)
+                stack.callback(os.close, descriptor)
+                selector.register(descriptor, selectors.EVENT_READ)
+        while selector.get_map():
+            ended = selector.select(GONE_TIMEOUT_S)
+            assert ended, f"still there: {processes}"
+            for key, _ in ended:
+                selector.unregister(key.fd)
+
+
+@contextmanager
+def python(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Run Python until its first line of output, which is a JSON list; in the end it is killed if it still runs."""
+    with subprocess.Popen(  # noqa: S603 - this Python and words of this file
+        [sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+async def database_names(url: str) -> set[str]:
+    connection = await asyncpg.connect(url)
+    try:
+        return {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
+    finally:
+        await connection.close()
+
+
+def name_of(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
+
+
+async def test_killed_and_stopped_postgres_starts_again_with_its_data() -> None:
+    with LocalPostgres() as postgres:
+        url = postgres.url
+        connection = await asyncpg.connect(url)
+        await connection.execute("CREATE TABLE kept AS SELECT 1 AS number")
+        assert await connection.fetchval("SHOW fsync") == "on"
+        assert await connection.fetchval("SHOW max_connections") == "200"
+
+        postgres.kill()
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await connection.fetchval("SELECT 1")
+        assert postgres.start() == ask_postgres(url)
+        connection = await asyncpg.connect(url)
+        await connection.execute("INSERT INTO kept VALUES (2)")
+        await connection.close()
+
+        postgres.stop()
+        assert postgres.start() == ask_postgres(url)
+        assert postgres.url == url
+        connection = await asyncpg.connect(url)
+        assert await connection.fetchval("SELECT sum(number) FROM kept") == 3
+        await connection.close()
+
+
+async def test_stopped_and_killed_rabbit_starts_again_with_its_messages(namespace: str) -> None:
+    with LocalRabbit() as rabbit:
+        url = rabbit.url
+        async with await aio_pika.connect(url) as connection:
+            channel = await connection.channel()
+            await channel.declare_exchange(f"{namespace}.lanes", "x-consistent-hash")
+            await channel.declare_queue(namespace, durable=True, arguments={"x-queue-type": "quorum"})
+
+        # Stopped first: RabbitMQ 3.10 writes the register of its quorum queues to disk every three seconds, and a queue
+        # that was declared since and then killed never gets a leader again.
+        rabbit.stop()
+        with pytest.raises(ConnectionRefusedError):
+            ask_rabbit(url)
+        assert rabbit.start() == ask_rabbit(url)
+        assert rabbit.url == url
+        async with await aio_pika.connect(url) as connection:
+            channel = await connection.channel(publisher_confirms=True)
+            message = aio_pika.Message(b"kept", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+            await channel.default_exchange.publish(message, namespace)
+
+        rabbit.kill()
+        rabbit.start()
+        async with await aio_pika.connect(url) as connection:
+            channel = await connection.channel()
+            kept = await (await channel.get_queue(namespace)).get(timeout=30)
+            assert kept.body == b"kept"
+            await kept.ack()
+
+
+def test_closed_servers_leave_no_process_and_no_folder() -> None:
+    with LocalRabbit() as rabbit, LocalPostgres() as postgres:
+        folders = (rabbit.folder, postgres.folder)
+        processes = processes_in(*folders)
+        assert processes
+        # Servers never run with root's rights.
+        assert all(Path(f"/proc/{process}").stat().st_uid != 0 for process in processes)
+    await_gone(processes)
+    assert not processes_in(*folders)
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_servers_end_with_a_parent_that_is_killed(place: Path) -> None:
+    with python("-c", HOLD_SERVERS, TMPDIR=str(place)) as (parent, _):
+        processes = processes_in(place)
+        assert processes
+        parent.kill()
+        parent.wait()
+        await_gone(processes)
+    assert not processes_in(place)
+
+
+def test_interrupt_reaches_the_command_and_leaves_nothing(place: Path) -> None:
+    # The variables of given servers point nowhere: the forced kind must not look at them.
+    environment = {
+        "TMPDIR": str(place),
+        "GENLOCK_SERVERS": "local",
+        "GENLOCK_DATABASE_URL": "postgresql://127.0.0.1:1/none",
+        "GENLOCK_AMQP_URL": "amqp://127.0.0.1:1/",
+    }
+    with python(*THE_COMMAND, **environment) as (parent, (database_url, amqp_url)):
+        assert name_of(database_url).startswith("genlock_")
+        assert ask_postgres(database_url)
+        assert ask_rabbit(amqp_url)
+        processes = processes_in(place)
+        parent.send_signal(signal.SIGINT)
+        assert parent.wait(GONE_TIMEOUT_S) == 7
+        await_gone(processes)
+    assert not processes_in(place)
+    assert not list(place.iterdir())
+
+
+async def test_given_servers_get_a_database_and_lose_it_again(servers: Servers) -> None:
+    environment = {"GENLOCK_DATABASE_URL": servers.database_url, "GENLOCK_AMQP_URL": servers.amqp_url}
+    before = await database_names(servers.database_url)
+    with python(*THE_COMMAND, GENLOCK_SERVERS="", **environment) as (parent, (database_url, amqp_url)):
+        assert name_of(database_url) in await database_names(servers.database_url) - before
+        assert amqp_url == servers.amqp_url
+        # A connection that was forgotten does not keep the database.
+        forgotten = await asyncpg.connect(database_url)
+        parent.send_signal(signal.SIGINT)
+        assert parent.wait(GONE_TIMEOUT_S) == 7
+        forgotten.terminate()
+    assert name_of(database_url) not in await database_names(servers.database_url)
+
+
+async def test_database_is_a_copy_of_its_template(servers: Servers) -> None:
+    async with database(servers.database_url) as original:
+        connection = await asyncpg.connect(original)
+        await connection.execute("CREATE TABLE copied AS SELECT 1 AS number")
+        await connection.close()
+        async with database(servers.database_url, template=name_of(original)) as copy:
+            connection = await asyncpg.connect(copy)
+            assert await connection.fetchval("SELECT number FROM copied") == 1
+            await connection.close()
+
+
+def test_running_uses_given_servers(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENLOCK_SERVERS", "given")
+    monkeypatch.setenv("GENLOCK_DATABASE_URL", servers.database_url)
+    monkeypatch.setenv("GENLOCK_AMQP_URL", servers.amqp_url)
+    with running() as found:
+        assert found == Servers(servers.database_url, servers.amqp_url, "given")
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"GENLOCK_SERVERS": "cloud"}, "GENLOCK_SERVERS is 'cloud', but may be given, docker or local."),
+        ({"GENLOCK_SERVERS": "given"}, "set both GENLOCK_DATABASE_URL and GENLOCK_AMQP_URL"),
+        ({"GENLOCK_AMQP_URL": "amqp://127.0.0.1:1/"}, "set both GENLOCK_DATABASE_URL and GENLOCK_AMQP_URL"),
+        ({"GENLOCK_SERVERS": "docker", "DOCKER_HOST": "unix:///dev/null/none"}, "No Docker engine answers."),
+    ],
+)
+def test_what_cannot_be_had_is_said_in_a_sentence(
+    environment: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GENLOCK_SERVERS", "GENLOCK_DATABASE_URL", "GENLOCK_AMQP_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ServersUnavailable, match=sentence), running():
+        pass
+
+
+def test_missing_programs_are_named_in_a_sentence(tmp_path: Path) -> None:
+    sentence = r"^Not found: postgres, rabbitmq-server, epmd; install .*, or set .*\.$"
+    with pytest.raises(ServersUnavailable, match=sentence):
+        Programs.find(path=str(tmp_path), debian=tmp_path)
+
+
+def test_newest_postgres_of_debian_is_taken(tmp_path: Path) -> None:
+    names = ("postgresql/9.6/bin/postgres", "postgresql/17/bin/postgres", "rabbitmq/bin/rabbitmq-server", "epmd")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch(mode=0o755)
+    assert Programs.find(path=str(tmp_path), debian=tmp_path) == Programs(*(tmp_path / name for name in names[1:]))
+
+
+def test_silent_server_is_given_up_with_its_address_and_without_its_password() -> None:
+    with pytest.raises(ServersUnavailable, match=r"^PostgreSQL at 127\.0\.0\.1:1 did not answer within 0 s: .*\.$"):
+        await_answer("PostgreSQL", ask_postgres, "postgresql://user:secret@127.0.0.1:1/none", timeout_s=0)
+
+
+@pytest.mark.parametrize(("version", "enough"), [("3.9.13", False), ("3.10.0", True), ("4.0.5", True)])
+def test_servers_that_are_too_old_are_refused(version: str, *, enough: bool) -> None:
+    with nullcontext() if enough else pytest.raises(ServersUnavailable, match=f"RabbitMQ {version} is too old"):
+        servers_module._require("RabbitMQ", version, servers_module.RABBIT_MIN)
