@@ -65,6 +65,11 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def timestamp_now() -> str:
+    """Write the present moment as RFC 3339."""
+    return timestamp(datetime.now(UTC))
+
+
 def build(command: Command, verdict: Verdict, source: str, decided_at: str, event_id: str | None = None) -> Event:
     """Build the event of a verdict; one that is too large leaves out what its reader can fetch or has sent."""
     outcome = _outcome(command, verdict, source, decided_at, event_id or outcome_id(command.id))

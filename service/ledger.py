@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from genlock.service.database import Connection
 from genlock.service.events import Event
@@ -47,3 +48,19 @@ async def record(connection: Connection, entries: Collection[Entry]) -> int | No
 async def confirm(connection: Connection, batch_ids: Iterable[int]) -> None:
     """Note that the broker has confirmed all events of the batches."""
     await connection.execute(statement("confirm_batches"), list(batch_ids))
+
+
+async def try_sweeping(connection: Connection) -> bool:
+    """Become the one sweeper until the transaction ends; False if there is one."""
+    swept: bool = await connection.fetchval(statement("try_sweeping"))
+    return swept
+
+
+async def unconfirmed(connection: Connection, age: timedelta, limit: int) -> dict[int, list[Event]]:
+    """The events of at most `limit` unconfirmed batches that are older than `age`, by batch, oldest first."""
+    batches: dict[int, list[Event]] = {}
+    for row in await connection.fetch(statement("find_unconfirmed"), age, limit):
+        events = batches.setdefault(row["batch_id"], [])
+        if row["event"] is not None:
+            events.append(Event.stored(row["event"]))
+    return batches

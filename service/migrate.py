@@ -1,4 +1,4 @@
-"""Versioned SQL migrations. Safe when several replicas start at once: one migrates, the others wait and find it done."""
+"""Versioned SQL migrations. When several replicas start at once, one migrates, and the others wait and find it done."""
 
 from dataclasses import dataclass
 from importlib import resources

@@ -1,0 +1,163 @@
+"""The command consumer: decode, collect, decide, publish, settle.
+
+Two loops share the work: while one batch is being published, the next is decided; and while that is decided, a
+third one gathers by itself. A batch is settled when the broker has confirmed all its events, in delivery order.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+from aio_pika.abc import AbstractChannel
+from aiormq.abc import DeliveredMessage
+
+from genlock.consumers.confirmations import Confirmations
+from genlock.consumers.deliveries import Delivery, dead_letter, read
+from genlock.consumers.publisher import Outgoing, Publisher, event_message, reply_message
+from genlock.consumers.session import Session
+from genlock.consumers.topology import Topology
+from genlock.schemas.decode import Command, Undecodable
+from genlock.service.database import DatabaseTroubleError
+from genlock.service.decide import Answers, Decider
+from genlock.service.settings import Settings
+from genlock.service.steps import Reached, Step, ignore
+
+RETRY_DELAY_FIRST_S = 0.1
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Deliveries in their order, and the answers to those that are commands."""
+
+    deliveries: list[Delivery]
+    answers: Answers
+
+
+class CommandConsumer:
+    """Consumes the inbox within one session."""
+
+    def __init__(self, session: Session, decider: Decider, settings: Settings, reached: Reached = ignore) -> None:
+        self._session = session
+        self._decider = decider
+        self._settings = settings
+        self._topology = Topology(settings.namespace)
+        self._reached = reached
+        self._confirmations = Confirmations(decider)
+        self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
+        self._decided: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=1)
+        self._inbox: AbstractChannel
+        self._publisher: Publisher
+        self._consumer_tag: str | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Open the channels and register the consumer."""
+        self._inbox = await self._session.channel(prefetch=self._settings.prefetch)
+        publishing = await self._session.channel(confirms=True)
+        self._publisher = await Publisher.on(publishing, self._settings.publish_timeout_s)
+        await self._take()
+
+    async def run(self) -> None:
+        """Work until `stop`, then return once everything that was held is settled."""
+        async with asyncio.TaskGroup() as group:
+            noting = group.create_task(self._confirmations.run())
+            group.create_task(self._decide_batches())
+            await group.create_task(self._publish_batches())
+            noting.cancel()
+        await self._confirmations.flush()
+
+    async def stop(self) -> None:
+        """Take no more deliveries; what is held is still decided, published and settled."""
+        self._stopping = True
+        await self._hold()
+        self._arrived.put_nowait(None)
+
+    async def _decide_batches(self) -> None:
+        while deliveries := await self._collect():
+            self._reached(Step.COLLECTED)
+            commands = [delivery.content for delivery in deliveries if isinstance(delivery.content, Command)]
+            answers = await self._decide(commands) if commands else Answers([], [])
+            await self._decided.put(Batch(deliveries, answers))
+        await self._decided.put(None)
+
+    async def _collect(self) -> list[Delivery]:
+        """Wait for a delivery, then take what else has arrived, up to the limit. Empty when there will be no more."""
+        deliveries: list[Delivery] = []
+        message = await self._arrived.get()
+        while message is not None:
+            deliveries.append(await read(message))
+            if self._arrived.empty() or len(deliveries) == self._settings.batch_size_max:
+                return deliveries
+            message = self._arrived.get_nowait()
+        if deliveries:
+            self._arrived.put_nowait(None)
+        return deliveries
+
+    async def _decide(self, commands: list[Command]) -> Answers:
+        """Decide the batch, however long the database takes to be able to; deliveries are held meanwhile."""
+        delay_s = RETRY_DELAY_FIRST_S
+        while True:
+            confirmed = self._confirmations.waiting()
+            try:
+                answers = await self._decider.decide(commands, confirmed)
+            except DatabaseTroubleError as trouble:
+                log.warning("database trouble", action="hold", why=str(trouble), held=len(commands), again_in_s=delay_s)
+                await self._hold()
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
+            else:
+                self._confirmations.noted(confirmed)
+                await self._take()
+                return answers
+
+    async def _publish_batches(self) -> None:
+        while batch := await self._decided.get():
+            await self._publisher.publish(self._messages(batch))
+            self._reached(Step.PUBLISHED)
+            await self._settle(batch)
+            self._confirmations.add(batch.answers.batch_ids)
+            self._reached(Step.SETTLED)
+
+    def _messages(self, batch: Batch) -> list[Outgoing]:
+        """What a batch has to say: an event and perhaps a reply for each command, a dead letter for the rest."""
+        messages = []
+        events = iter(batch.answers.events)
+        for delivery in batch.deliveries:
+            if isinstance(delivery.content, Undecodable):
+                log.warning("dead letter", action="dead_letter", why=delivery.content.reason)
+                messages.append(dead_letter(delivery, delivery.content.reason, self._topology))
+                continue
+            event = next(events)
+            messages.append(event_message(event, self._topology.events, self._settings.source))
+            if reply_to := delivery.reply_to(self._topology):
+                correlation_id = delivery.properties.correlation_id
+                messages.append(reply_message(event, reply_to, correlation_id, self._settings.source))
+            if delivery.content.id in batch.answers.faulty:
+                messages.append(dead_letter(delivery, "internal_error", self._topology))
+        return messages
+
+    async def _settle(self, batch: Batch) -> None:
+        """Acknowledge a batch by its last delivery: batches are settled in order, so none before it is open."""
+        underlay = await self._inbox.get_underlay_channel()
+        await underlay.basic_ack(batch.deliveries[-1].tag, multiple=True)
+
+    async def _on_message(self, message: DeliveredMessage) -> None:
+        self._arrived.put_nowait(message)
+
+    async def _take(self) -> None:
+        """Register the consumer, unless it is or must not be."""
+        if self._consumer_tag is None and not self._stopping:
+            underlay = await self._inbox.get_underlay_channel()
+            consumed = await underlay.basic_consume(
+                self._topology.inbox, self._on_message, timeout=self._settings.publish_timeout_s
+            )
+            self._consumer_tag = consumed.consumer_tag
+
+    async def _hold(self) -> None:
+        """Cancel the consumer and keep what it brought, unacknowledged: no redelivery is counted on an open channel."""
+        if self._consumer_tag is not None:
+            tag, self._consumer_tag = self._consumer_tag, None
+            underlay = await self._inbox.get_underlay_channel()
+            await underlay.basic_cancel(tag, timeout=self._settings.publish_timeout_s)

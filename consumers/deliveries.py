@@ -1,0 +1,78 @@
+"""Deliveries: what came from the broker, decoded, with what is needed to answer and to settle it."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+
+from genlock.consumers.publisher import PERSISTENT, Outgoing
+from genlock.consumers.topology import Topology
+from genlock.schemas.decode import COMMAND_BYTES_MAX, Command, Undecodable, decode
+
+DECODE_IN_THREAD_BYTES = COMMAND_BYTES_MAX // 4
+"""From this size on a message is decoded in a thread, so that a hostile one does not stop the heartbeats."""
+
+REASON_HEADER = "x-genlock-reason"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message and what it says. `tag` belongs to the channel that it came on and to no other."""
+
+    tag: int
+    routing_key: str
+    properties: Basic.Properties
+    body: bytes
+    content: Command | Undecodable
+
+    def reply_to(self, topology: Topology) -> str | None:
+        """The queue that wants a copy of the outcome; a name inside the namespace is not one."""
+        reply_to = self.properties.reply_to
+        if reply_to and topology.owns(reply_to):
+            log.warning("reply_to ignored", action="ignore_reply_to", reply_to=reply_to)
+            return None
+        return reply_to or None
+
+
+async def read(message: DeliveredMessage) -> Delivery:
+    """Decode a message."""
+    deliver, properties = message.delivery, message.header.properties
+    assert isinstance(deliver, Basic.Deliver)  # noqa: S101 - what a consumer gets, as opposed to Basic.Return
+    assert deliver.delivery_tag is not None  # noqa: S101 - the protocol has it in every delivery
+    routing_key = deliver.routing_key or ""
+    content = await _decode(message.body, routing_key, (properties.headers or {}).get("subject"))
+    return Delivery(deliver.delivery_tag, routing_key, properties, message.body, content)
+
+
+async def _decode(body: bytes, routing_key: str, subject: Any) -> Command | Undecodable:
+    try:
+        if len(body) < DECODE_IN_THREAD_BYTES:
+            return decode(body, routing_key, subject)
+        return await asyncio.to_thread(decode, body, routing_key, subject)
+    except Exception:
+        # A fault in decoding is one message's fault, and must not stop the queue.
+        log.exception("decode failed", action="decode")
+        return Undecodable("internal error while decoding")
+
+
+def dead_letter(delivery: Delivery, reason: str, topology: Topology) -> Outgoing:
+    """The message as it came, for the dead letters, with the reason in a header."""
+    came = delivery.properties
+    properties = Basic.Properties(
+        content_type=came.content_type,
+        content_encoding=came.content_encoding,
+        headers={**(came.headers or {}), REASON_HEADER: reason},
+        delivery_mode=PERSISTENT,
+        correlation_id=came.correlation_id,
+        reply_to=came.reply_to,
+        message_id=came.message_id,
+        timestamp=came.timestamp,
+        message_type=came.message_type,
+        app_id=came.app_id,
+    )
+    return Outgoing(topology.dead, delivery.routing_key, delivery.body, properties)

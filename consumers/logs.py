@@ -1,0 +1,43 @@
+"""Logs: one JSON line each on a server, readable on a terminal; every record has an `action`."""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from genlock.service.settings import Settings
+
+
+def configure(settings: Settings) -> None:
+    """Send this program's logs and its libraries' to stderr in one form."""
+    text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _library_action,
+    ]
+    renderer = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer(ensure_ascii=False)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer], foreign_pre_chain=shared
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level.upper())
+    # Both report at warning level what the session notices, tells and mends itself.
+    for library in ("aiormq", "aio_pika"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+
+
+def _library_action(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event.setdefault("action", "library")
+    return event

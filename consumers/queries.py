@@ -1,0 +1,165 @@
+"""The query consumer: reads over request and reply. A query is answered or dropped, never kept."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aio_pika import IncomingMessage
+from aio_pika.abc import AbstractChannel
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+from pydantic import ValidationError
+
+from genlock.consumers.publisher import Outgoing, Publisher
+from genlock.consumers.session import Session
+from genlock.consumers.topology import Topology
+from genlock.schemas.base import JsonObject, compact_json
+from genlock.schemas.codes import Code
+from genlock.schemas.decode import COMMAND_BYTES_MAX
+from genlock.schemas.envelope import Envelope
+from genlock.schemas.outcomes import CONTENT_TYPE
+from genlock.schemas.queries import QUERIES, result_id
+from genlock.schemas.strictjson import parse
+from genlock.service.database import Pool
+from genlock.service.events import timestamp_now
+from genlock.service.reads import Answer, QueryError, read
+from genlock.service.settings import Settings
+
+TRANSIENT = 1
+QUERIES_AT_ONCE_PER_CONNECTION = 4
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query that can be answered, if only with an error."""
+
+    envelope: Envelope
+    reply_to: str
+    correlation_id: str | None
+
+
+class QueryConsumer:
+    """Answers the queries of one session, a bounded number at once."""
+
+    def __init__(self, session: Session, pool: Pool, settings: Settings) -> None:
+        self._session = session
+        self._pool = pool
+        self._settings = settings
+        self._topology = Topology(settings.namespace)
+        self._channel: AbstractChannel
+        self._publisher: Publisher
+        self._consumer_tag: str | None = None
+        self._answering = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self) -> None:
+        """Open the channels and register the consumer."""
+        prefetch = self._settings.read_connections * QUERIES_AT_ONCE_PER_CONNECTION
+        self._channel = await self._session.channel(prefetch=prefetch)
+        self._publisher = await Publisher.on(
+            await self._session.channel(confirms=True), self._settings.publish_timeout_s
+        )
+        underlay = await self._channel.get_underlay_channel()
+        consumed = await underlay.basic_consume(
+            self._topology.queries, self._on_message, timeout=self._settings.publish_timeout_s
+        )
+        self._consumer_tag = consumed.consumer_tag
+
+    async def stop(self) -> None:
+        """Take no more queries, and wait for the answers under way."""
+        underlay = await self._channel.get_underlay_channel()
+        if self._consumer_tag is not None:
+            await underlay.basic_cancel(self._consumer_tag, timeout=self._settings.publish_timeout_s)
+        await self._idle.wait()
+
+    async def _on_message(self, message: DeliveredMessage) -> None:
+        self._answering += 1
+        self._idle.clear()
+        try:
+            if query := self._decode(message):
+                await self._publisher.publish([self._reply(query, await self._answer(query))])
+            await IncomingMessage(message).ack()
+        except Exception as error:
+            # Its author times out and asks again; a session that cannot reply is of no use.
+            log.exception("query failed", action="query")
+            self._session.lose(f"a query could not be answered: {error}")
+        finally:
+            self._answering -= 1
+            if not self._answering:
+                self._idle.set()
+
+    def _decode(self, message: DeliveredMessage) -> Query | None:
+        """Read a query; None, with a line in the log, for one that cannot be answered."""
+        properties = message.header.properties
+        reply_to = properties.reply_to
+        if not reply_to or self._topology.owns(reply_to):
+            log.warning("query dropped", action="drop_query", why="no reply_to that it could be answered at")
+            return None
+        try:
+            return Query(_envelope(message.body), reply_to, properties.correlation_id)
+        except (ValueError, RecursionError) as error:
+            log.warning("query dropped", action="drop_query", why=str(error))
+            return None
+
+    async def _answer(self, query: Query) -> Answer:
+        envelope = query.envelope
+        model = QUERIES.get(envelope.type)
+        if model is None:
+            return QueryError(Code.UNKNOWN_TYPE, f"There is no query {envelope.type!r}.")
+        try:
+            filters = model.model_validate(envelope.data)
+            return await read(self._pool, envelope.type, envelope.subject or "", filters)
+        except ValidationError as error:
+            told = "; ".join(
+                f"{'.'.join(map(str, part['loc'])) or 'subject'}: {part['msg']}" for part in error.errors()
+            )
+            return QueryError(Code.INVALID_DATA, told)
+        except ValueError as error:
+            return QueryError(Code.INVALID_DATA, str(error))
+        except Exception:
+            log.exception("query failed", action="query", type=envelope.type)
+            return QueryError(Code.INTERNAL_ERROR, "The query could not be answered now; the service logged why.")
+
+    def _reply(self, query: Query, answer: Answer) -> Outgoing:
+        match answer:
+            case QueryError(code=code, message=message):
+                data: JsonObject = {"error": {"code": code, "message": message}}
+            case _:
+                data = answer
+        envelope = query.envelope
+        members: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": result_id(envelope.id),
+            "source": self._settings.source,
+            "type": f"{envelope.type}.result",
+            "subject": envelope.subject,
+            "time": timestamp_now(),
+            "correlationid": envelope.correlationid or envelope.id,
+            "causationid": envelope.id,
+            "datacontenttype": "application/json",
+            "data": data,
+        }
+        body = compact_json({name: value for name, value in members.items() if value is not None})
+        properties = Basic.Properties(
+            content_type=CONTENT_TYPE,
+            delivery_mode=TRANSIENT,
+            correlation_id=query.correlation_id,
+            message_id=members["id"],
+            message_type=members["type"],
+            app_id=self._settings.source,
+        )
+        return Outgoing("", query.reply_to, body.encode(), properties)
+
+
+def _envelope(body: bytes) -> Envelope:
+    """Read a query's envelope. Raises ValueError, and RecursionError for what is nested too deep to parse."""
+    if len(body) > COMMAND_BYTES_MAX:
+        raise ValueError(f"{len(body)} bytes are too many for a query")
+    members, flaws = parse(body.decode())
+    if flaws:
+        raise ValueError(f"the JSON {', '.join(flaws)}")
+    return Envelope.model_validate(members)
