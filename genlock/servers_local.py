@@ -85,6 +85,10 @@ def ask_rabbit(url: str) -> str:
     return match[1].decode()
 
 
+# How a server that is still starting answers; one behind Docker's proxy is connected to and then cut off.
+_NOT_YET = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError)
+
+
 def await_answer(
     name: str,
     ask: Callable[[str], str],
@@ -102,7 +106,7 @@ def await_answer(
     while True:
         try:
             return ask(url)
-        except (OSError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError) as error:
+        except _NOT_YET as error:
             check()
             if time.monotonic() > deadline:
                 raise ServersUnavailable(f"{where} did not answer within {timeout_s:.0f} s: {error}.") from error
