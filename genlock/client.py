@@ -1,0 +1,172 @@
+"""The Python client of Genlock.
+
+    async with genlock.connect("amqp://localhost/", source="/billing") as client:
+        match await client.send(genlock.command(DocumentPut(expected_generation=3, body={}), subject="server-1")):
+            case genlock.Succeeded(token=token):
+                ...
+            case genlock.Conflict(reason=reason, current=current):
+                ...
+            case genlock.Rejected(code=code, message=message):
+                ...
+
+One client may be used by many tasks at the same time, in one event loop. What it raises stands in genlock.errors.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal, overload
+
+from pydantic import TypeAdapter, ValidationError
+
+from genlock._amqp import Letter, Link, connected
+from genlock.commands import Command, complete
+from genlock.errors import QueryFailed, UnreadableAnswer
+from genlock.schemas.base import JsonObject, Model
+from genlock.schemas.codes import Code
+from genlock.schemas.documents import DocumentState
+from genlock.schemas.envelope import Source
+from genlock.schemas.outcomes import Outcome, parse_outcome
+from genlock.schemas.stacks import StackState
+
+TIMEOUT_S = 30.0
+SOURCE = "/genlock-client"
+
+log = logging.getLogger(__name__)
+
+ReadableKind = Literal["document", "stack"]
+STATES: Mapping[ReadableKind, type[Model]] = {"document": DocumentState, "stack": StackState}
+
+
+@asynccontextmanager
+async def connect(
+    amqp_url: str, *, namespace: str = "genlock", source: str = SOURCE, timeout_s: float = TIMEOUT_S
+) -> AsyncIterator["Client"]:
+    """Connect to the broker; leaving the context closes the connection.
+
+    `namespace` is that of the service, `source` says to others who sent a command, and is a URI reference. `timeout_s`
+    is how long connecting may take, and each call of the client's, in seconds.
+    Raises CannotConnect, and ValueError for a source that is none.
+    """
+    TypeAdapter(Source).validate_python(source)
+    async with connected(amqp_url, timeout_s) as link:
+        yield Client(link, namespace, source)
+
+
+class Client:
+    """A connection to Genlock. Made by `connect()`."""
+
+    def __init__(self, link: Link, namespace: str, source: str) -> None:
+        self._link = link
+        self._namespace = namespace
+        self._source = source
+
+    async def send(self, command: Command) -> Outcome:
+        """Send a command and wait for its outcome.
+
+        Raises NotTaken where it will have no effect, and Unanswered where that is not known: then send it again.
+        """
+        return await self.send_envelope(command.members())
+
+    async def publish(self, command: Command) -> str:
+        """Publish a command without waiting for its outcome, and return its id. The broker has it then.
+
+        Raises as `send` does.
+        """
+        return await self.publish_envelope(command.members())
+
+    async def send_envelope(self, members: JsonObject) -> Outcome:
+        """Send a command that is a JSON object already; specversion, id, source and time are filled in if missing.
+
+        Raises as `send` does, and InvalidMessage for what no service could answer.
+        """
+        letter = self._command(members)
+        answer = await self._link.ask(letter)
+        try:
+            return parse_outcome(answer)
+        except ValueError as error:
+            raise UnreadableAnswer(f"The answer is not an outcome: {error}.", letter.id) from error
+
+    async def publish_envelope(self, members: JsonObject) -> str:
+        """Publish a command that is a JSON object already, and return its id, as `publish` does."""
+        letter = self._command(members)
+        await self._link.publish(letter)
+        return str(letter.id)
+
+    def _command(self, members: JsonObject) -> Letter:
+        envelope = complete(members, self._source)
+        return Letter(f"{self._namespace}.commands", envelope["type"], envelope)
+
+    @asynccontextmanager
+    async def events(self, pattern: str = "#") -> AsyncIterator[AsyncIterator[Outcome]]:
+        """Iterate over the outcome events that are published from now on and whose type matches a topic pattern.
+
+            async with client.events("stack.*.succeeded") as events:
+                async for event in events:
+                    ...
+
+        They may come twice or out of order: keep the highest `sequence` of a record. The broker keeps the last 100,000
+        events for a slow reader; who must not miss any has a durable queue, and binds it to `<namespace>.events`.
+        Raises Unroutable where there is no Genlock, and Disconnected from the iterator.
+        """
+        async with self._link.subscribe(f"{self._namespace}.events", pattern) as bodies:
+            yield _outcomes(bodies)
+
+    @overload
+    async def get(self, kind: Literal["document"], record_id: str) -> DocumentState | None: ...
+    @overload
+    async def get(self, kind: Literal["stack"], record_id: str) -> StackState | None: ...
+    @overload
+    async def get(self, kind: ReadableKind, record_id: str) -> DocumentState | StackState | None: ...
+
+    async def get(self, kind: ReadableKind, record_id: str) -> Model | None:
+        """Read a record's state; None where there is none or it was deleted.
+
+        Raises NotTaken, Unanswered, and QueryFailed for an id that cannot be one.
+        """
+        try:
+            answer = await self.query(f"{kind}.get", record_id)
+        except QueryFailed as error:
+            if error.code == Code.NOT_FOUND:
+                return None
+            raise
+        try:
+            # A newer service may show more than this client knows, and JSON has no enumerations.
+            return STATES[kind].model_validate(answer.get("record"), strict=False, extra="ignore")
+        except ValidationError as error:
+            raise UnreadableAnswer(f"The answer is not the state of a {kind}: {error}.") from error
+
+    async def query(self, query: str, subject: str | None = None, /, **filters: Any) -> JsonObject:
+        """Ask a query of the catalogue, such as `query("stack.list", action="CREATE")`, and return the answer's data.
+
+        Raises NotTaken, Unanswered, and QueryFailed with the service's code.
+        """
+        members = {"type": query, "data": filters} | ({} if subject is None else {"subject": subject})
+        envelope = complete(members, self._source)
+        letter = Letter("", f"{self._namespace}.queries", envelope, persistent=False)
+        return _result(await self._link.ask(letter), letter.id)
+
+
+async def _outcomes(bodies: AsyncIterator[bytes]) -> AsyncIterator[Outcome]:
+    async for body in bodies:
+        try:
+            yield parse_outcome(body)
+        except ValueError:
+            # Others may be allowed to publish there; one strange message must not end the stream of good ones.
+            log.warning("a message on the events exchange is not an outcome event: %r", body[:200])
+
+
+def _result(body: bytes, query_id: str | None) -> JsonObject:
+    """Read the reply to a query."""
+    try:
+        reply = json.loads(body)
+    except ValueError as error:
+        raise UnreadableAnswer(f"The answer is not JSON: {error}.", query_id) from error
+    match reply:
+        case {"data": {"error": {"code": str() as code, "message": str() as message}}}:
+            raise QueryFailed(code, message)
+        case {"data": dict() as data}:
+            return data
+        case _:
+            raise UnreadableAnswer("The answer to the query has no data.", query_id)
