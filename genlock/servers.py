@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -174,7 +175,10 @@ def _docker(stack: ExitStack) -> _Found:
     try:
         for container, port in ((rabbit, 5672), (postgres, 5432)):
             _have_image(container.get_docker_client().client, container.image)
-            container.with_exposed_ports(port).start()
+            container.with_exposed_ports(port)
+            # In a thread, because Ctrl-C in the middle of it would leave a container that nobody knows.
+            with ThreadPoolExecutor(max_workers=1) as pool:
+                pool.submit(container.start).result()
         database_at = f"{postgres.get_container_host_ip()}:{postgres.get_exposed_port(5432)}"
         amqp_at = f"{rabbit.get_container_host_ip()}:{rabbit.get_exposed_port(5672)}"
     except (DockerException, OSError) as error:
