@@ -35,7 +35,7 @@ from genlock.servers_local import (
     await_answer,
     die_with_parent,
 )
-from genlock.servers_programs import Programs, ServersUnavailable, can_install, install
+from genlock.servers_programs import Programs, ServersUnavailable
 
 __all__ = ["LocalPostgres", "LocalRabbit", "Servers", "ServersUnavailable", "database", "running"]
 
@@ -45,7 +45,6 @@ RABBIT_MIN = (3, 10)
 _POSTGRES_IMAGE = "postgres:17"
 _RABBIT_IMAGE = "rabbitmq:4-management"
 _RABBIT_PLUGINS = b"[rabbitmq_consistent_hash_exchange,rabbitmq_management]."
-_DEBIAN_PACKAGES = ("postgresql", "rabbitmq-server")
 
 # Servers that were given are expected to run already.
 _GIVEN_TIMEOUT_S = 10.0
@@ -203,28 +202,13 @@ def _have_image(client: Any, image: str) -> None:
 
 
 def _local(stack: ExitStack) -> _Found:
-    programs = _programs()
+    programs = Programs.have()
     rabbit = stack.enter_context(closing(LocalRabbit(programs)))
     postgres = stack.enter_context(closing(LocalPostgres(programs)))
     # The broker first, because it takes the longest; PostgreSQL gets ready meanwhile.
     rabbit.launch()
     postgres_version = postgres.start()
     return _Found(Servers(postgres.url, rabbit.url, "local"), postgres_version, rabbit.wait_ready())
-
-
-def _programs() -> Programs:
-    """Find the servers' programs; on Debian root installs what is missing. Raises ServersUnavailable."""
-    try:
-        return Programs.find()
-    except ServersUnavailable:
-        if not can_install():
-            raise
-    _say(f"installing {' and '.join(_DEBIAN_PACKAGES)} with apt-get; no server is started by that")
-    try:
-        install(_DEBIAN_PACKAGES)
-    except OSError as error:
-        raise ServersUnavailable(f"Installing the servers failed: {error}") from error
-    return Programs.find()
 
 
 def _require(name: str, version: str, minimum: tuple[int, ...]) -> None:

@@ -133,7 +133,7 @@ class _LocalServer(ABC):
     kill_signal: ClassVar[signal.Signals]
 
     def __init__(self, programs: Programs | None = None) -> None:
-        self._programs = programs or Programs.find()
+        self._programs = programs or Programs.have()
         self._nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()

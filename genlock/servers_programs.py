@@ -18,6 +18,8 @@ from typing import Self
 # Where Debian puts programs that are not on PATH: postgresql/VERSION/bin and rabbitmq/bin.
 _DEBIAN = Path("/usr/lib")
 
+_PACKAGES = ("postgresql", "rabbitmq-server")
+
 # Debian's packages start a server as soon as they are installed unless this program refuses with 101.
 _POLICY = Path("/usr/sbin/policy-rc.d")
 # PostgreSQL's package also makes a database cluster, unless this says no.
@@ -38,6 +40,21 @@ class Programs:
     postgres: Path
     rabbitmq: Path
     epmd: Path
+
+    @classmethod
+    def have(cls) -> Self:
+        """Find the programs; on Debian root installs what is missing, and says so. Raises ServersUnavailable."""
+        try:
+            return cls.find()
+        except ServersUnavailable:
+            if not can_install():
+                raise
+        sys.stderr.write(f"servers: installing {' and '.join(_PACKAGES)} with apt-get; no server is started by that\n")
+        try:
+            install(_PACKAGES)
+        except OSError as error:
+            raise ServersUnavailable(f"Installing the servers failed: {error}") from error
+        return cls.find()
 
     @classmethod
     def find(cls, path: str | None = None, debian: Path = _DEBIAN) -> Self:

@@ -59,6 +59,15 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def programs() -> Programs:
+    """The local servers' programs; who has Docker alone can do without them."""
+    try:
+        return Programs.have()
+    except ServersUnavailable as error:
+        pytest.skip(str(error))
+
+
 def descendants(ancestor: int) -> list[int]:
     """Ids of the processes that a process has started, and those that these have started, and so on."""
     children: dict[int, list[int]] = {}
@@ -113,8 +122,8 @@ def name_of(url: str) -> str:
     return urlsplit(url).path.removeprefix("/")
 
 
-async def test_killed_and_stopped_postgres_starts_again_with_its_data() -> None:
-    with LocalPostgres() as postgres:
+async def test_killed_and_stopped_postgres_starts_again_with_its_data(programs: Programs) -> None:
+    with LocalPostgres(programs) as postgres:
         url = postgres.url
         connection = await asyncpg.connect(url)
         await connection.execute("CREATE TABLE kept AS SELECT 1 AS number")
@@ -137,8 +146,8 @@ async def test_killed_and_stopped_postgres_starts_again_with_its_data() -> None:
         await connection.close()
 
 
-async def test_stopped_and_killed_rabbit_starts_again_with_its_messages(namespace: str) -> None:
-    with LocalRabbit() as rabbit:
+async def test_stopped_and_killed_rabbit_starts_again_with_its_messages(programs: Programs, namespace: str) -> None:
+    with LocalRabbit(programs) as rabbit:
         url = rabbit.url
         async with await aio_pika.connect(url) as connection:
             channel = await connection.channel()
@@ -166,6 +175,7 @@ async def test_stopped_and_killed_rabbit_starts_again_with_its_messages(namespac
             await kept.ack()
 
 
+@pytest.mark.usefixtures("programs")
 def test_servers_end_with_a_parent_that_is_killed(place: Path) -> None:
     with python("-c", HOLD_SERVERS, TMPDIR=str(place)) as (parent, _):
         processes = descendants(parent.pid)
@@ -177,6 +187,7 @@ def test_servers_end_with_a_parent_that_is_killed(place: Path) -> None:
         await_gone(processes)
 
 
+@pytest.mark.usefixtures("programs")
 def test_interrupt_reaches_the_command_and_leaves_nothing(place: Path) -> None:
     # The variables of given servers point nowhere: the forced kind must not look at them.
     environment = {
