@@ -1,0 +1,177 @@
+"""Commands as a publisher would send them, and records named for the state that they have reached."""
+
+import json
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from genlock.schemas.base import Kind
+from genlock.schemas.decode import Command, Refusal, Undecodable, decode
+from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, Verdict, Winner
+from genlock.schemas.stacks import Action, Status
+from genlock.service.events import Event, build, timestamp
+from genlock.service.fold import fold
+from genlock.service.records import Document, Record, Stack
+from genlock.service.state import State
+
+Json = dict[str, Any]
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+RETENTION = timedelta(days=14)
+PUBLISHER = "/tests"
+SERVICE = "/genlock"
+
+TEMPLATE: Json = {"servers": 1}
+PREVIOUS_TEMPLATE: Json = {"servers": 0}
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def envelope(command_type: str, subject: str | None, data: Any, **attributes: Any) -> Json:
+    """A valid envelope; `attributes` come on top of it, and those that are `...` are left out."""
+    members: Json = {"specversion": "1.0", "id": new_id(), "source": PUBLISHER, "type": command_type}
+    members |= {"subject": subject, "data": data} | attributes
+    return {name: value for name, value in members.items() if value is not ...}
+
+
+def json_bytes(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def received(members: Json) -> Command:
+    """The envelope, decoded; it must be one that can be answered."""
+    command = decode(json_bytes(members), members.get("type", ""))
+    assert not isinstance(command, Undecodable), command.reason
+    return command
+
+
+def command(command_type: str, subject: str | None, data: Any, **attributes: Any) -> Command:
+    """A command that is valid; see `envelope`."""
+    result = received(envelope(command_type, subject, data, **attributes))
+    assert not isinstance(result.data, Refusal), result.data
+    return result
+
+
+def refused_command(command_type: str, subject: str | None, data: Any, **attributes: Any) -> Command:
+    """A command that can be answered, but not decided on its merits."""
+    result = received(envelope(command_type, subject, data, **attributes))
+    assert isinstance(result.data, Refusal)
+    return result
+
+
+def put(subject: str, expected: int | None, body: Json | None = None, **attributes: Any) -> Command:
+    data = {"expected_generation": expected, "body": {} if body is None else body}
+    return command("document.put", subject, data, **attributes)
+
+
+def merge(subject: str, patch: Json, **data: Any) -> Command:
+    """A merge that has an expected generation only if it is given."""
+    return command("document.merge", subject, {"patch": patch, **data})
+
+
+def delete_document(subject: str, expected: int) -> Command:
+    return command("document.delete", subject, {"expected_generation": expected})
+
+
+def stack_command(verb: str, subject: str, **data: Any) -> Command:
+    """A command on a stack; an update, a report or a creation is filled up with what it must have."""
+    must: dict[str, Json] = {
+        "create": {"name": subject, "template": TEMPLATE},
+        "update": {"template": {"servers": 2}},
+        "set_state": {"status": "COMPLETE"},
+    }
+    return command(f"stack.{verb}", subject, must.get(verb, {}) | data)
+
+
+def winner(command_type: str = "document.put") -> Winner:
+    return Winner(command_id=new_id(), type=command_type, source="/winner", time="2026-02-01T00:00:00.000000Z")
+
+
+def document_at(generation: int, body: Json | None = None) -> Document:
+    """A live document that has been written once for each of its generations."""
+    body = {"colour": "red"} if body is None else body
+    return Document(new_id(), generation, sequence=generation + 1, maker=winner(), body=body)
+
+
+def deleted_document(generation: int) -> Document:
+    return Document(new_id(), generation, sequence=generation + 1, maker=winner("document.delete"), body=None)
+
+
+def stack_in(action: Action | str, status: Status | str, *, disable_rollback: bool = True, **fields: Any) -> Stack:
+    """A stack in the given action and status, under the third of its traversals."""
+    traversal = new_id()
+    values: Json = {
+        "id": new_id(),
+        "sequence": 3,
+        "maker": Winner(command_id=traversal, type="stack.update", source="/winner", time="2026-02-01T00:00:00.0Z"),
+        "stack_name": f"stack-{traversal}",
+        "action": Action(action),
+        "status": Status(status),
+        "status_reason": "as it was",
+        "traversal": traversal,
+        "previous_traversal": new_id(),
+        "template": TEMPLATE,
+        "previous_template": PREVIOUS_TEMPLATE,
+        "disable_rollback": disable_rollback,
+        "timeout_s": 60,
+    }
+    return Stack(**values | fields)
+
+
+def deleted_stack(**fields: Any) -> Stack:
+    return stack_in(Action.DELETE, Status.COMPLETE, previous_template=None, **fields)
+
+
+def state_of(*records: Record, traversals: Iterable[tuple[str, str]] = ()) -> State:
+    """The state that a database with these records is read as; `traversals` are some that stacks had before."""
+    state = State(traversals=set(traversals))
+    state.apply(records)
+    return state
+
+
+def decided(state: State, *commands: Command) -> Verdict:
+    """Fold the commands and return the verdict of the last one; none of them may have raised."""
+    folded = fold(state, commands, NOW, RETENTION)
+    assert folded.faults == []
+    return folded.verdicts[-1]
+
+
+def accepted(state: State, *commands: Command) -> SucceededData:
+    verdict = decided(state, *commands)
+    assert isinstance(verdict, SucceededData), verdict
+    return verdict
+
+
+def conflicting(state: State, *commands: Command) -> ConflictData:
+    verdict = decided(state, *commands)
+    assert isinstance(verdict, ConflictData), verdict
+    return verdict
+
+
+def turned_down(state: State, *commands: Command) -> RejectedData:
+    verdict = decided(state, *commands)
+    assert isinstance(verdict, RejectedData), verdict
+    return verdict
+
+
+def event_of(command: Command, verdict: Verdict, event_id: str | None = None) -> Event:
+    return build(command, verdict, SERVICE, timestamp(NOW), event_id)
+
+
+def document_in(state: State, subject: str) -> Document:
+    document = state.document(subject)
+    assert document is not None
+    return document
+
+
+def stack_of(state: State, subject: str) -> Stack:
+    stack = state.stack(subject)
+    assert stack is not None
+    return stack
+
+
+def key(record: Record) -> tuple[Kind, str]:
+    return record.kind, record.id

@@ -1,0 +1,210 @@
+"""Any commands in any batches: the fold says what the one-at-a-time model says, and leaves what it leaves."""
+
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from genlock.schemas.decode import Command
+from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, Token, Verdict
+from genlock.service.decide import _sort_out
+from genlock.service.documents import merged
+from genlock.service.events import verdict_name
+from genlock.service.fold import Change, fold
+from genlock.service.ledger import Decided
+from genlock.service.records import Document, Record, RecordKey, Stack
+from genlock.service.state import State
+from genlock.service.touched import Touched, touched
+from tests.factories import NOW, RETENTION, event_of, received
+from tests.property.model import Answer, Json, Model, merge_patch
+from tests.property.strategies import OBJECTS, answers_of, command_lists, comparable, moved, splits
+
+# Without explanations of failures: tracing every line takes minutes.
+thorough = settings(
+    max_examples=300,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+)
+
+
+@dataclass
+class Memory:
+    """Where batches are read from and written to, as the database is: a batch sees what it says it touches."""
+
+    records: dict[RecordKey, Record] = field(default_factory=dict)
+    traversals: set[tuple[str, str]] = field(default_factory=set)
+    ledger: dict[str, Decided] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+
+    def read(self, wanted: Touched) -> State:
+        records = {key: record for key, record in self.records.items() if key[1] in wanted.ids.get(key[0], ())}
+        names = {(record.kind, record.name): record.id for record in self.records.values() if record.name is not None}
+        state = State(records, {name: owner for name, owner in names.items() if name in wanted.names})
+        current = {(record.id, record.traversal) for record in records.values() if isinstance(record, Stack)}
+        state.traversals = current | (self.traversals & wanted.traversals)
+        return state
+
+    def decide(self, envelopes: Iterable[Json]) -> list[Answer]:
+        """Decide one batch, with known ids and copies sorted out as the service does it."""
+        commands = [received(members) for members in envelopes]
+        fresh, reused = _sort_out(commands, self.ledger)
+        state = self.read(touched([*fresh, *reused]))
+        folded = fold(state, fresh, NOW, RETENTION)
+        assert folded.faults == []
+        self.records |= state.records
+        self.traversals |= state.traversals
+        self.changes += folded.changes
+        for command, verdict in zip(fresh, folded.verdicts, strict=True):
+            self.ledger[command.id] = Decided(command.content_hash, event_of(command, verdict))
+            self.answers[command.id] = answer_of(verdict)
+        return [self._answer(command, state) for command in commands]
+
+    def _answer(self, command: Command, state: State) -> Answer:
+        if self.ledger[command.id].content_hash == command.content_hash:
+            return self.answers[command.id]
+        record = state.records.get((command.kind, command.subject)) if command.kind else None
+        return "rejected", "id_reused", None, record.sequence if record else 0
+
+
+def token_json(token: Token | None) -> Json | None:
+    return None if token is None else token.model_dump()
+
+
+def answer_of(verdict: Verdict) -> Answer:
+    name = verdict_name(verdict).value
+    match verdict:
+        case SucceededData():
+            return name, None, token_json(verdict.token), verdict.sequence
+        case ConflictData():
+            return name, verdict.reason.value, token_json(verdict.actual), verdict.sequence
+        case RejectedData():
+            return name, verdict.code.value, None, verdict.sequence
+
+
+def record_json(record: Record) -> Json:
+    """What the contract lets a reader know of a record."""
+    if isinstance(record, Document):
+        return {"generation": record.generation, "sequence": record.sequence, "body": record.body}
+    assert isinstance(record, Stack)
+    return {
+        "name": record.stack_name,
+        "action": record.action.value,
+        "status": record.status.value,
+        "token": record.token.model_dump(),
+        "sequence": record.sequence,
+        "template": record.template,
+        "previous_template": record.previous_template,
+        "disable_rollback": record.disable_rollback,
+        "timeout_s": record.timeout_s,
+    }
+
+
+def model_json(model: Model) -> dict[tuple[str, str], Json]:
+    documents = {("document", subject): vars(document) for subject, document in model.documents.items()}
+    stacks = {
+        ("stack", subject): {name: value for name, value in vars(stack).items() if name != "traversals"}
+        | {"token": stack.token()}
+        for subject, stack in model.stacks.items()
+    }
+    return documents | stacks
+
+
+@thorough
+@given(st.data())
+def test_any_batches_come_to_what_one_command_at_a_time_comes_to(data: st.DataObject) -> None:
+    commands = data.draw(command_lists())
+    memory, model = Memory(), Model()
+    answers = [answer for batch in data.draw(splits(commands)) for answer in memory.decide(batch)]
+    assert comparable(answers) == comparable(answers_of(model, commands))
+    assert {key: record_json(record) for key, record in memory.records.items()} == model_json(model)
+    succeeded = [command_id for command_id, answer in memory.answers.items() if answer[0] == "succeeded"]
+    assert [change.command.id for change in memory.changes] == succeeded
+    assert_sequences_go_up_by_one_and_tokens_never_go_back(memory.changes)
+
+
+def assert_sequences_go_up_by_one_and_tokens_never_go_back(changes: list[Change]) -> None:
+    histories: dict[RecordKey, list[Record]] = {}
+    for change in changes:
+        histories.setdefault((change.record.kind, change.record.id), []).append(change.record)
+    for history in histories.values():
+        assert [record.sequence for record in history] == list(range(1, len(history) + 1))
+        generations = [record.generation for record in history if isinstance(record, Document)]
+        assert generations == list(range(len(generations)))
+        traversals = [record.traversal for record in history if isinstance(record, Stack)]
+        started = [name for index, name in enumerate(traversals) if index == 0 or name != traversals[index - 1]]
+        assert len(started) == len(set(started))
+
+
+class RecordsAsked(dict[RecordKey, Record]):
+    """Records that remember which of them were asked for."""
+
+    def __init__(self, records: dict[RecordKey, Record]) -> None:
+        super().__init__(records)
+        self.asked: set[RecordKey] = set()
+
+    def get(self, key: RecordKey, default: Any = None) -> Any:
+        self.asked.add(key)
+        return super().get(key, default)
+
+    def __getitem__(self, key: RecordKey) -> Record:
+        self.asked.add(key)
+        return super().__getitem__(key)
+
+
+class Asked(State):
+    """A state that remembers what the rules asked it for."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(RecordsAsked(state.records), state.names, state.traversals)
+        self.names_asked: set[Any] = set()
+        self.traversals_asked: set[tuple[str, str]] = set()
+
+    def owner(self, name: Any) -> str | None:
+        self.names_asked.add(name)
+        return super().owner(name)
+
+    def had_traversal(self, stack_id: str, traversal: str) -> bool:
+        self.traversals_asked.add((stack_id, traversal))
+        return super().had_traversal(stack_id, traversal)
+
+
+@thorough
+@given(st.data())
+def test_deciding_changes_no_argument_and_asks_for_nothing_that_is_not_touched(data: st.DataObject) -> None:
+    memory = Memory()
+    for batch in data.draw(splits(data.draw(command_lists()))):
+        commands = [received(members) for members in batch]
+        wanted = touched(commands)
+        state = Asked(memory.read(wanted))
+        before = dict(state.records)
+        copies = deepcopy((commands, before))
+        fold(state, commands, NOW, RETENTION)
+        assert (commands, before) == copies
+        assert isinstance(state.records, RecordsAsked)
+        assert {key for key in state.records.asked if key[1] not in wanted.ids.get(key[0], ())} == set()
+        assert state.names_asked <= wanted.names
+        assert state.traversals_asked <= wanted.traversals
+        memory.decide(batch)
+
+
+@settings(thorough, max_examples=50)
+@given(command_lists())
+def test_moved_commands_come_to_the_same_answers(commands: list[Json]) -> None:
+    def words(answers: list[Answer]) -> list[Any]:
+        return [(word, why, sequence) for word, why, _, sequence in answers]
+
+    assert words(answers_of(Model(), commands)) == words(answers_of(Model(), moved(commands, "elsewhere")))
+
+
+@thorough
+@given(OBJECTS, OBJECTS)
+def test_merging_is_rfc_7396_and_leaves_its_arguments_alone(target: Json, patch: Json) -> None:
+    copies = deepcopy((target, patch))
+    assert merged(target, patch) == merge_patch(*deepcopy((target, patch)))
+    assert (target, patch) == copies
