@@ -2,14 +2,19 @@
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
 from genlock import servers as servers_module
 from genlock.servers import Servers
+from genlock.service.database import DECIDING_PLANS, Pool, open_pool
+from genlock.service.decide import Decider
 from genlock.service.migrate import migrate
+from tests.harness import Client, connected
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +49,31 @@ def amqp_url(servers: Servers) -> str:
 def namespace() -> str:
     """Return a name for this test's exchanges and queues, which nobody else uses."""
     return f"t{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """Connections as deciding uses them, enough for a crowd."""
+    async with await open_pool(database_url, size=36, timeout_s=20, plans=DECIDING_PLANS) as pool:
+        yield pool
+
+
+@pytest.fixture
+def decider(pool: Pool) -> Decider:
+    """Return a decider; as many batches at once as there are connections in the pool."""
+    return Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20)
+
+
+@pytest.fixture
+async def second(database_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A second connection to the test's database, to hold locks with and to look."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def client(amqp_url: str, namespace: str) -> AsyncIterator[Client]:
+    """A publisher and subscriber in the test's namespace, which is removed in the end."""
+    async with connected(amqp_url, namespace) as client:
+        yield client

@@ -1,0 +1,185 @@
+"""What tests on real servers share: a service in this process, and a client that knows nothing but AMQP."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aio_pika
+import aiormq
+import asyncpg
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage
+from pydantic import SecretStr
+
+from genlock.consumers.process import Service
+from genlock.consumers.topology import Topology
+from genlock.schemas.outcomes import Outcome, parse_outcome
+from genlock.service.decide import Answers
+from genlock.service.settings import Settings
+from genlock.service.steps import Reached, ignore
+from tests.factories import Json, json_bytes
+
+DEADLINE_S = 30.0
+"""Nothing that is waited for takes this long, unless it is broken."""
+
+POLL_S = 0.01
+
+CONTENT_TYPE = "application/cloudevents+json"
+
+
+async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = DEADLINE_S) -> None:
+    """Ask until it holds. Raises TimeoutError."""
+    async with asyncio.timeout(timeout_s):
+        while not await holds():  # noqa: ASYNC110 - what is asked is outside of this process
+            await asyncio.sleep(POLL_S)
+
+
+async def until_waiting(connection: "asyncpg.Connection[asyncpg.Record]", backends: int) -> None:
+    """Return when that many backends of the connection's database wait for a lock."""
+
+    async def waiting() -> bool:
+        # Within a transaction PostgreSQL would show the same picture again and again.
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
+        count: int = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return count >= backends
+
+    await until(waiting)
+
+
+def outcomes(answers: Answers) -> list[Outcome]:
+    """Read the events of a batch."""
+    return [parse_outcome(event.body) for event in answers.events]
+
+
+def settings_for(database_url: str, amqp_url: str, namespace: str, **changes: Any) -> Settings:
+    """Settings as an operator would make them, save for what a test changes."""
+    return Settings(database_url=SecretStr(database_url), amqp_url=SecretStr(amqp_url), namespace=namespace, **changes)
+
+
+@asynccontextmanager
+async def serving(settings: Settings, reached: Reached = ignore) -> AsyncIterator[Service]:
+    """Run a replica until the context ends, which settles what it holds. Whatever `run` raises is raised here."""
+    service = Service(settings, reached)
+    running = asyncio.create_task(service.run())
+    try:
+        await _ready(service, running)
+        yield service
+    finally:
+        service.stop()
+        async with asyncio.timeout(DEADLINE_S):
+            await running
+
+
+async def _ready(service: Service, running: asyncio.Task[None]) -> None:
+    ready = asyncio.create_task(service.ready.wait())
+    await asyncio.wait({ready, running}, return_when=asyncio.FIRST_COMPLETED, timeout=DEADLINE_S)
+    ready.cancel()
+    if running.done():
+        await running
+    assert service.ready.is_set(), "the service did not get ready"
+
+
+class Client:
+    """Publishes commands, and collects every event of the namespace in the order of arrival."""
+
+    def __init__(self, channel: AbstractChannel, topology: Topology, commands: AbstractExchange) -> None:
+        self.channel = channel
+        self.topology = topology
+        self.events: list[AbstractIncomingMessage] = []
+        self._commands = commands
+        self._news = asyncio.Condition()
+
+    async def on_event(self, message: AbstractIncomingMessage) -> None:
+        async with self._news:
+            self.events.append(message)
+            self._news.notify_all()
+
+    async def publish(self, body: bytes, routing_key: str, **properties: Any) -> None:
+        """Publish a command's bytes, and return when the broker has them."""
+        await self._commands.publish(aio_pika.Message(body, **properties), routing_key=routing_key)
+
+    async def send(self, *commands: Json, **properties: Any) -> None:
+        """Publish commands one after the other, so that they arrive in this order."""
+        for command in commands:
+            await self.publish(json_bytes(command), command["type"], content_type=CONTENT_TYPE, **properties)
+
+    async def flood(self, commands: Iterable[Json]) -> None:
+        """Publish commands all at once."""
+        await asyncio.gather(*(self.publish(json_bytes(command), command["type"]) for command in commands))
+
+    async def decided(self, *commands: Json) -> list[Json]:
+        """Wait for an event of each command, and return the first ones."""
+        ids = [command["id"] for command in commands]
+        async with asyncio.timeout(DEADLINE_S), self._news:
+            await self._news.wait_for(lambda: set(ids) <= self.bodies().keys())
+        first = self.bodies()
+        return [json.loads(first[command_id][0]) for command_id in ids]
+
+    async def ask(self, *commands: Json) -> list[Json]:
+        """Publish commands and wait for their outcomes."""
+        await self.send(*commands)
+        return await self.decided(*commands)
+
+    def bodies(self) -> dict[str, list[bytes]]:
+        """The bodies of all events so far, by command id."""
+        bodies: dict[str, list[bytes]] = {}
+        for message in self.events:
+            bodies.setdefault(json.loads(message.body)["causationid"], []).append(message.body)
+        return bodies
+
+    def message_of(self, command: Json) -> AbstractIncomingMessage:
+        """The first event message of a command."""
+        return next(message for message in self.events if json.loads(message.body)["causationid"] == command["id"])
+
+    async def depth(self, queue: str) -> int:
+        """How many messages are ready in a queue."""
+        declared = await self.channel.declare_queue(queue, passive=True)
+        count = declared.declaration_result.message_count
+        assert count is not None
+        return count
+
+    async def until_empty(self, queue: str) -> None:
+        """Return when nothing is ready in a queue."""
+
+        async def empty() -> bool:
+            return await self.depth(queue) == 0
+
+        await until(empty)
+
+    async def drain(self, queue: str) -> list[AbstractIncomingMessage]:
+        """Take every message out of a queue."""
+        taken = []
+        declared = await self.channel.get_queue(queue)
+        while (message := await declared.get(no_ack=True, fail=False)) is not None:
+            taken.append(message)
+        return taken
+
+
+@asynccontextmanager
+async def connected(amqp_url: str, namespace: str) -> AsyncIterator[Client]:
+    """Declare a namespace and subscribe to its events; in the end remove it from the broker."""
+    topology = Topology(namespace)
+    connection = await aio_pika.connect(amqp_url)
+    async with connection:
+        channel = await connection.channel()
+        await topology.declare(channel)
+        client = Client(channel, topology, await channel.get_exchange(topology.commands))
+        events = await channel.declare_queue(exclusive=True)
+        await events.bind(topology.events, routing_key="#")
+        await events.consume(client.on_event, no_ack=True)
+        try:
+            yield client
+        finally:
+            await _remove(connection, topology)
+
+
+async def _remove(connection: aio_pika.abc.AbstractConnection, topology: Topology) -> None:
+    """Remove a namespace, on a channel of its own: a test may have closed the other one."""
+    channel = await connection.channel()
+    try:
+        await topology.delete(channel)
+    except aiormq.exceptions.ChannelClosed:
+        return
