@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from tests.factories import envelope
 from tests.property.model import Answer, Json, Model
 
-DOCUMENTS = ("flavour", "image", "server é")
-STACKS = tuple(str(uuid.UUID(int=number, version=4)) for number in (1, 2, 3))
+DOCUMENTS = ("flavour", "server é")
+STACKS = tuple(str(uuid.UUID(int=number, version=4)) for number in (1, 2))
 NOBODYS = tuple(str(uuid.UUID(int=number, version=4)) for number in (9000, 9001))
 NAMES = ("blue", "green")
-COMMANDS_MAX = 30
+COMMANDS_MAX = 40
 
 VERBS = {
     "document": ("put", "put", "merge", "merge", "delete"),
-    "stack": ("create", "create", "update", "delete", "delete", "rollback", "cancel", "set_state", "set_state"),
+    "stack": ("create", "update", "update", "delete", "rollback", "cancel", "set_state", "set_state", "set_state"),
 }
 
 
@@ -59,15 +59,17 @@ def _repeated(draw: st.DrawFn, commands: list[Json]) -> Json:
 
 
 def _fresh(draw: st.DrawFn, model: Model, commands: list[Json], number: int) -> Json:
-    kind = draw(st.sampled_from(("document", "stack")))
-    verb = draw(st.sampled_from(VERBS[kind]))
+    kind = draw(st.sampled_from(("document", "stack", "stack")))
+    subject = draw(st.sampled_from(DOCUMENTS if kind == "document" else STACKS))
+    verbs = VERBS[kind]
+    if kind == "stack" and subject not in model.stacks and not draw(_RARELY):
+        verbs = ("create",)
+    verb = draw(st.sampled_from(verbs))
     if kind == "document":
-        subject = draw(st.sampled_from(DOCUMENTS))
         data = _document_data(draw, model, subject, verb)
     else:
-        subject = draw(st.sampled_from(STACKS))
         data = _stack_data(draw, model, commands, subject, verb)
-    if draw(st.integers(0, 29)) == 29:
+    if draw(st.integers(0, 39)) == 39:
         data["unknown"] = 1
     return envelope(f"{kind}.{verb}", subject, data, id=str(uuid.UUID(int=1000 + number, version=4)))
 
@@ -76,8 +78,8 @@ def _document_data(draw: st.DrawFn, model: Model, subject: str, verb: str) -> Js
     document = model.documents.get(subject)
     alive = document is not None and document.body is not None
     actual = document.generation if document and alive else None
-    near = max(0, (document.generation if document else 0) + draw(st.sampled_from((-1, 1, 2))))
-    expected = draw(st.sampled_from((actual, actual, actual, near, None)))
+    near = max(0, (document.generation if document else 0) + draw(st.sampled_from((-1, -2, 1))))
+    expected = draw(st.sampled_from((actual, actual, near, near, None)))
     data: Json = {"expected_generation": expected}
     if verb == "put":
         data["body"] = draw(_BODIES)

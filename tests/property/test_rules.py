@@ -174,7 +174,7 @@ class Asked(State):
         return super().had_traversal(stack_id, traversal)
 
 
-@thorough
+@settings(thorough, max_examples=100)
 @given(st.data())
 def test_deciding_changes_no_argument_and_asks_for_nothing_that_is_not_touched(data: st.DataObject) -> None:
     memory = Memory()
