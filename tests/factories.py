@@ -38,7 +38,7 @@ def envelope(command_type: str, subject: str | None, data: Any, **attributes: An
 
 
 def json_bytes(value: Any) -> bytes:
-    return json.dumps(value).encode()
+    return json.dumps(value, ensure_ascii=False).encode()
 
 
 def received(members: Json) -> Command:
