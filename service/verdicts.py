@@ -77,8 +77,10 @@ def refused(command: Command, record: Record | None, refusal: Refusal) -> Decisi
         code=refusal.code,
         message=refusal.message,
         errors=list(refusal.errors),
-        command=command.echo,
     )
+    # Where nothing of the command may be repeated, it is left out instead of shown as empty.
+    if command.echo.model_fields_set:
+        verdict = verdict.model_copy(update={"command": command.echo})
     return Decision(verdict)
 
 
