@@ -1,0 +1,160 @@
+"""Bad input of every sort between good neighbours: one outcome or one dead letter for each, and an empty queue."""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from genlock.schemas.decode import COMMAND_BYTES_MAX, READABLE_BYTES_MAX
+from tests.factories import Json, envelope, new_id
+from tests.harness import Client, serving, settings_for
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+def put(document: str, body: Any = None) -> Json:
+    return envelope("document.put", document, {"expected_generation": None, "body": body or {}})
+
+
+def raw(command: Json, value: str) -> bytes:
+    """The command with a JSON text in its body's place."""
+    return (
+        json.dumps(command | {"data": {"expected_generation": None, "body": {"x": "HERE"}}})
+        .replace('"HERE"', value)
+        .encode()
+    )
+
+
+def padded(command: Json, size: int) -> bytes:
+    """The command with a body that brings it to a size in bytes."""
+    empty = raw(command, '""')
+    return raw(command, f'"{"x" * (size - len(empty))}"')
+
+
+@dataclass(frozen=True)
+class Bad:
+    """How to make a message bad, and what becomes of it: the code of its rejection, or a word of its dead letter."""
+
+    make: Callable[[Json], bytes]
+    code: str | None = None
+    reason: str | None = None
+    routing_key: str = "document.put"
+    headers: Mapping[str, Any] | None = None
+
+
+def changed(**attributes: Any) -> Callable[[Json], bytes]:
+    def make(command: Json) -> bytes:
+        members = command | attributes
+        return json.dumps({name: value for name, value in members.items() if value is not ...}).encode()
+
+    return make
+
+
+BAD = {
+    "no UTF-8": Bad(lambda command: raw(command, '"HERE2"').replace(b"HERE2", b"\xff"), reason="UTF-8"),
+    "UTF-16": Bad(lambda command: json.dumps(command).encode("utf-16"), reason="UTF-8"),
+    "a byte order mark": Bad(lambda command: b"\xef\xbb\xbf" + json.dumps(command).encode(), reason="JSON"),
+    "no JSON": Bad(lambda _: b"{", reason="JSON"),
+    "nothing": Bad(lambda _: b"", reason="JSON"),
+    "a list": Bad(lambda _: b"[]", reason="id"),
+    "null": Bad(lambda _: b"null", reason="id"),
+    "no id": Bad(changed(id=...), reason="id"),
+    "an id that is no UUID": Bad(changed(id="7"), reason="id"),
+    "an id without hyphens": Bad(changed(id=secrets.token_hex(16)), reason="id"),
+    "NaN": Bad(lambda command: raw(command, "NaN"), "invalid_data"),
+    "an infinity": Bad(lambda command: raw(command, "-Infinity"), "invalid_data"),
+    "a double that overflows": Bad(lambda command: raw(command, "1e999"), "invalid_data"),
+    "64 bits": Bad(lambda command: raw(command, str(2**63)), "invalid_data"),
+    "5,000 digits": Bad(lambda command: raw(command, "9" * 5000), "invalid_data"),
+    # The envelope, its data and the document's body are the first three levels.
+    "65 levels": Bad(lambda command: raw(command, "[" * 62 + "]" * 62), "invalid_data"),
+    "100,000 levels": Bad(lambda command: raw(command, "[" * 100_000 + "]" * 100_000), "invalid_data"),
+    "U+0000": Bad(lambda command: raw(command, r'"\u0000"'), "invalid_data"),
+    "U+0000 in a name": Bad(lambda command: raw(command, r'{"\u0000": 1}'), "invalid_data"),
+    "a lone surrogate": Bad(lambda command: raw(command, r'"\ud800"'), "invalid_data"),
+    "U+0000 as source": Bad(changed(source="/\0"), "invalid_data"),
+    "a byte past 1 MiB": Bad(lambda command: padded(command, COMMAND_BYTES_MAX + 1), "too_large"),
+    "16 MiB": Bad(lambda command: padded(command, READABLE_BYTES_MAX), "too_large"),
+    "a byte past 16 MiB": Bad(lambda command: padded(command, READABLE_BYTES_MAX + 1), reason="bytes"),
+    "a document past 512 KiB": Bad(lambda command: padded(command, 600 * 1024), "too_large"),
+    "another routing key": Bad(changed(), "routing_key_mismatch", routing_key="document.merge"),
+    "an empty routing key": Bad(changed(), "routing_key_mismatch", routing_key=""),
+    "an unknown type": Bad(changed(type="document.paint"), "unknown_type", routing_key="document.paint"),
+    "a long unknown type": Bad(changed(type="x" * 255), "unknown_type", routing_key="x" * 255),
+    "an event's type": Bad(
+        changed(type="document.put.succeeded"), "unknown_type", routing_key="document.put.succeeded"
+    ),
+    "another subject in the header": Bad(changed(), "invalid_data", headers={"subject": "another"}),
+    "a number as header": Bad(changed(), "invalid_data", headers={"subject": 7}),
+    "no subject": Bad(changed(subject=...), "invalid_data"),
+    "a long subject": Bad(changed(subject="é" * 256), "invalid_data"),
+    "no type": Bad(changed(type=...), "invalid_data"),
+    "no source": Bad(changed(source=...), "invalid_data"),
+    "another specversion": Bad(changed(specversion="0.3"), "invalid_data"),
+    "no data": Bad(changed(data=...), "invalid_data"),
+    "data of another kind": Bad(changed(data=[]), "invalid_data"),
+    "an unknown field": Bad(changed(data={"expected_generation": None, "body": {}, "x": 1}), "invalid_data"),
+    "a generation as text": Bad(changed(data={"expected_generation": "0", "body": {}}), "invalid_data"),
+    "no expected generation": Bad(changed(data={"body": {}}), "invalid_data"),
+    "a time without a zone": Bad(changed(time="2026-01-01T00:00:00"), "invalid_data"),
+    "a time of long ago": Bad(changed(time="2001-01-01T00:00:00Z"), "expired"),
+    "a time before all times": Bad(changed(time="0001-01-01T00:00:00+14:00"), "expired"),
+}
+
+
+async def send_bad(client: Client, bad: Bad, command: Json) -> None:
+    await client.publish(bad.make(command), bad.routing_key, headers=dict(bad.headers or {}), message_id=command["id"])
+
+
+async def test_bad_messages_end_in_one_outcome_or_dead_letter_each_and_neighbours_succeed(
+    client: Client, database_url: str, amqp_url: str, namespace: str, second: Connection
+) -> None:
+    sent = {name: put(new_id()) for name in BAD}
+    neighbours = [put(new_id()) for _ in BAD]
+    for (name, bad), neighbour in zip(BAD.items(), neighbours, strict=True):
+        await client.send(neighbour)
+        await send_bad(client, bad, sent[name])
+    # All of them are there before anybody consumes, so that good and bad share their batches.
+    async with serving(settings_for(database_url, amqp_url, namespace)):
+        events = await client.decided(*neighbours, *(sent[name] for name, bad in BAD.items() if bad.code))
+    assert {event["type"] for event in events[: len(neighbours)]} == {"document.put.succeeded"}
+    told = {
+        name: [json.loads(body)["data"]["code"] for body in client.bodies().get(sent[name]["id"], [])] for name in BAD
+    }
+    assert told == {name: [bad.code] if bad.code else [] for name, bad in BAD.items()}
+    letters = await client.drain(f"{namespace}.dead_letters")
+    reasons = {letter.message_id: letter.headers["x-genlock-reason"] for letter in letters}
+    assert {name for name in BAD if sent[name]["id"] in reasons} == {name for name, bad in BAD.items() if bad.reason}
+    assert len(letters) == len(reasons)
+    for name, bad in BAD.items():
+        assert not bad.reason or bad.reason in str(reasons[sent[name]["id"]]), name
+    await client.until_empty(f"{namespace}.inbox")
+    assert await second.fetchval("SELECT count(*) FROM documents") == len(neighbours)
+
+
+async def test_a_rejection_echoes_only_what_is_valid_itself(
+    client: Client, database_url: str, amqp_url: str, namespace: str
+) -> None:
+    names = ("another routing key", "an unknown field", "no subject", "NaN", "an unknown type", "a byte past 1 MiB")
+    sent = {name: put(new_id()) for name in names}
+    for name, command in sent.items():
+        await send_bad(client, BAD[name], command)
+    async with serving(settings_for(database_url, amqp_url, namespace)):
+        events = dict(zip(names, await client.decided(*sent.values()), strict=True))
+    echoes = {name: event["data"].get("command", "left out") for name, event in events.items()}
+
+    def parts(name: str, *members: str) -> Json:
+        return {member: sent[name][member] for member in members}
+
+    assert echoes["another routing key"] == parts("another routing key", "type", "subject", "data")
+    assert echoes["an unknown field"] == parts("an unknown field", "type", "subject")
+    assert echoes["no subject"] == parts("no subject", "type", "data")
+    assert echoes["an unknown type"]["type"] == "document.paint"
+    assert echoes["a byte past 1 MiB"] == "left out"
+    assert [error["path"] for error in events["an unknown field"]["data"]["errors"]] == ["data.x"]
+    assert events["an unknown type"]["type"] == "command.unknown.rejected"
+    assert events["NaN"]["type"] == "document.put.rejected"
+    assert events["NaN"]["subject"] == events["NaN"]["data"]["id"] == sent["NaN"]["subject"]
