@@ -15,7 +15,7 @@ from genlock.consumers.queries import QueryConsumer
 from genlock.consumers.session import BROKER_ERRORS, Session, SessionLostError, open_session
 from genlock.consumers.sweep import Sweep
 from genlock.consumers.topology import TopologyError
-from genlock.service.database import DECIDING_PLANS, Pool, open_pool
+from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, open_pool
 from genlock.service.decide import Decider
 from genlock.service.migrate import SchemaError, check_schema
 from genlock.service.settings import Settings
@@ -58,7 +58,7 @@ class Service:
         timeout_s = settings.decide_timeout_s
         async with (
             await open_pool(url, size=DECIDING_CONNECTIONS, timeout_s=timeout_s, plans=DECIDING_PLANS) as deciding,
-            await open_pool(url, size=settings.read_connections, timeout_s=timeout_s) as reading,
+            await open_pool(url, size=settings.read_connections, timeout_s=timeout_s, plans=READING_PLANS) as reading,
         ):
             await self._start("RabbitMQ", BROKER_ERRORS, self._try_session)
             await self._serve(deciding, reading)

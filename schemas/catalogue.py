@@ -6,6 +6,16 @@ from pydantic import TypeAdapter
 
 from genlock.schemas.base import CommandData, Kind, Uuid
 from genlock.schemas.documents import DocumentDelete, DocumentId, DocumentMerge, DocumentPut
+from genlock.schemas.providers import (
+    ProviderCreate,
+    ProviderDelete,
+    ProviderDeleteInventory,
+    ProviderPutInventory,
+    ProviderSetAggregates,
+    ProviderSetInventories,
+    ProviderSetTraits,
+    ProviderUpdate,
+)
 from genlock.schemas.stacks import (
     StackCancel,
     StackCreate,
@@ -30,6 +40,19 @@ def _catalogue(kind: Kind, verbs: dict[str, type[CommandData]]) -> dict[str, Com
 
 
 COMMANDS: dict[str, CommandType] = {
+    **_catalogue(
+        "provider",
+        {
+            "create": ProviderCreate,
+            "update": ProviderUpdate,
+            "delete": ProviderDelete,
+            "set_inventories": ProviderSetInventories,
+            "put_inventory": ProviderPutInventory,
+            "delete_inventory": ProviderDeleteInventory,
+            "set_traits": ProviderSetTraits,
+            "set_aggregates": ProviderSetAggregates,
+        },
+    ),
     **_catalogue(
         "stack",
         {

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from genlock.schemas.base import Kind, Model, Name
+from genlock.schemas.base import Kind, Model, Name, Uuid
 from genlock.schemas.stacks import Action, Status
+from genlock.schemas.standards import Trait
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1_000
@@ -33,6 +34,17 @@ class StackList(Filters):
     after: Cursor | None = None
 
 
+class ProviderList(Filters):
+    """Live providers in the order of their ids, that pass every filter which is given."""
+
+    name: Name | None = None
+    in_tree: Annotated[Uuid, Field(description="Any provider of the tree.")] | None = None
+    member_of: Annotated[Uuid, Field(description="An aggregate.")] | None = None
+    required: Annotated[list[Trait], Field(default_factory=list, description="Traits that it has, all of them.")]
+    limit: Limit = LIMIT_DEFAULT
+    after: Cursor | None = None
+
+
 class RecordHistory(Filters):
     """The accepted commands of a record, oldest first; also of a deleted one."""
 
@@ -42,6 +54,8 @@ class RecordHistory(Filters):
 
 
 QUERIES: dict[str, type[Filters]] = {
+    "provider.get": NoFilters,
+    "provider.list": ProviderList,
     "document.get": NoFilters,
     "stack.get": NoFilters,
     "stack.list": StackList,

@@ -18,6 +18,11 @@ else:
 NEVER_S = 10**6
 """A timeout in seconds that never strikes: asyncpg cancels a statement that is late, and a COMMIT must not be."""
 
+READING_PLANS = {
+    # A filter that is not set must vanish from the plan, which it does where the plan is made for its values.
+    "plan_cache_mode": "force_custom_plan",
+}
+
 DECIDING_PLANS = {
     # Every statement of a batch looks rows up by key. Statistics that lag behind a growing table must never make
     # the planner read it whole (tests/integration/test_plans.py).

@@ -5,15 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from genlock.schemas.base import DOCUMENT_BYTES_MAX, JsonObject, is_too_large
-from genlock.schemas.codes import Code, Reason
+from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.documents import DocumentDelete, DocumentMerge, DocumentPut
-from genlock.schemas.outcomes import GenerationToken
+from genlock.service.generations import GENERATION_FIRST, mismatch
 from genlock.service.records import Document
 from genlock.service.state import State, made_by
-from genlock.service.verdicts import Decision, conflict, rejected, succeeded
-
-GENERATION_FIRST = 0
+from genlock.service.verdicts import Decision, rejected, succeeded
 
 
 def put(state: State, command: Command, data: DocumentPut, decided_at: str) -> Decision:
@@ -21,14 +19,14 @@ def put(state: State, command: Command, data: DocumentPut, decided_at: str) -> D
     record = state.document(command.subject)
     if is_too_large(data.body):
         return _too_large(command, record)
-    return _mismatch(command, record, data.expected_generation) or _stored(command, record, data.body, decided_at)
+    return mismatch(command, record, data.expected_generation) or _stored(command, record, data.body, decided_at)
 
 
 def merge(state: State, command: Command, data: DocumentMerge, decided_at: str) -> Decision:
     """Apply the patch to the body that was expected, or to whatever is current where no generation is given."""
     record = state.document(command.subject)
     if "expected_generation" in data.model_fields_set:
-        failed = _mismatch(command, record, data.expected_generation)
+        failed = mismatch(command, record, data.expected_generation)
     elif record is None or record.deleted:
         failed = rejected(command, record, Code.NOT_FOUND, f"There is no document {command.subject!r} to merge into.")
     else:
@@ -42,23 +40,7 @@ def merge(state: State, command: Command, data: DocumentMerge, decided_at: str) 
 def delete(state: State, command: Command, data: DocumentDelete, decided_at: str) -> Decision:
     """Leave a tombstone with the next generation."""
     record = state.document(command.subject)
-    return _mismatch(command, record, data.expected_generation) or _stored(command, record, None, decided_at)
-
-
-def _mismatch(command: Command, record: Document | None, expected: int | None) -> Decision | None:
-    """The conflict that the expected generation ends in, or None where it is the actual one."""
-    actual = None if record is None or record.deleted else record.generation
-    if expected == actual:
-        return None
-    if expected is None:
-        reason = Reason.EXISTS
-    elif actual is None:
-        reason = Reason.MISSING
-    else:
-        reason = Reason.STALE if expected < actual else Reason.AHEAD
-    current = record.state() if record and actual is not None else None
-    token = None if expected is None else GenerationToken(generation=expected)
-    return conflict(command, record, reason, token, current=current)
+    return mismatch(command, record, data.expected_generation) or _stored(command, record, None, decided_at)
 
 
 def _stored(command: Command, record: Document | None, body: JsonObject | None, decided_at: str) -> Decision:

@@ -12,7 +12,7 @@ from typing import Any
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import Verdict
-from genlock.service import documents, stacks
+from genlock.service import documents, providers, stacks
 from genlock.service.events import timestamp
 from genlock.service.records import Record
 from genlock.service.state import State
@@ -21,6 +21,14 @@ from genlock.service.verdicts import Decision, refused, success
 Rule = Callable[[State, Command, Any, str], Decision]
 
 RULES: Mapping[str, Rule] = {
+    "provider.create": providers.create,
+    "provider.update": providers.update,
+    "provider.delete": providers.delete,
+    "provider.set_inventories": providers.set_inventories,
+    "provider.put_inventory": providers.put_inventory,
+    "provider.delete_inventory": providers.delete_inventory,
+    "provider.set_traits": providers.set_traits,
+    "provider.set_aggregates": providers.set_aggregates,
     "stack.create": stacks.create,
     "stack.update": stacks.update,
     "stack.delete": stacks.delete,
@@ -77,7 +85,7 @@ INTERNAL_ERROR = Refusal(
 
 def decide(state: State, command: Command, now: datetime, retention: timedelta) -> Decision:
     """Decide one command. The rules come last: a refused, repeated or outlived command never reaches them."""
-    record = state.records.get((command.kind, command.subject)) if command.kind else None
+    record = state.find((command.kind, command.subject)) if command.kind else None
     if isinstance(command.data, Refusal):
         return refused(command, record, command.data)
     if record is not None and record.maker.command_id == command.id:

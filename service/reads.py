@@ -1,16 +1,17 @@
 """Reads, answered from the primary. Each is one statement, so that it is one snapshot."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from genlock.schemas.base import JsonObject, Kind
 from genlock.schemas.catalogue import SUBJECTS
 from genlock.schemas.codes import Code
-from genlock.schemas.queries import Filters, NoFilters, RecordHistory, StackList
+from genlock.schemas.queries import Filters, NoFilters, ProviderList, RecordHistory, StackList
 from genlock.service.database import Pool
-from genlock.service.records import Record
+from genlock.service.inventories import parse as parse_inventories
+from genlock.service.records import Provider, Record
 from genlock.service.sql import statement
 from genlock.service.tables import TABLES
 
@@ -31,6 +32,34 @@ async def get_document(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
     return await _get(pool, "document", "get_document", subject)
 
 
+async def get_provider(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
+    row = await pool.fetchrow(statement("get_provider"), SUBJECTS["provider"].validate_python(subject))
+    if row is None:
+        return QueryError(Code.NOT_FOUND, f"There is no provider {subject}.")
+    provider = _provider(row)
+    return {"record": provider.state(), "sequence": provider.sequence}
+
+
+async def list_providers(pool: Pool, _subject: str, filters: ProviderList) -> Answer:
+    rows = await pool.fetch(
+        statement("list_providers"),
+        filters.name,
+        filters.in_tree,
+        [filters.member_of] if filters.member_of else None,
+        filters.required or None,
+        SUBJECTS["provider"].validate_python(filters.after) if filters.after else None,
+        filters.limit + 1,
+    )
+    return _page([_provider(row) for row in rows], filters.limit)
+
+
+def _provider(row: Any) -> Provider:
+    """A provider with what only reads ask the database for."""
+    inventories = parse_inventories(row["inventories"])
+    provider: Provider = replace(_RECORDS["provider"](row), root_id=str(row["root_id"]), inventories=inventories)
+    return provider
+
+
 async def get_stack(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
     return await _get(pool, "stack", "get_stack", subject)
 
@@ -40,9 +69,14 @@ async def list_stacks(pool: Pool, _subject: str, filters: StackList) -> Answer:
     rows = await pool.fetch(
         statement("list_stacks"), filters.name, filters.action, filters.status, after, filters.limit + 1
     )
-    stacks = [_RECORDS["stack"](row) for row in rows[: filters.limit]]
-    following = stacks[-1].id if len(rows) > filters.limit else None
-    return {"records": [stack.summary() for stack in stacks], "next": following}
+    return _page([_RECORDS["stack"](row) for row in rows], filters.limit)
+
+
+def _page(records: Sequence[Record], limit: int) -> JsonObject:
+    """At most `limit` records, and where the next page starts if there was one more."""
+    page = records[:limit]
+    following = page[-1].id if len(records) > limit else None
+    return {"records": [record.summary() for record in page], "next": following}
 
 
 async def get_outcome(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
@@ -75,6 +109,8 @@ async def list_changes(pool: Pool, subject: str, filters: RecordHistory) -> Answ
 
 
 READS: Mapping[str, Read] = {
+    "provider.get": get_provider,
+    "provider.list": list_providers,
     "document.get": get_document,
     "stack.get": get_stack,
     "stack.list": list_stacks,
@@ -82,7 +118,7 @@ READS: Mapping[str, Read] = {
     "record.history": list_changes,
 }
 
-_RECORDS: Mapping[str, Callable[[Any], Record]] = {table.kind: table.record for table in TABLES}
+_RECORDS: Mapping[str, Callable[[Any], Any]] = {table.kind: table.record for table in TABLES}
 
 
 async def read(pool: Pool, query: str, subject: str, filters: Filters) -> Answer:
@@ -98,5 +134,5 @@ async def _get(pool: Pool, kind: Kind, name: str, subject: str) -> Answer:
     row = await pool.fetchrow(statement(name), record_id)
     if row is None:
         return QueryError(Code.NOT_FOUND, f"There is no {kind} {subject}.")
-    record = _RECORDS[kind](row)
+    record: Record = _RECORDS[kind](row)
     return {"record": record.state(), "sequence": record.sequence}

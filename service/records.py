@@ -1,11 +1,13 @@
 """Records as the fold sees them: immutable values, read under their locks and folded command by command."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from genlock.schemas.base import JsonObject, Kind
 from genlock.schemas.documents import DocumentState
 from genlock.schemas.outcomes import GenerationToken, Token, TraversalToken, Winner
+from genlock.schemas.providers import Inventory, ProviderState
 from genlock.schemas.stacks import Action, StackState, Status
 
 RecordKey = tuple[Kind, str]
@@ -70,6 +72,47 @@ class Document:
     def state(self) -> JsonObject:
         """The document with its body, an empty one for a tombstone."""
         return DocumentState(id=self.id, generation=self.generation, body=self.body or {}).model_dump()
+
+    def summary(self) -> JsonObject:
+        return self.state()
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    kind: ClassVar[Kind] = "provider"
+
+    id: str
+    generation: int
+    sequence: int
+    maker: Winner
+    provider_name: str
+    parent_id: str | None
+    inventories: Mapping[str, Inventory]
+    traits: frozenset[str]
+    aggregates: frozenset[str]
+    deleted: bool
+    root_id: str = ""
+    """The topmost ancestor as the state knows it; not stored, for it changes with any move above."""
+
+    @property
+    def token(self) -> GenerationToken:
+        return GenerationToken(generation=self.generation)
+
+    @property
+    def name(self) -> str | None:
+        return None if self.deleted else self.provider_name
+
+    def state(self) -> JsonObject:
+        return ProviderState(
+            id=self.id,
+            name=self.provider_name,
+            generation=self.generation,
+            parent_id=self.parent_id,
+            root_id=self.root_id,
+            inventories=dict(self.inventories),
+            traits=sorted(self.traits),
+            aggregates=sorted(self.aggregates),
+        ).model_dump()
 
     def summary(self) -> JsonObject:
         return self.state()

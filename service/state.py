@@ -1,16 +1,16 @@
 """What one batch can touch: read once under the locks, then folded command by command."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Winner
-from genlock.service.records import Document, Name, Record, RecordKey, Stack
+from genlock.service.records import Document, Name, Provider, Record, RecordKey, Stack
 
 
 @dataclass(slots=True)
 class State:
-    """The records, the names that they hold, and the traversals that the batch asks about.
+    """The records, the names that they hold, the trees that they stand in, the traversals that the batch asks about.
 
     The rules read it; only the fold applies to it what a decision changed.
     """
@@ -18,6 +18,19 @@ class State:
     records: dict[RecordKey, Record] = field(default_factory=dict)
     names: dict[Name, str] = field(default_factory=dict)
     traversals: set[tuple[str, str]] = field(default_factory=set)
+    parents: dict[str, str | None] = field(default_factory=dict)
+    """The parent of each provider that is locked, and of all its ancestors."""
+    children: dict[str, set[str]] = field(default_factory=dict)
+    """The live children of each provider that the batch may delete."""
+
+    def find(self, key: RecordKey) -> Record | None:
+        """A record as it is now; a provider with the root that it has now."""
+        record = self.records.get(key)
+        return replace(record, root_id=self.root_of(record.id)) if isinstance(record, Provider) else record
+
+    def provider(self, provider_id: str) -> Provider | None:
+        record = self.find(("provider", provider_id))
+        return record if isinstance(record, Provider) else None
 
     def document(self, document_id: str) -> Document | None:
         record = self.records.get(("document", document_id))
@@ -26,6 +39,24 @@ class State:
     def stack(self, stack_id: str) -> Stack | None:
         record = self.records.get(("stack", stack_id))
         return record if isinstance(record, Stack) else None
+
+    def ancestors_of(self, provider_id: str) -> list[str]:
+        """The provider's parent and so on up to its root; empty for a root."""
+        ancestors: list[str] = []
+        above = self.parents.get(provider_id)
+        # A loop in the table would be a fault elsewhere; it must not become an endless loop here.
+        while above is not None and above not in ancestors:
+            ancestors.append(above)
+            above = self.parents.get(above)
+        return ancestors
+
+    def root_of(self, provider_id: str) -> str:
+        """The topmost ancestor, which may be the provider itself."""
+        return [provider_id, *self.ancestors_of(provider_id)][-1]
+
+    def children_of(self, provider_id: str) -> set[str]:
+        """The live children of a provider that a command in the batch would delete."""
+        return self.children.get(provider_id, set())
 
     def owner(self, name: Name) -> str | None:
         """The id of the live record that holds the name."""
@@ -46,7 +77,16 @@ class State:
                 self.names[record.kind, record.name] = record.id
             if isinstance(record, Stack):
                 self.traversals.add((record.id, record.traversal))
+            if isinstance(record, Provider):
+                self._move(record)
             self.records[key] = record
+
+    def _move(self, provider: Provider) -> None:
+        old = self.parents.get(provider.id)
+        self.children.get(old or "", set()).discard(provider.id)
+        if not provider.deleted:
+            self.children.get(provider.parent_id or "", set()).add(provider.id)
+        self.parents[provider.id] = provider.parent_id
 
 
 def made_by(command: Command, decided_at: str) -> Winner:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 
 from genlock.schemas.base import Kind
 from genlock.schemas.outcomes import GenerationToken, Token
+from genlock.service import inventories, trees
 from genlock.service.database import Connection, DecideAgainError, written
 from genlock.service.fold import Change
 from genlock.service.records import Name, Record, RecordKey, Stack
@@ -19,6 +20,8 @@ async def lock_and_read(connection: Connection, touched: Touched) -> State:
     state = State()
     if touched.names:
         await connection.execute(statement("lock_names"), sorted(map(_lock_key, touched.names)))
+    if roots := await trees.find_roots(connection, touched):
+        touched.ids["provider"] |= roots
     for table in TABLES:
         if ids := touched.ids.get(table.kind):
             for record in await table.lock(connection, ids):
@@ -26,6 +29,8 @@ async def lock_and_read(connection: Connection, touched: Touched) -> State:
     if touched.names:
         rows = await connection.fetch(statement("find_names"), *_unzip(touched.names, 2))
         state.names = {(row["kind"], row["name"]): row["record_id"] for row in rows}
+    await inventories.read(connection, state)
+    await trees.read(connection, touched, state)
     await _read_traversals(connection, touched, state)
     return state
 
@@ -60,6 +65,7 @@ async def write(
         created = [record for key, record in changed.items() if key[0] == table.kind and key not in before]
         if created:
             _check(len(created), await table.insert(connection, created), table.name)
+    await inventories.write(connection, before, changed)
     if taken:
         await _write_all(connection, "insert_names", taken, 3)
     await _write_all(connection, "insert_changes", [_change_row(change) for change in changes], 8)

@@ -11,7 +11,7 @@ from genlock.schemas.base import JsonObject, Kind, compact_json
 from genlock.schemas.outcomes import Winner
 from genlock.schemas.stacks import Action, Status
 from genlock.service.database import Connection, written
-from genlock.service.records import Document, Record, Stack
+from genlock.service.records import Document, Provider, Record, Stack
 from genlock.service.sql import statement
 
 R = TypeVar("R", bound=Record)
@@ -90,6 +90,35 @@ def _document_row(document: Document) -> Row:
     )
 
 
+def _provider(row: asyncpg.Record) -> Provider:
+    return Provider(
+        id=str(row["id"]),
+        generation=row["generation"],
+        sequence=row["sequence"],
+        maker=_maker(row),
+        provider_name=row["name"],
+        parent_id=_uuid(row["parent_id"]),
+        inventories={},
+        traits=frozenset(row["traits"]),
+        aggregates=frozenset(map(str, row["aggregates"])),
+        deleted=row["deleted"],
+    )
+
+
+def _provider_row(provider: Provider) -> Row:
+    return (
+        provider.id,
+        provider.generation,
+        provider.sequence,
+        provider.provider_name,
+        provider.parent_id,
+        " ".join(sorted(provider.traits)),
+        " ".join(sorted(provider.aggregates)),
+        provider.deleted,
+        *_maker_row(provider.maker),
+    )
+
+
 def _stack(row: asyncpg.Record) -> Stack:
     return Stack(
         id=str(row["id"]),
@@ -127,6 +156,7 @@ def _stack_row(stack: Stack) -> Row:
 
 
 TABLES: tuple[Table[Any], ...] = (
+    Table("provider", "providers", _provider, _provider_row, lambda provider: (provider.generation,)),
     Table("stack", "stacks", _stack, _stack_row, lambda stack: (stack.traversal, stack.sequence)),
     Table("document", "documents", _document, _document_row, lambda document: (document.generation,)),
 )

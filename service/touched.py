@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from genlock.schemas.base import Kind
 from genlock.schemas.decode import Command
+from genlock.schemas.providers import ProviderCreate, ProviderDelete, ProviderUpdate
 from genlock.schemas.stacks import (
     StackCancel,
     StackCreate,
@@ -19,11 +20,19 @@ from genlock.service.records import Name
 
 @dataclass(slots=True)
 class Touched:
-    """Ids by kind, names that are wanted, and (stack, traversal) pairs that are expected."""
+    """Ids by kind, names that are wanted, (stack, traversal) pairs that are expected, and what happens to trees.
+
+    Where a provider moves, the roots of its tree and of its new parent's are touched too: who holds the root of a
+    tree knows that nothing in it moves.
+    """
 
     ids: dict[Kind, set[str]] = field(default_factory=lambda: defaultdict(set))
     names: set[Name] = field(default_factory=set)
     traversals: set[tuple[str, str]] = field(default_factory=set)
+    moved: set[str] = field(default_factory=set)
+    """Providers that move, and those that they move below."""
+    deleted: set[str] = field(default_factory=set)
+    """Providers that are deleted, so that it matters what is below them."""
 
 
 def touched(commands: Iterable[Command]) -> Touched:
@@ -33,6 +42,14 @@ def touched(commands: Iterable[Command]) -> Touched:
         if command.kind and command.subject:
             result.ids[command.kind].add(command.subject)
         match command.data:
+            case ProviderCreate(name=name, parent_id=parent_id):
+                result.names.add(("provider", name))
+                if parent_id is not None:
+                    result.ids["provider"].add(parent_id)
+            case ProviderUpdate() as data:
+                _touched_by_update(result, command.subject, data)
+            case ProviderDelete():
+                result.deleted.add(command.subject)
             case StackCreate(name=name):
                 result.names.add(("stack", name))
             case (
@@ -46,3 +63,13 @@ def touched(commands: Iterable[Command]) -> Touched:
             case _:
                 pass
     return result
+
+
+def _touched_by_update(result: Touched, provider_id: str, data: ProviderUpdate) -> None:
+    if "name" in data.model_fields_set:
+        result.names.add(("provider", data.name))
+    if "parent_id" in data.model_fields_set:
+        result.moved.add(provider_id)
+        if data.parent_id is not None:
+            result.ids["provider"].add(data.parent_id)
+            result.moved.add(data.parent_id)

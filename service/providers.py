@@ -1,0 +1,193 @@
+"""The rules of resource providers: pure functions from a state and a command to a decision.
+
+After OpenStack Placement: whoever changes a provider passes the generation that they read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from genlock.schemas.codes import Code
+from genlock.schemas.decode import Command
+from genlock.schemas.providers import (
+    Inventory,
+    ProviderCreate,
+    ProviderDelete,
+    ProviderDeleteInventory,
+    ProviderPutInventory,
+    ProviderSetAggregates,
+    ProviderSetInventories,
+    ProviderSetTraits,
+    ProviderUpdate,
+)
+from genlock.schemas.standards import complaint, unknown
+from genlock.service.generations import GENERATION_FIRST, mismatch
+from genlock.service.records import Provider
+from genlock.service.state import State, made_by
+from genlock.service.verdicts import Decision, rejected, succeeded
+
+
+def create(state: State, command: Command, data: ProviderCreate, decided_at: str) -> Decision:
+    """Create a provider, as a root or below its parent."""
+    record = state.provider(command.subject)
+    failed = (
+        mismatch(command, record, None)
+        or _bad_parent(state, command, record, data.parent_id)
+        or _name_taken(state, command, record, data.name)
+    )
+    if failed:
+        return failed
+    after = Provider(
+        id=command.subject,
+        generation=record.generation + 1 if record else GENERATION_FIRST,
+        sequence=record.sequence + 1 if record else 1,
+        maker=made_by(command, decided_at),
+        provider_name=data.name,
+        parent_id=data.parent_id,
+        inventories={},
+        traits=frozenset(),
+        aggregates=frozenset(),
+        deleted=False,
+        root_id=state.root_of(data.parent_id) if data.parent_id else command.subject,
+    )
+    return succeeded(after)
+
+
+def update(state: State, command: Command, data: ProviderUpdate, decided_at: str) -> Decision:
+    """Rename a provider, or move it with all that is below it."""
+    record = _expected(state, command, data.expected_generation)
+    if isinstance(record, Decision):
+        return record
+    fields: dict[str, Any] = {}
+    failed = None
+    if "parent_id" in data.model_fields_set:
+        failed = _bad_parent(state, command, record, data.parent_id)
+        fields["parent_id"] = data.parent_id
+        fields["root_id"] = state.root_of(data.parent_id) if data.parent_id else record.id
+    if "name" in data.model_fields_set:
+        failed = failed or _name_taken(state, command, record, data.name)
+        fields["provider_name"] = data.name
+    return failed or _changed(record, command, decided_at, **fields)
+
+
+def delete(state: State, command: Command, data: ProviderDelete, decided_at: str) -> Decision:
+    """Leave a tombstone, unless something depends on the provider."""
+    record = _expected(state, command, data.expected_generation)
+    if isinstance(record, Decision):
+        return record
+    if children := state.children_of(record.id):
+        message = f"The provider has {len(children)} children, such as {min(children)}."
+        return rejected(command, record, Code.PROVIDER_HAS_CHILDREN, message)
+    return _changed(
+        record,
+        command,
+        decided_at,
+        parent_id=None,
+        inventories={},
+        traits=frozenset(),
+        aggregates=frozenset(),
+        deleted=True,
+    )
+
+
+def set_inventories(state: State, command: Command, data: ProviderSetInventories, decided_at: str) -> Decision:
+    """Replace all inventories."""
+    record = _expected(state, command, data.expected_generation)
+    if isinstance(record, Decision):
+        return record
+    return _with_inventories(record, command, data.inventories, data.inventories, decided_at)
+
+
+def put_inventory(state: State, command: Command, data: ProviderPutInventory, decided_at: str) -> Decision:
+    """Add or replace the inventory of one resource class."""
+    record = _expected(state, command, data.expected_generation)
+    if isinstance(record, Decision):
+        return record
+    named = {data.resource_class: data.inventory}
+    return _with_inventories(record, command, {**record.inventories, **named}, named, decided_at)
+
+
+def delete_inventory(state: State, command: Command, data: ProviderDeleteInventory, decided_at: str) -> Decision:
+    """Remove the inventory of one resource class."""
+    record = _expected(state, command, data.expected_generation)
+    if isinstance(record, Decision):
+        return record
+    if data.resource_class not in record.inventories:
+        message = f"The provider has no inventory of {data.resource_class}."
+        return rejected(command, record, Code.NO_INVENTORY, message)
+    kept = {name: inventory for name, inventory in record.inventories.items() if name != data.resource_class}
+    return _with_inventories(record, command, kept, {}, decided_at)
+
+
+def set_traits(state: State, command: Command, data: ProviderSetTraits, decided_at: str) -> Decision:
+    """Replace all traits."""
+    record = _expected(state, command, data.expected_generation)
+    if isinstance(record, Decision):
+        return record
+    if names := unknown("trait", data.traits):
+        return rejected(command, record, Code.UNKNOWN_TRAIT, complaint("trait", names))
+    return _changed(record, command, decided_at, traits=frozenset(data.traits))
+
+
+def set_aggregates(state: State, command: Command, data: ProviderSetAggregates, decided_at: str) -> Decision:
+    """Replace all aggregates."""
+    record = _expected(state, command, data.expected_generation)
+    if isinstance(record, Decision):
+        return record
+    return _changed(record, command, decided_at, aggregates=frozenset(data.aggregates))
+
+
+def _expected(state: State, command: Command, generation: int) -> Provider | Decision:
+    """The provider, if it has the expected generation; else the verdict."""
+    record = state.provider(command.subject)
+    failed = mismatch(command, record, generation)
+    if failed or record is None:
+        return failed or rejected(command, record, Code.NOT_FOUND, "There is no such provider.")
+    return record
+
+
+def _with_inventories(
+    record: Provider,
+    command: Command,
+    inventories: Mapping[str, Inventory],
+    named: Mapping[str, Inventory],
+    decided_at: str,
+) -> Decision:
+    """Accept the inventories, if the resource classes that the command named exist."""
+    if names := unknown("resource class", list(named)):
+        return rejected(command, record, Code.UNKNOWN_RESOURCE_CLASS, complaint("resource class", names))
+    return _changed(record, command, decided_at, inventories=inventories)
+
+
+def _bad_parent(state: State, command: Command, record: Provider | None, parent_id: str | None) -> Decision | None:
+    if parent_id is None:
+        return None
+    if parent_id == command.subject:
+        return rejected(command, record, Code.PARENT_LOOP, "A provider cannot be its own parent.")
+    parent = state.provider(parent_id)
+    if parent is None or parent.deleted:
+        return rejected(command, record, Code.PARENT_NOT_FOUND, f"There is no provider {parent_id} to be the parent.")
+    if command.subject in state.ancestors_of(parent_id):
+        message = f"The provider {parent_id} is below {command.subject}, and cannot be its parent."
+        return rejected(command, record, Code.PARENT_LOOP, message)
+    return None
+
+
+def _name_taken(state: State, command: Command, record: Provider | None, name: str) -> Decision | None:
+    owner = state.owner(("provider", name))
+    if owner is None or owner == command.subject:
+        return None
+    message = f"The name {name!r} belongs to the provider {owner}."
+    return rejected(command, record, Code.DUPLICATE_NAME, message)
+
+
+def _changed(record: Provider, command: Command, decided_at: str, **fields: Any) -> Decision:
+    """Accept the command under the next generation."""
+    after = replace(
+        record,
+        generation=record.generation + 1,
+        sequence=record.sequence + 1,
+        maker=made_by(command, decided_at),
+        **fields,
+    )
+    return succeeded(after)
