@@ -26,7 +26,7 @@ async def read(connection: Connection, state: State) -> None:
 def parse(text: str | None) -> Mapping[str, Inventory]:
     """Read the JSON object that the statements make of a provider's inventories; null is none."""
     members = json.loads(text) if text else {}
-    return {name: Inventory.model_construct(**amounts) for name, amounts in members.items()}
+    return {name: Inventory.model_validate(amounts) for name, amounts in members.items()}
 
 
 async def write(
