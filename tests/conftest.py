@@ -8,12 +8,14 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
 from genlock import servers as servers_module
 from genlock.servers import Servers
 from genlock.service.database import DECIDING_PLANS, Pool, open_pool
 from genlock.service.decide import Decider
 from genlock.service.migrate import migrate
+from genlock.service.settings import Settings
 from tests.harness import Client, connected
 
 
@@ -77,3 +79,9 @@ async def client(amqp_url: str, namespace: str) -> AsyncIterator[Client]:
     """A publisher and subscriber in the test's namespace, which is removed in the end."""
     async with connected(amqp_url, namespace) as client:
         yield client
+
+
+@pytest.fixture
+def settings(database_url: str, amqp_url: str, namespace: str) -> Settings:
+    """Return the settings of a replica in the test's database and namespace."""
+    return Settings(database_url=SecretStr(database_url), amqp_url=SecretStr(amqp_url), namespace=namespace)

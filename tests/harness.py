@@ -10,7 +10,6 @@ import aio_pika
 import aiormq
 import asyncpg
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage
-from pydantic import SecretStr
 
 from genlock.consumers.process import Service
 from genlock.consumers.topology import Topology
@@ -54,15 +53,10 @@ def outcomes(answers: Answers) -> list[Outcome]:
     return [parse_outcome(event.body) for event in answers.events]
 
 
-def settings_for(database_url: str, amqp_url: str, namespace: str, **changes: Any) -> Settings:
-    """Settings as an operator would make them, save for what a test changes."""
-    return Settings(database_url=SecretStr(database_url), amqp_url=SecretStr(amqp_url), namespace=namespace, **changes)
-
-
 @asynccontextmanager
-async def serving(settings: Settings, reached: Reached = ignore) -> AsyncIterator[Service]:
+async def serving(settings: Settings, reached: Reached = ignore, **changes: Any) -> AsyncIterator[Service]:
     """Run a replica until the context ends, which settles what it holds. Whatever `run` raises is raised here."""
-    service = Service(settings, reached)
+    service = Service(settings.model_copy(update=changes), reached)
     running = asyncio.create_task(service.run())
     try:
         await _ready(service, running)

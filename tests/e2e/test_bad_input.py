@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from genlock.schemas.decode import COMMAND_BYTES_MAX, READABLE_BYTES_MAX
+from genlock.service.settings import Settings
 from tests.factories import Json, envelope, new_id
-from tests.harness import Client, serving, settings_for
+from tests.harness import Client, serving
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -110,7 +111,7 @@ async def send_bad(client: Client, bad: Bad, command: Json) -> None:
 
 
 async def test_bad_messages_end_in_one_outcome_or_dead_letter_each_and_neighbours_succeed(
-    client: Client, database_url: str, amqp_url: str, namespace: str, second: Connection
+    client: Client, settings: Settings, namespace: str, second: Connection
 ) -> None:
     sent = {name: put(new_id()) for name in BAD}
     neighbours = [put(new_id()) for _ in BAD]
@@ -118,7 +119,7 @@ async def test_bad_messages_end_in_one_outcome_or_dead_letter_each_and_neighbour
         await client.send(neighbour)
         await send_bad(client, bad, sent[name])
     # All of them are there before anybody consumes, so that good and bad share their batches.
-    async with serving(settings_for(database_url, amqp_url, namespace)):
+    async with serving(settings):
         events = await client.decided(*neighbours, *(sent[name] for name, bad in BAD.items() if bad.code))
     assert {event["type"] for event in events[: len(neighbours)]} == {"document.put.succeeded"}
     told = {
@@ -135,14 +136,12 @@ async def test_bad_messages_end_in_one_outcome_or_dead_letter_each_and_neighbour
     assert await second.fetchval("SELECT count(*) FROM documents") == len(neighbours)
 
 
-async def test_a_rejection_echoes_only_what_is_valid_itself(
-    client: Client, database_url: str, amqp_url: str, namespace: str
-) -> None:
+async def test_a_rejection_echoes_only_what_is_valid_itself(client: Client, settings: Settings) -> None:
     names = ("another routing key", "an unknown field", "no subject", "NaN", "an unknown type", "a byte past 1 MiB")
     sent = {name: put(new_id()) for name in names}
     for name, command in sent.items():
         await send_bad(client, BAD[name], command)
-    async with serving(settings_for(database_url, amqp_url, namespace)):
+    async with serving(settings):
         events = dict(zip(names, await client.decided(*sent.values()), strict=True))
     echoes = {name: event["data"].get("command", "left out") for name, event in events.items()}
 

@@ -13,16 +13,17 @@ from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 
 from genlock.consumers.process import Service
 from genlock.schemas.outcomes import outcome_id
+from genlock.service.settings import Settings
 from tests.factories import Json, envelope, new_id
-from tests.harness import DEADLINE_S, Client, serving, settings_for, until
+from tests.harness import DEADLINE_S, Client, serving, until
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 @pytest.fixture
-async def service(database_url: str, amqp_url: str, namespace: str) -> AsyncIterator[Service]:
+async def service(settings: Settings) -> AsyncIterator[Service]:
     """A replica in this process."""
-    async with serving(settings_for(database_url, amqp_url, namespace)) as service:
+    async with serving(settings) as service:
         yield service
 
 
@@ -186,12 +187,12 @@ async def test_a_reply_to_inside_the_namespace_is_ignored(client: Client, namesp
 
 
 async def test_commands_sent_while_nobody_serves_are_decided_later_in_their_order(
-    client: Client, database_url: str, amqp_url: str, namespace: str
+    client: Client, settings: Settings
 ) -> None:
     document = new_id()
     commands = [put(document, None), *(put(document, expected) for expected in range(20))]
     await client.send(*commands)
-    async with serving(settings_for(database_url, amqp_url, namespace, batch_size_max=4)):
+    async with serving(settings, batch_size_max=4):
         events = await client.decided(*commands)
     assert [event["data"].get("token") for event in events] == [{"generation": n} for n in range(21)]
     # What arrived is the order in which it was decided.
@@ -199,10 +200,10 @@ async def test_commands_sent_while_nobody_serves_are_decided_later_in_their_orde
 
 
 async def test_stopping_settles_what_is_held_and_notes_what_is_confirmed(
-    client: Client, database_url: str, amqp_url: str, namespace: str, second: Connection
+    client: Client, settings: Settings, namespace: str, second: Connection
 ) -> None:
     commands = [put(new_id(), None) for _ in range(50)]
-    async with serving(settings_for(database_url, amqp_url, namespace, batch_size_max=8)):
+    async with serving(settings, batch_size_max=8):
         await client.flood(commands)
         await client.decided(commands[0])
     assert await second.fetchval("SELECT count(*) FROM batches WHERE confirmed_at IS NULL") == 0

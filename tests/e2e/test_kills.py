@@ -1,0 +1,138 @@
+"""A replica killed between any two steps, then another one: the same rows as if nothing had happened, no event lost."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import asyncpg
+import pytest
+
+from genlock.service.settings import Settings
+from genlock.service.steps import Step
+from tests.factories import Json, envelope, new_id
+from tests.harness import DEADLINE_S, Client, serving, until
+from tests.property.model import Model
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+REPOSITORY = Path(__file__).parents[2]
+BATCH_SIZE = 8
+
+
+async def killed_at(step: Step, count: int, settings: Settings) -> None:
+    """Run a replica until it has killed itself."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GENLOCK_")}
+    environment |= {
+        "GENLOCK_DATABASE_URL": settings.database_url.get_secret_value(),
+        "GENLOCK_AMQP_URL": settings.amqp_url.get_secret_value(),
+        "GENLOCK_NAMESPACE": settings.namespace,
+        "GENLOCK_BATCH_SIZE_MAX": str(BATCH_SIZE),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.e2e.killed", step, str(count), cwd=REPOSITORY, env=environment
+    )
+    async with asyncio.timeout(DEADLINE_S):
+        assert await process.wait() == -signal.SIGKILL
+
+
+def workload() -> list[Json]:
+    """Commands of all verdicts on a few records, with copies and an id that is used again."""
+    documents, (stack, other) = [new_id() for _ in range(3)], (new_id(), new_id())
+    commands = [envelope("document.put", name, {"expected_generation": None, "body": {}}) for name in documents]
+    create = envelope("stack.create", stack, {"name": stack, "template": {}})
+    commands += [create, envelope("stack.create", other, {"name": stack, "template": {}})]
+    owner = create["id"]
+    for number in range(6):
+        commands += [
+            envelope("document.merge", name, {"patch": {f"n{number}": number}}, correlationid="merge")
+            for name in documents
+        ]
+        commands.append(envelope("document.put", documents[0], {"expected_generation": 2 * number, "body": {"p": 1}}))
+        commands.append(envelope("document.put", documents[0], {"expected_generation": 0, "body": {"late": 1}}))
+        update = envelope("stack.update", stack, {"expected_traversal": owner, "template": {"n": number}})
+        commands += [update, {**update, "id": new_id()}, commands[-3]]
+        owner = update["id"]
+    commands.append({**commands[7], "data": {"patch": {"other": True}}})
+    return commands
+
+
+@pytest.mark.parametrize("step", list(Step))
+async def test_a_kill_at_any_step_and_a_restart_come_to_what_one_quiet_run_comes_to(
+    step: Step, client: Client, second: Connection, settings: Settings
+) -> None:
+    commands, model = workload(), Model()
+    answers = [(command["id"], model.apply(command)) for command in commands]
+    await client.send(*commands)
+    await killed_at(step, 2, settings)
+    async with serving(settings, batch_size_max=BATCH_SIZE, sweep_after_s=0.4):
+        await client.decided(*commands)
+        await until_confirmed(second)
+    await client.until_empty(client.topology.inbox)
+    assert await client.depth(client.topology.dead_letters) == 0
+    ledger = await second.fetch("SELECT id, verdict, event FROM ledger")
+    decided = {command_id: answer[0] for command_id, answer in answers if answer[1] != "id_reused"}
+    assert {str(row["id"]): row["verdict"] for row in ledger} == decided
+    assert await second.fetchval("SELECT count(*) FROM changes") == list(decided.values()).count("succeeded")
+    await same_rows(second, model)
+    same_events(client, {str(row["id"]): row["event"].encode() for row in ledger})
+
+
+async def until_confirmed(second: Connection) -> None:
+    """Return when the broker has confirmed all batches and the database knows it."""
+
+    async def confirmed() -> bool:
+        none: bool = await second.fetchval("SELECT count(*) = 0 FROM batches WHERE confirmed_at IS NULL")
+        return none
+
+    await until(confirmed)
+
+
+async def same_rows(second: Connection, model: Model) -> None:
+    documents = await second.fetch("SELECT id, generation, sequence, body FROM documents")
+    assert {row["id"]: (row["generation"], row["sequence"], json.loads(row["body"])) for row in documents} == {
+        name: (document.generation, document.sequence, document.body) for name, document in model.documents.items()
+    }
+    stacks: list[Any] = await second.fetch("SELECT * FROM stacks")
+    assert {
+        str(row["id"]): (str(row["traversal"]), row["sequence"], json.loads(row["template"])) for row in stacks
+    } == {name: (stack.traversals[-1], stack.sequence, stack.template) for name, stack in model.stacks.items()}
+
+
+def same_events(client: Client, ledger: dict[str, bytes]) -> None:
+    """The same event id always has the same bytes, and these are the ledger's."""
+    bodies: dict[str, set[bytes]] = {}
+    for message in client.events:
+        bodies.setdefault(json.loads(message.body)["id"], set()).add(message.body)
+    assert {json.loads(event)["id"]: {event} for event in ledger.values()}.items() <= bodies.items()
+    # What is not in the ledger is the answer to an id that was used again, which is built anew each time.
+    others = [event_id for event_id, versions in bodies.items() if not versions & set(ledger.values())]
+    assert len(others) == 1
+
+
+async def test_events_of_commands_that_the_broker_lost_are_published_by_the_sweep(
+    client: Client, second: Connection, settings: Settings
+) -> None:
+    commands = [envelope("document.put", new_id(), {"expected_generation": None, "body": {}}) for _ in range(10)]
+    await client.send(*commands)
+    await killed_at(Step.COMMITTED, 1, settings)
+    lost = [row["event"].encode() for row in await second.fetch("SELECT event FROM ledger")]
+    assert lost
+    inbox = await client.channel.get_queue(client.topology.inbox)
+    await until_back(client, len(commands))
+    await inbox.purge()
+    async with serving(settings, sweep_after_s=0.1):
+        await until_confirmed(second)
+    assert sorted(message.body for message in client.events) == sorted(lost)
+
+
+async def until_back(client: Client, messages: int) -> None:
+    """Return when the broker has noticed that the consumer is gone, and has taken back what it held."""
+
+    async def back() -> bool:
+        return await client.depth(client.topology.inbox) == messages
+
+    await until(back)
