@@ -15,8 +15,14 @@ from urllib.parse import urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelNotFoundEntity, DeliveryError, PublishError
-from aiormq.exceptions import ProbableAuthenticationError
+from aio_pika.exceptions import (
+    CONNECTION_EXCEPTIONS,
+    ChannelNotFoundEntity,
+    DeliveryError,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+    PublishError,
+)
 from pamqp.common import Arguments
 
 from genlock.errors import CannotConnect, Disconnected, InvalidMessage, NoAnswer, Refused, Unroutable
@@ -32,6 +38,8 @@ EVENTS_BACKLOG_MAX = 100_000
 
 SHORT_TEXT_BYTES_MAX = 255
 """What AMQP allows in a property such as message_id."""
+
+_URL_ADVICE = "The AMQP URL is not valid: it has to look like amqp://user:password@host:port/vhost."
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +177,8 @@ class Link:
         """
         if _short_text(pattern) is None:
             raise InvalidMessage(f"A pattern has at most {SHORT_TEXT_BYTES_MAX} bytes.")
+        if self._lost is not None:
+            raise self._disconnected(None)
         subscription = _Subscription()
         with _told_as_ours(None):
             async with asyncio.timeout(self._timeout_s):
@@ -219,6 +229,9 @@ async def connected(url: str, timeout_s: float) -> AsyncIterator[Link]:
         raise CannotConnect(f"The broker at {address} does not answer within {timeout_s} s.") from error
     except ProbableAuthenticationError as error:
         raise CannotConnect(f"The broker at {address} refuses this user and password.") from error
+    except InvalidFrameError as error:
+        # The broker closes the connection where it should open it, and aiormq does not say why.
+        raise CannotConnect(f"The broker at {address} does not open the virtual host of the AMQP URL.") from error
     except (*CONNECTION_EXCEPTIONS, ValueError) as error:
         raise CannotConnect(f"The broker at {address} cannot be reached: {_reason(error)}.") from error
     try:
@@ -235,9 +248,10 @@ def _address(url: str) -> str:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError as error:
-        raise CannotConnect(f"The AMQP URL is not valid: {error}.") from error
+        # The error may quote a piece of a password.
+        raise CannotConnect(_URL_ADVICE) from error
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
-        raise CannotConnect("The AMQP URL is not valid: it has to look like amqp://user:password@host:port/vhost.")
+        raise CannotConnect(_URL_ADVICE)
     return f"{parts.hostname}{port}"
 
 
@@ -284,4 +298,4 @@ def _told_as_ours(message_id: str | None) -> Iterator[None]:
 
 
 def _reason(error: BaseException | None) -> str:
-    return (str(error) or type(error).__name__).rstrip(".") if error else "closed by this client"
+    return (str(error) or type(error).__name__).rstrip(".") if error else "this client has closed it"

@@ -22,16 +22,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from genlock._amqp import Letter, Link, connected
 from genlock.commands import Command, complete
-from genlock.errors import QueryFailed, UnreadableAnswer
+from genlock.errors import InvalidMessage, QueryFailed, UnreadableAnswer
 from genlock.schemas.base import JsonObject, Model
 from genlock.schemas.codes import Code
 from genlock.schemas.documents import DocumentState
-from genlock.schemas.envelope import Source
+from genlock.schemas.envelope import SOURCE_BYTES_MAX, Source
 from genlock.schemas.outcomes import Outcome, parse_outcome
 from genlock.schemas.stacks import StackState
 
 TIMEOUT_S = 30.0
 SOURCE = "/genlock-client"
+_SOURCE: TypeAdapter[str] = TypeAdapter(Source)
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,12 @@ async def connect(
 
     `namespace` is that of the service, `source` says to others who sent a command, and is a URI reference. `timeout_s`
     is how long connecting may take, and each call of the client's, in seconds.
-    Raises CannotConnect, and ValueError for a source that is none.
+    Raises CannotConnect, and InvalidMessage for a source that none of its messages could have.
     """
-    TypeAdapter(Source).validate_python(source)
+    try:
+        _SOURCE.validate_python(source)
+    except ValidationError as error:
+        raise InvalidMessage(f"The source has to be a URI reference of at most {SOURCE_BYTES_MAX} bytes.") from error
     async with connected(amqp_url, timeout_s) as link:
         yield Client(link, namespace, source)
 

@@ -1,7 +1,9 @@
 """Commands as a publisher makes them, and the one way from a command to the envelope on the wire."""
 
+import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field
@@ -66,16 +68,54 @@ def complete(members: JsonObject, source: str) -> JsonObject:
 
     Raises InvalidMessage for what could never be answered or routed. Whether it is valid otherwise the service decides.
     """
-    envelope = {
+    _check(members)
+    return {
         "specversion": "1.0",
         "id": str(uuid7()),
         "source": source,
         "time": datetime.now(UTC).isoformat(),
         **members,
     }
-    if read_id(envelope) is None:
-        raise InvalidMessage(f"The id has to be a UUID, and is {envelope['id']!r}.")
-    kind = envelope.get("type")
+
+
+def _check(members: JsonObject) -> None:
+    if "id" in members and read_id(members) is None:
+        raise InvalidMessage("The id has to be a UUID.")
+    kind = members.get("type")
     if not isinstance(kind, str) or not 0 < len(kind.encode(errors="replace")) <= ROUTING_KEY_BYTES_MAX:
-        raise InvalidMessage(f"The type has to be a text of 1 to {ROUTING_KEY_BYTES_MAX} bytes, and is {kind!r}.")
-    return envelope
+        raise InvalidMessage(f"The type has to be a text of 1 to {ROUTING_KEY_BYTES_MAX} bytes.")
+
+
+def read_lines(lines: Iterable[str]) -> list[JsonObject]:
+    """Read commands from JSON Lines: an envelope each, of which `complete` fills in what is left out.
+
+    Empty lines are skipped. Raises InvalidMessage, which names the first bad line, for what could never be answered.
+    Split a text at its newlines only: JSON may have other characters within a text that str.splitlines takes for ends.
+    """
+    return [_read_line(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _read_line(number: int, line: str) -> JsonObject:
+    try:
+        members = parse_object(line)
+        _check(members)
+    except InvalidMessage as error:
+        raise InvalidMessage(f"Line {number}: {error}") from error
+    return members
+
+
+def parse_object(text: str) -> JsonObject:
+    """Parse a JSON object. Raises InvalidMessage, which says where it is none."""
+    try:
+        value: Any = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise InvalidMessage(f"This is not JSON: {error.msg} at column {error.colno}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidMessage(f"This is not JSON that anybody could read: {error}.") from error
+    if not isinstance(value, dict):
+        raise InvalidMessage("This is JSON, but not an object.")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")

@@ -1,0 +1,52 @@
+"""The command line, `genlock`: this is the list of its commands, and what becomes of their errors."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from genlock.cli import messages, process
+from genlock.cli.failure import NO_ANSWER, USAGE, Failure, sentence
+from genlock.errors import GenlockError, InvalidMessage
+
+app = typer.Typer(
+    help="Genlock guards shared records against lost updates: a command says which version of a record its author "
+    "saw, and is applied only if the record has not changed since.",
+    epilog="Servers are found by GENLOCK_DATABASE_URL and GENLOCK_AMQP_URL; genlock settings shows all variables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+for command in (
+    process.serve,
+    process.migrate,
+    process.settings,
+    process.demo,
+    messages.send,
+    messages.get,
+    messages.tail,
+):
+    app.command(no_args_is_help=command in (messages.send, messages.get))(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line, that of this process by default, and exit with its code."""
+    # What the AMQP library has to say reaches the user as one sentence, by the error that it raises.
+    for library in ("aio_pika", "aiormq"):
+        logging.getLogger(library).addHandler(logging.NullHandler())
+    try:
+        app(arguments)
+    except Failure as error:
+        _exit(str(error), error.exit_code)
+    except InvalidMessage as error:
+        _exit(sentence(error), USAGE)
+    except GenlockError as error:
+        _exit(sentence(error), NO_ANSWER)
+
+
+def _exit(text: str, exit_code: int) -> None:
+    typer.echo(f"genlock: {text}", err=True)
+    sys.exit(exit_code)

@@ -1,0 +1,38 @@
+"""How a command of the command line fails: with one sentence and an exit code, never with a stack trace."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from genlock.errors import GenlockError, Unanswered
+from genlock.service.settings import Settings
+
+NO_ANSWER, USAGE = 1, 2
+
+
+class Failure(Exception):  # noqa: N818 - it is how a program ends, whoever made the error
+    """Ends the program. Its text is a sentence for a person."""
+
+    def __init__(self, message: str, exit_code: int = NO_ANSWER) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def sentence(error: GenlockError) -> str:
+    """Say what went wrong, and what to do about a command of which nobody knows whether it was applied."""
+    if isinstance(error, Unanswered) and error.command_id:
+        return f"{error} The command may have been applied; to find out, send it again with id {error.command_id}."
+    return str(error)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; those that are given and not None come first. Raises Failure."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        # Only the first, and never its value, which may be a secret.
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0])
+        variable = f"{Settings.model_config['env_prefix']}{name}".upper()
+        exit_code = NO_ANSWER if overrides.get(name) is None else USAGE
+        raise Failure(f"The setting {variable} is not valid: {first['msg']}.", exit_code) from error

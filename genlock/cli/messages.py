@@ -1,0 +1,206 @@
+"""`genlock send`, `get` and `tail`: what can be done with a running service."""
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genlock.cli.failure import Failure, load_settings
+from genlock.cli.output import EXIT_CODES, OutcomePrinter, print_record
+from genlock.client import TIMEOUT_S, Client, ReadableKind, connect
+from genlock.commands import complete, parse_object, read_lines
+from genlock.errors import GenlockError
+from genlock.schemas.base import JsonObject
+from genlock.schemas.documents import DocumentState
+from genlock.schemas.outcomes import Outcome
+from genlock.schemas.stacks import StackState
+
+SOURCE = "/genlock-cli"
+STDIN = "-"
+CONCURRENCY_MAX = 1_000
+
+AmqpUrl = Annotated[
+    str | None, typer.Option("--amqp-url", help="The broker; by default GENLOCK_AMQP_URL.", show_default=False)
+]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", help="The service's; by default GENLOCK_NAMESPACE.", show_default=False)
+]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="How long to wait for an answer, in seconds.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as happens anyway where there is no terminal.")]
+
+
+def send(
+    command_type: Annotated[
+        str | None, typer.Argument(metavar="TYPE", help="Such as document.put; - reads commands from stdin.")
+    ] = None,
+    subject: Annotated[str | None, typer.Argument(metavar="SUBJECT", help="The id of the record.")] = None,
+    *,
+    data: Annotated[str | None, typer.Option("--data", "-d", help="The command's data, a JSON object.")] = None,
+    command_id: Annotated[
+        str | None, typer.Option("--id", help="To send a command again under its id; by default a new UUID.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", exists=True, dir_okay=False, help="A file with a command on each line."),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=CONCURRENCY_MAX, help="How many commands may wait for their outcome at once.")
+    ] = 1,
+    source: Annotated[
+        str, typer.Option(help="Who says this: a URI reference, which others see as the winner's.")
+    ] = SOURCE,
+    timeout_s: Timeout = TIMEOUT_S,
+    amqp_url: AmqpUrl = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send commands and print their outcomes.
+
+    A line is a JSON object with type, subject and data; id, source, time and the rest of CloudEvents may be left out.
+    All lines are read before the first is sent, and each is sent after the outcome of the one before.
+
+    Exits with 0 if all succeeded, 3 for a conflict, 4 for a rejection, 1 without an answer, 2 for wrong usage.
+
+    [bold]Examples[/bold]
+
+      genlock send document.put server-1 --data '{"expected_generation": null, "body": {}}'
+
+      genlock send --file commands.jsonl --concurrency 10
+
+      echo '{"type": "document.put", "subject": "server-1", "data": {…}}' | genlock send -
+    """
+    if command_type not in (None, STDIN) and file is None:
+        given = {"id": command_id, "type": command_type, "subject": subject, "data": parse_object(data or "{}")}
+        commands = [{name: value for name, value in given.items() if value is not None}]
+    elif subject is not None or data is not None or command_id is not None:
+        raise typer.BadParameter("SUBJECT, --data and --id belong to a command that is given as arguments.")
+    else:
+        commands = read_lines(_text(command_type, file).split("\n"))
+    # Their ids are made here, so that they are known when something goes wrong.
+    envelopes = [complete(members, source) for members in commands]
+    client = _connect(amqp_url, namespace, source, timeout_s)
+    raise typer.Exit(asyncio.run(_send(client, envelopes, concurrency, OutcomePrinter(as_json=as_json).print)))
+
+
+def _text(command_type: str | None, file: Path | None) -> str:
+    """Read a file, or stdin if that was asked for."""
+    if file is not None and command_type is None:
+        text = file.read_bytes()
+    elif file is None and command_type == STDIN:
+        text = typer.get_binary_stream("stdin").read()
+    else:
+        raise typer.BadParameter("Give either a command as arguments, or --file, or - for stdin.")
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise typer.BadParameter(f"Line {line}: This is not UTF-8.") from error
+
+
+def _connect(
+    amqp_url: str | None, namespace: str | None, source: str, timeout_s: float
+) -> AbstractAsyncContextManager[Client]:
+    settings = load_settings(amqp_url=amqp_url, namespace=namespace)
+    url = settings.amqp_url.get_secret_value()
+    return connect(url, namespace=settings.namespace, source=source, timeout_s=timeout_s)
+
+
+async def _send(
+    connecting: AbstractAsyncContextManager[Client],
+    envelopes: list[JsonObject],
+    concurrency: int,
+    show: Callable[[Outcome], None],
+) -> int:
+    """Send all commands, at most `concurrency` at once, and return the exit code of the worst outcome.
+
+    Once one gets no answer no other is sent; those that wait for theirs still get it. Raises what the client raises.
+    """
+    worst = 0
+    waiting: Generator[JsonObject] = (envelope for envelope in envelopes)
+
+    async def send_next(client: Client) -> None:
+        nonlocal worst
+        for envelope in waiting:
+            try:
+                outcome = await client.send_envelope(envelope)
+            except GenlockError:
+                waiting.close()
+                raise
+            show(outcome)
+            worst = max(worst, EXIT_CODES[type(outcome)])
+
+    async with connecting as client:
+        senders = (send_next(client) for _ in range(min(concurrency, len(envelopes))))
+        for failure in await asyncio.gather(*senders, return_exceptions=True):
+            if failure is not None:
+                raise failure
+    return worst
+
+
+def get(
+    kind: Annotated[ReadableKind, typer.Argument(metavar="KIND", help="document or stack.")],
+    record_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the record.")],
+    *,
+    timeout_s: Timeout = TIMEOUT_S,
+    amqp_url: AmqpUrl = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the state of a record. Exits with 1 if there is none.
+
+    [bold]Example[/bold]
+
+      genlock get document server-1
+    """
+    record = asyncio.run(_get(_connect(amqp_url, namespace, SOURCE, timeout_s), kind, record_id))
+    if record is None:
+        raise Failure(f"There is no {kind} {record_id}.")
+    print_record(record, as_json=as_json)
+
+
+async def _get(
+    connecting: AbstractAsyncContextManager[Client], kind: ReadableKind, record_id: str
+) -> DocumentState | StackState | None:
+    async with connecting as client:
+        return await client.get(kind, record_id)
+
+
+def tail(
+    pattern: Annotated[
+        str, typer.Argument(metavar="PATTERN", help="A topic pattern: * stands for one word of a type, # for many.")
+    ] = "#",
+    *,
+    count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="End after so many events.")] = None,
+    timeout_s: Timeout = TIMEOUT_S,
+    amqp_url: AmqpUrl = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print outcome events as they come, until Ctrl-C.
+
+    [bold]Examples[/bold]
+
+      genlock tail
+
+      genlock tail 'stack.*.conflict' --count 10
+    """
+    printer = OutcomePrinter(as_json=as_json)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_tail(_connect(amqp_url, namespace, SOURCE, timeout_s), pattern, count, printer.print))
+
+
+async def _tail(
+    connecting: AbstractAsyncContextManager[Client], pattern: str, count: int | None, show: Callable[[Outcome], None]
+) -> None:
+    async with connecting as client, client.events(pattern) as events:
+        # Whoever waits for this line misses no event from here on.
+        typer.echo(f"Waiting for events of the pattern {pattern}; Ctrl-C ends.", err=True)
+        seen = 0
+        async for event in events:
+            show(event)
+            seen += 1
+            if seen == count:
+                return

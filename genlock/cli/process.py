@@ -1,0 +1,75 @@
+"""`genlock serve`, `migrate`, `settings` and `demo`: what has to do with the service itself."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from genlock.cli.failure import Failure, load_settings
+from genlock.cli.output import console
+from genlock.cli.settings_table import address, rows
+
+
+def serve() -> None:
+    """Serve: decide commands and answer queries until SIGTERM or Ctrl-C.
+
+    Run genlock migrate first. Any number of replicas may serve at the same time.
+    """
+    # Imported here, because it takes as long as all the rest, and --help and send do without it.
+    from genlock.consumers import process  # noqa: PLC0415
+
+    raise typer.Exit(process.main(load_settings()))
+
+
+def migrate() -> None:
+    """Bring the schema of the database up to date."""
+    # For the same reason as in serve.
+    import asyncpg  # noqa: PLC0415
+
+    from genlock.service.migrate import SchemaError, migrate  # noqa: PLC0415
+
+    url = load_settings().database_url
+    try:
+        applied = asyncio.run(migrate(url.get_secret_value()))
+    except SchemaError as error:
+        raise Failure(str(error)) from error
+    except ValueError as error:
+        # The error may quote a piece of a password.
+        raise Failure("The setting GENLOCK_DATABASE_URL is not a URL that PostgreSQL could have.") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        why = str(error) or type(error).__name__
+        raise Failure(f"PostgreSQL at {address(url)} cannot be migrated: {why}.") from error
+    for migration in applied:
+        typer.echo(f"Applied {migration.version:04} {migration.name.replace('_', ' ')}.")
+    if not applied:
+        typer.echo("The schema is up to date.")
+
+
+def settings(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show every setting: its variable, its value with secrets masked, its default and what it is for."""
+    found = rows(load_settings())
+    if as_json:
+        typer.echo(json.dumps([row._asdict() for row in found], indent=2))
+        return
+    table = Table("Variable", "Value", "Default", "Description")
+    for row in found:
+        # A value that was set stands out from one that is the default.
+        style = None if row.value == row.default else "bold"
+        table.add_row(row.variable, str(row.value), str(row.default), row.description, style=style)
+    console().print(table)
+
+
+def demo(
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", exists=True, dir_okay=False, help="Commands of your own, as for send."),
+    ] = None,
+) -> None:
+    """Show a lost update being refused, with real servers."""
+    # For the same reason as in serve.
+    from genlock.demo import main  # noqa: PLC0415
+
+    raise typer.Exit(main(file))
