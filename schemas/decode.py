@@ -82,7 +82,7 @@ def _read(body: bytes, routing_key: str, subject_header: Any) -> Command | Undec
     text = body.decode()
     if len(body) > COMMAND_BYTES_MAX:
         message = f"The command has {len(body)} bytes; at most {COMMAND_BYTES_MAX} fit."
-        return _skimmed(body, Refusal(Code.TOO_LARGE, message))
+        return _skimmed(body, Refusal(Code.TOO_LARGE, message), CommandEcho())
     try:
         members, flaws = parse(text)
     except RecursionError:
@@ -91,8 +91,9 @@ def _read(body: bytes, routing_key: str, subject_header: Any) -> Command | Undec
     if command_id is None:
         return Undecodable("no UUID as its id")
     if flaws:
-        clean = {name: value for name, value in members.items() if not text_flaws([name, value])}
-        return _refused(command_id, clean, _raw_hash(body), _flawed(flaws), CommandEcho())
+        # Its data is not repeated: 0 stands in it where a number did not fit.
+        clean = {name: value for name, value in _clean(members).items() if name != "data"}
+        return _refused(command_id, clean, _raw_hash(body), _flawed(flaws))
     return _from_members(command_id, members, body, routing_key, subject_header)
 
 
@@ -154,13 +155,18 @@ def _raw_hash(body: bytes) -> bytes:
     return hashlib.sha256(body).digest()
 
 
-def _skimmed(body: bytes, refusal: Refusal) -> Command | Undecodable:
+def _skimmed(body: bytes, refusal: Refusal, echo: CommandEcho | None = None) -> Command | Undecodable:
     """Refuse a command of which only the outermost level can be read."""
-    members = skim(body)
+    members = _clean(skim(body))
     command_id = read_id(members)
     if command_id is None:
         return Undecodable("no UUID as its id")
-    return _refused(command_id, members, _raw_hash(body), refusal, CommandEcho())
+    return _refused(command_id, members, _raw_hash(body), refusal, echo)
+
+
+def _clean(members: JsonObject) -> JsonObject:
+    """Leave out the members whose texts cannot be stored."""
+    return {name: value for name, value in members.items() if not text_flaws([name, value])}
 
 
 def _flawed(flaws: list[str]) -> Refusal:

@@ -6,6 +6,7 @@ surrogate, U+0000 or more than 64 levels parses, and its flaws are listed.
 
 import json
 import math
+import re
 from io import BytesIO
 from typing import Any
 
@@ -15,6 +16,18 @@ from genlock.schemas.base import GENERATION_MAX, JsonObject
 
 DEPTH_MAX = 64
 INTEGER_DIGITS_MAX = 19
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+SKIM_CHUNK_BYTES = 1024 * 1024
+"""How much ijson reads at once: a long text is read anew with each chunk, and each chunk's parts are held in memory."""
+
+# What `parse` puts 0 in the place of and ijson, which reads numbers as C does, takes for broken JSON. (Told to read
+# them as Python does, it crashes on an integer of 5,000 digits.) The first group is what stands before it.
+_WIDE = rb"(?<![\w.+-])(?:NaN|-?Infinity)(?![\w.+-])|-?\d[\d.eE+-]{18,}+|-?\d[\d.]*+[eE][\d.eE+-]*+"
+_UP_TO_WIDE = re.compile(
+    rb'((?:"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"\-0-9NI]++|(?!' + _WIDE + rb").)*+)(" + _WIDE + rb"|\Z)", re.DOTALL
+)
 
 
 class _Numbers:
@@ -66,7 +79,7 @@ def text_flaws(value: Any) -> list[str]:
     for text in _texts(value):
         if "\0" in text:
             flaws.add("has the character U+0000")
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if _SURROGATE.search(text):
             flaws.add("has a lone surrogate")
     return sorted(flaws)
 
@@ -98,20 +111,37 @@ def skim(body: bytes) -> JsonObject:
 
     Streams, so that neither depth nor length matters. Raises ValueError for what is no JSON object.
     """
-    members: JsonObject = {}
-    depth, key = 0, ""
     try:
-        for event, value in ijson.basic_parse(BytesIO(body), use_float=True):
-            if event in ("start_map", "start_array"):
-                if depth == 0 and event == "start_array":
-                    raise ValueError("not a JSON object")
-                depth += 1
-            elif event in ("end_map", "end_array"):
-                depth -= 1
-            elif depth == 1 and event == "map_key":
-                key = value
-            elif depth == 1:
-                members[key] = value
+        return _outermost(body)
+    except ijson.JSONError:
+        narrowed = _UP_TO_WIDE.sub(_narrowed, body)
+    try:
+        return _outermost(narrowed)
     except ijson.JSONError as error:
         raise ValueError(str(error)) from error
+
+
+def _narrowed(match: re.Match[bytes]) -> bytes:
+    """Put 0 in the place of a number that does not fit; leave what is no number."""
+    try:
+        _, flaws = parse(match[2].decode())
+    except ValueError:
+        flaws = []
+    return match[1] + b"0" if flaws else match[0]
+
+
+def _outermost(body: bytes) -> JsonObject:
+    members: JsonObject = {}
+    depth, key = 0, ""
+    for event, value in ijson.basic_parse(BytesIO(body), buf_size=SKIM_CHUNK_BYTES, use_float=True):
+        if event in ("start_map", "start_array"):
+            if depth == 0 and event == "start_array":
+                raise ValueError("not a JSON object")
+            depth += 1
+        elif event in ("end_map", "end_array"):
+            depth -= 1
+        elif depth == 1 and event == "map_key":
+            key = value
+        elif depth == 1:
+            members[key] = value
     return members
