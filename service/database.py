@@ -100,6 +100,8 @@ async def _roll_back(connection: Connection) -> None:
 
 async def _commit(connection: Connection, timeout_s: float) -> None:
     committing = asyncio.ensure_future(connection.execute("COMMIT", timeout=NEVER_S))
+    # Where it is abandoned nobody waits for its error, and that is no news for the log.
+    committing.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
         # wait() leaves the statement alone when the time is over or when this task is cancelled.
         done, _ = await asyncio.wait({committing}, timeout=timeout_s)
