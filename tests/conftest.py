@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 import pytest_asyncio
+import structlog
 from pydantic import SecretStr
 
 from genlock import servers as servers_module
@@ -17,6 +18,13 @@ from genlock.service.decide import Decider
 from genlock.service.migrate import migrate
 from genlock.service.settings import Settings
 from tests.harness import Client, connected
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_logs() -> None:
+    """Print tracebacks as Python does: structlog's own form with all locals takes seconds."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture(scope="session")
