@@ -24,6 +24,12 @@ COMMAND_BYTES_MAX = 1024 * 1024
 READABLE_BYTES_MAX = 16 * 1024 * 1024
 """Past this not even its id is read, and it is a dead letter."""
 
+ERRORS_MAX = 100
+"""How many wrong fields a rejection lists: a command has room for 100,000, and an event has not."""
+
+QUOTED_CHARACTERS_MAX = 255
+"""How much of a wrong type a rejection quotes: as much as a routing key can have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
@@ -108,10 +114,10 @@ def _from_members(
         return _refused(command_id, members, content_hash, refusal)
     known = COMMANDS.get(envelope.type)
     if routing_key != envelope.type:
-        message = f"The routing key is {routing_key!r}; it must be the command's type, {envelope.type!r}."
+        message = f"The routing key is {routing_key!r}; it must be the command's type, {_quoted(envelope.type)}."
         return _refused(command_id, members, content_hash, Refusal(Code.ROUTING_KEY_MISMATCH, message))
     if known is None:
-        refusal = Refusal(Code.UNKNOWN_TYPE, f"There is no command {envelope.type!r}.")
+        refusal = Refusal(Code.UNKNOWN_TYPE, f"There is no command {_quoted(envelope.type)}.")
         return _refused(command_id, members, content_hash, refusal)
     if subject_header is not None and subject_header != envelope.subject:
         message = "The AMQP header 'subject' differs from the subject in the body."
@@ -169,6 +175,10 @@ def _clean(members: JsonObject) -> JsonObject:
     return {name: value for name, value in members.items() if not text_flaws([name, value])}
 
 
+def _quoted(text: str) -> str:
+    return repr(text[:QUOTED_CHARACTERS_MAX])
+
+
 def _flawed(flaws: list[str]) -> Refusal:
     errors = tuple(FieldError(path="", message=f"The JSON {flaw}.") for flaw in flaws)
     return Refusal(Code.INVALID_DATA, f"The JSON {', '.join(flaws)}.", errors)
@@ -218,20 +228,22 @@ def _valid_parts(members: JsonObject) -> JsonObject:
 
 
 def _echo(valid: JsonObject) -> CommandEcho:
-    """What of the command may stand in its rejection: its data only if the model of its type takes it."""
+    """What of the command may stand in its rejection: its subject and its data only if its type takes them."""
     known = COMMANDS.get(valid.get("type", ""))
-    data = valid.get("data")
+    subject, data = valid.get("subject"), valid.get("data")
+    if known and subject is not None and _subject(known.kind, subject)[1]:
+        subject = None
     if known and data is not None:
         try:
             known.model.model_validate(data)
         except ValidationError:
             data = None
-    parts = {"type": valid.get("type"), "subject": valid.get("subject"), "data": data}
+    parts = {"type": valid.get("type"), "subject": subject, "data": data}
     return CommandEcho.model_validate({name: value for name, value in parts.items() if value is not None})
 
 
 def _errors(error: ValidationError, *prefix: str) -> tuple[FieldError, ...]:
     return tuple(
         FieldError(path=".".join([*prefix, *map(str, part["loc"])]), message=part["msg"])
-        for part in error.errors(include_url=False, include_context=False, include_input=False)
+        for part in error.errors(include_url=False, include_context=False, include_input=False)[:ERRORS_MAX]
     )
