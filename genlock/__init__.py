@@ -4,6 +4,9 @@ connect, Client
     the connection and what can be done with it
 command, Command
     how a command is made of its data
+ProviderCreate, ProviderUpdate, ProviderDelete, ProviderSetInventories, ProviderPutInventory, ProviderDeleteInventory,
+ProviderSetTraits, ProviderSetAggregates, Inventory
+    the commands on resource providers, and what they say of an inventory
 DocumentPut, DocumentMerge, DocumentDelete
     the commands on documents
 StackCreate, StackUpdate, StackDelete, StackRollback, StackCancel, StackSetState
@@ -12,7 +15,7 @@ Outcome, Succeeded, Conflict, Rejected
     what becomes of a command: `Outcome` is the union of the other three
 Token, GenerationToken, TraversalToken, Winner, Retry, FieldError, Reason, Code
     what an outcome holds
-DocumentState, StackState
+ProviderState, DocumentState, StackState
     what a record looks like when it is read
 GenlockError, InvalidMessage, CannotConnect, NotTaken, Unroutable, Refused, Unanswered, NoAnswer, Disconnected,
 UnreadableAnswer, QueryFailed
@@ -50,6 +53,18 @@ from genlock.schemas.outcomes import (
     TraversalToken,
     Winner,
 )
+from genlock.schemas.providers import (
+    Inventory,
+    ProviderCreate,
+    ProviderDelete,
+    ProviderDeleteInventory,
+    ProviderPutInventory,
+    ProviderSetAggregates,
+    ProviderSetInventories,
+    ProviderSetTraits,
+    ProviderState,
+    ProviderUpdate,
+)
 from genlock.schemas.stacks import (
     StackCancel,
     StackCreate,
@@ -75,9 +90,19 @@ __all__ = [
     "GenerationToken",
     "GenlockError",
     "InvalidMessage",
+    "Inventory",
     "NoAnswer",
     "NotTaken",
     "Outcome",
+    "ProviderCreate",
+    "ProviderDelete",
+    "ProviderDeleteInventory",
+    "ProviderPutInventory",
+    "ProviderSetAggregates",
+    "ProviderSetInventories",
+    "ProviderSetTraits",
+    "ProviderState",
+    "ProviderUpdate",
     "QueryFailed",
     "Reason",
     "Refused",

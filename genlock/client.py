@@ -23,11 +23,12 @@ from pydantic import TypeAdapter, ValidationError
 from genlock._amqp import Letter, Link, connected
 from genlock.commands import Command, complete
 from genlock.errors import InvalidMessage, QueryFailed, UnreadableAnswer
-from genlock.schemas.base import JsonObject, Model
+from genlock.schemas.base import JsonObject
 from genlock.schemas.codes import Code
 from genlock.schemas.documents import DocumentState
 from genlock.schemas.envelope import SOURCE_BYTES_MAX, Source
 from genlock.schemas.outcomes import Outcome, parse_outcome
+from genlock.schemas.providers import ProviderState
 from genlock.schemas.stacks import StackState
 
 TIMEOUT_S = 30.0
@@ -36,8 +37,13 @@ _SOURCE: TypeAdapter[str] = TypeAdapter(Source)
 
 log = logging.getLogger(__name__)
 
-ReadableKind = Literal["document", "stack"]
-STATES: Mapping[ReadableKind, type[Model]] = {"document": DocumentState, "stack": StackState}
+ReadableKind = Literal["provider", "stack", "document"]
+State = ProviderState | StackState | DocumentState
+STATES: Mapping[ReadableKind, type[State]] = {
+    "provider": ProviderState,
+    "stack": StackState,
+    "document": DocumentState,
+}
 
 
 @asynccontextmanager
@@ -118,13 +124,15 @@ class Client:
             yield _outcomes(bodies)
 
     @overload
+    async def get(self, kind: Literal["provider"], record_id: str) -> ProviderState | None: ...
+    @overload
     async def get(self, kind: Literal["document"], record_id: str) -> DocumentState | None: ...
     @overload
     async def get(self, kind: Literal["stack"], record_id: str) -> StackState | None: ...
     @overload
-    async def get(self, kind: ReadableKind, record_id: str) -> DocumentState | StackState | None: ...
+    async def get(self, kind: ReadableKind, record_id: str) -> State | None: ...
 
-    async def get(self, kind: ReadableKind, record_id: str) -> Model | None:
+    async def get(self, kind: ReadableKind, record_id: str) -> State | None:
         """Read a record's state; None where there is none or it was deleted.
 
         Raises NotTaken, Unanswered, and QueryFailed for an id that cannot be one.

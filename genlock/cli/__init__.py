@@ -48,5 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _exit(text: str, exit_code: int) -> None:
-    typer.echo(f"genlock: {text}", err=True)
+    for line in text.splitlines():
+        typer.echo(f"genlock: {line}", err=True)
     sys.exit(exit_code)

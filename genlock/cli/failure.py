@@ -21,7 +21,7 @@ class Failure(Exception):  # noqa: N818 - it is how a program ends, whoever made
 def sentence(error: GenlockError) -> str:
     """Say what went wrong, and what to do about a command of which nobody knows whether it was applied."""
     if isinstance(error, Unanswered) and error.command_id:
-        return f"{error} The command may have been applied; to find out, send it again with id {error.command_id}."
+        return f"{error} It may be applied all the same; to find out, send it again under its id, {error.command_id}."
     return str(error)
 
 

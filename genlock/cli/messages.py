@@ -8,15 +8,13 @@ from typing import Annotated
 
 import typer
 
-from genlock.cli.failure import Failure, load_settings
+from genlock.cli.failure import Failure, load_settings, sentence
 from genlock.cli.output import EXIT_CODES, OutcomePrinter, print_record
-from genlock.client import TIMEOUT_S, Client, ReadableKind, connect
+from genlock.client import TIMEOUT_S, Client, ReadableKind, State, connect
 from genlock.commands import complete, parse_object, read_lines
-from genlock.errors import GenlockError
+from genlock.errors import GenlockError, InvalidMessage, Unanswered
 from genlock.schemas.base import JsonObject
-from genlock.schemas.documents import DocumentState
 from genlock.schemas.outcomes import Outcome
-from genlock.schemas.stacks import StackState
 
 SOURCE = "/genlock-cli"
 STDIN = "-"
@@ -78,26 +76,29 @@ def send(
     elif subject is not None or data is not None or command_id is not None:
         raise typer.BadParameter("SUBJECT, --data and --id belong to a command that is given as arguments.")
     else:
-        commands = read_lines(_text(command_type, file).split("\n"))
+        commands = read_commands(_input(command_type, file))
     # Their ids are made here, so that they are known when something goes wrong.
     envelopes = [complete(members, source) for members in commands]
-    client = _connect(amqp_url, namespace, source, timeout_s)
-    raise typer.Exit(asyncio.run(_send(client, envelopes, concurrency, OutcomePrinter(as_json=as_json).print)))
+    connecting = _connect(amqp_url, namespace, source, timeout_s)
+    raise typer.Exit(asyncio.run(_send(connecting, envelopes, concurrency, OutcomePrinter(as_json=as_json).print)))
 
 
-def _text(command_type: str | None, file: Path | None) -> str:
+def _input(command_type: str | None, file: Path | None) -> bytes:
     """Read a file, or stdin if that was asked for."""
     if file is not None and command_type is None:
-        text = file.read_bytes()
-    elif file is None and command_type == STDIN:
-        text = typer.get_binary_stream("stdin").read()
-    else:
-        raise typer.BadParameter("Give either a command as arguments, or --file, or - for stdin.")
+        return file.read_bytes()
+    if file is None and command_type == STDIN:
+        return typer.get_binary_stream("stdin").read()
+    raise typer.BadParameter("Give either a command as arguments, or --file, or - for stdin.")
+
+
+def read_commands(text: bytes) -> list[JsonObject]:
+    """Read JSON Lines. Raises InvalidMessage, which names the first bad line."""
     try:
-        return text.decode()
+        return read_lines(text.decode().split("\n"))
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
-        raise typer.BadParameter(f"Line {line}: This is not UTF-8.") from error
+        raise InvalidMessage(f"Line {line}: This is not UTF-8.") from error
 
 
 def _connect(
@@ -114,14 +115,22 @@ async def _send(
     concurrency: int,
     show: Callable[[Outcome], None],
 ) -> int:
+    async with connecting as client:
+        return await send_all(client, envelopes, show, concurrency=concurrency)
+
+
+async def send_all(
+    client: Client, envelopes: list[JsonObject], show: Callable[[Outcome], None], *, concurrency: int = 1
+) -> int:
     """Send all commands, at most `concurrency` at once, and return the exit code of the worst outcome.
 
-    Once one gets no answer no other is sent; those that wait for theirs still get it. Raises what the client raises.
+    Once one gets no answer no other is sent; those that wait for theirs still get it. Raises Failure, and what the
+    client raises.
     """
     worst = 0
     waiting: Generator[JsonObject] = (envelope for envelope in envelopes)
 
-    async def send_next(client: Client) -> None:
+    async def send_next() -> None:
         nonlocal worst
         for envelope in waiting:
             try:
@@ -132,16 +141,20 @@ async def _send(
             show(outcome)
             worst = max(worst, EXIT_CODES[type(outcome)])
 
-    async with connecting as client:
-        senders = (send_next(client) for _ in range(min(concurrency, len(envelopes))))
-        for failure in await asyncio.gather(*senders, return_exceptions=True):
-            if failure is not None:
-                raise failure
+    senders = (send_next() for _ in range(min(concurrency, len(envelopes))))
+    results = await asyncio.gather(*senders, return_exceptions=True)
+    failures = [result for result in results if result is not None]
+    for failure in failures:
+        if not isinstance(failure, Unanswered):
+            raise failure
+    if failures:
+        # Each of them is named, because each may have to be sent again.
+        raise Failure("\n".join(sentence(failure) for failure in failures if isinstance(failure, Unanswered)))
     return worst
 
 
 def get(
-    kind: Annotated[ReadableKind, typer.Argument(metavar="KIND", help="document or stack.")],
+    kind: Annotated[ReadableKind, typer.Argument(metavar="KIND", help="The kind of the record.")],
     record_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the record.")],
     *,
     timeout_s: Timeout = TIMEOUT_S,
@@ -161,9 +174,7 @@ def get(
     print_record(record, as_json=as_json)
 
 
-async def _get(
-    connecting: AbstractAsyncContextManager[Client], kind: ReadableKind, record_id: str
-) -> DocumentState | StackState | None:
+async def _get(connecting: AbstractAsyncContextManager[Client], kind: ReadableKind, record_id: str) -> State | None:
     async with connecting as client:
         return await client.get(kind, record_id)
 

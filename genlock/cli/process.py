@@ -3,14 +3,19 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from genlock.cli.failure import Failure, load_settings
-from genlock.cli.output import console
+from genlock.cli.messages import read_commands, send_all
+from genlock.cli.output import OutcomePrinter, console
 from genlock.cli.settings_table import address, rows
+from genlock.schemas.base import JsonObject
+
+if TYPE_CHECKING:
+    from genlock.servers import Servers
 
 
 def serve() -> None:
@@ -68,8 +73,25 @@ def demo(
         typer.Option("--file", "-f", exists=True, dir_okay=False, help="Commands of your own, as for send."),
     ] = None,
 ) -> None:
-    """Show a lost update being refused, with real servers."""
-    # For the same reason as in serve.
-    from genlock.demo import main  # noqa: PLC0415
+    """Show a lost update being refused, with real servers; they are started for it and gone in the end.
 
-    raise typer.Exit(main(file))
+    With --file your own commands are sent in order instead, as by genlock send.
+    """
+    # For the same reason as in serve.
+    from genlock import demo, servers  # noqa: PLC0415
+
+    commands = None if file is None else read_commands(file.read_bytes())
+    try:
+        if commands is None:
+            raise typer.Exit(demo.main())
+        with servers.running() as running:
+            raise typer.Exit(asyncio.run(_play(running, commands)))
+    except servers.ServersUnavailable as error:
+        raise Failure(str(error)) from error
+
+
+async def _play(running: "Servers", commands: list[JsonObject]) -> int:
+    from genlock.demo.stage import staged  # noqa: PLC0415 - as in demo
+
+    async with staged(running) as stage:
+        return await send_all(stage.client, commands, OutcomePrinter(as_json=False).print)

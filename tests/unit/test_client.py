@@ -1,0 +1,209 @@
+"""What the client makes of answers and of the errors of the AMQP library. Real brokers are tried in tests/e2e."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+
+import pytest
+from aio_pika.exceptions import AMQPConnectionError, ChannelInvalidStateError, ChannelNotFoundEntity, DeliveryError
+from pamqp.commands import Basic
+
+import genlock
+from genlock._amqp import Letter, Link, _Subscription, _told_as_ours
+from genlock.client import Client
+
+STACK = "0190a0a0-0000-7000-8000-000000000001"
+EVENT = {
+    "specversion": "1.0",
+    "id": STACK,
+    "source": "/genlock",
+    "type": "document.put.succeeded",
+    "subject": "x",
+    "time": "2026-01-31T12:00:00Z",
+    "correlationid": STACK,
+    "causationid": STACK,
+    "attempt": 1,
+    "data": {"kind": "document", "id": "x", "sequence": 1, "record": None, "token": {"generation": 3}},
+}
+
+
+class AnsweringLink:
+    """Stands for a connection on which every question gets the same answer."""
+
+    def __init__(self, answer: Any) -> None:
+        self.body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.letters: list[Letter] = []
+
+    async def publish(self, letter: Letter) -> None:
+        self.letters.append(letter)
+
+    async def ask(self, letter: Letter) -> bytes:
+        self.letters.append(letter)
+        return self.body
+
+    @asynccontextmanager
+    async def subscribe(self, _exchange: str, _pattern: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def bodies() -> AsyncIterator[bytes]:
+            yield b"no event"
+            yield self.body
+
+        yield bodies()
+
+
+def _client(answer: Any = None) -> tuple[Client, AnsweringLink]:
+    link = AnsweringLink(answer)
+    return Client(cast("Link", link), "ns", "/test"), link
+
+
+def _put() -> genlock.Command:
+    return genlock.command(genlock.DocumentPut(expected_generation=None, body={}), subject="x")
+
+
+async def test_send_returns_the_outcome() -> None:
+    client, link = _client(EVENT)
+    match await client.send(_put()):
+        case genlock.Succeeded(token=genlock.GenerationToken(generation=generation)):
+            assert generation == 3
+        case other:
+            pytest.fail(f"{other}")
+    assert (link.letters[0].exchange, link.letters[0].routing_key) == ("ns.commands", "document.put")
+
+
+async def test_publish_returns_the_id() -> None:
+    client, link = _client()
+    command = _put()
+    assert await client.publish(command) == command.id
+    assert link.letters[0].envelope["source"] == "/test"
+
+
+async def test_answer_that_is_no_outcome_leaves_the_question_open() -> None:
+    client, _ = _client({"type": "x"})
+    command = _put()
+    with pytest.raises(genlock.UnreadableAnswer) as raised:
+        await client.send(command)
+    assert raised.value.command_id == command.id
+    assert isinstance(raised.value, genlock.Unanswered)
+
+
+async def test_get_returns_the_state() -> None:
+    client, link = _client(
+        {"data": {"record": {"id": "x", "generation": 1, "body": {}, "new_field": 1}, "sequence": 2}}
+    )
+    assert await client.get("document", "x") == genlock.DocumentState(id="x", generation=1, body={})
+    letter = link.letters[0]
+    assert (letter.exchange, letter.routing_key, letter.persistent) == ("", "ns.queries", False)
+    assert (letter.envelope["type"], letter.envelope["subject"]) == ("document.get", "x")
+
+
+async def test_get_of_nothing_is_none() -> None:
+    client, _ = _client({"data": {"error": {"code": "not_found", "message": "There is no document x."}}})
+    assert await client.get("document", "x") is None
+
+
+async def test_query_that_fails_has_a_code() -> None:
+    client, _ = _client({"data": {"error": {"code": "invalid_data", "message": "No."}}})
+    with pytest.raises(genlock.QueryFailed, match=r"^No\.$") as raised:
+        await client.get("document", "x")
+    assert raised.value.code == "invalid_data"
+
+
+async def test_query_returns_its_data() -> None:
+    client, link = _client({"data": {"records": [], "next": None}})
+    assert await client.query("stack.list", name="web") == {"records": [], "next": None}
+    assert link.letters[0].envelope["data"] == {"name": "web"}
+    assert "subject" not in link.letters[0].envelope
+
+
+@pytest.mark.parametrize("answer", [b"{", [], {"data": 5}, {"data": {"record": {"id": 5}}}])
+async def test_answer_that_is_no_reply_is_unreadable(answer: Any) -> None:
+    client, _ = _client(answer)
+    with pytest.raises(genlock.UnreadableAnswer):
+        await client.get("document", "x")
+
+
+async def test_events_pass_over_what_is_no_event() -> None:
+    client, _ = _client(EVENT)
+    async with client.events() as events:
+        assert [event.subject async for event in events] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (DeliveryError(None, Basic.Nack(1)), genlock.Refused),
+        (ChannelNotFoundEntity("no exchange"), genlock.Unroutable),
+        (TimeoutError(), genlock.NoAnswer),
+        (AMQPConnectionError("reset"), genlock.Disconnected),
+        (ChannelInvalidStateError("closed"), genlock.Disconnected),
+        (ConnectionResetError(), genlock.Disconnected),
+        # aiormq ends what waits on a closed connection so, without anybody having cancelled the task.
+        (asyncio.CancelledError(), genlock.Disconnected),
+    ],
+)
+async def test_errors_of_the_library_become_ours(theirs: BaseException, ours: type[genlock.GenlockError]) -> None:
+    with pytest.raises(ours) as raised, _told_as_ours("7"):
+        raise theirs
+    assert getattr(raised.value, "command_id", None) == "7"
+
+
+async def test_a_task_that_is_cancelled_stays_cancelled() -> None:
+    async def wait() -> None:
+        with _told_as_ours(None):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_subscription_that_ended_says_so_each_time() -> None:
+    subscription = _Subscription()
+    subscription.end("reset")
+    for _ in range(2):
+        with pytest.raises(genlock.Disconnected, match="reset"):
+            await anext(subscription)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "nonsense", "http://localhost/", "amqp://", "amqp://user:secret/1@host:x/", "amqp://[::1", "amqp:///vhost"],
+)
+async def test_a_bad_url_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(genlock.CannotConnect) as raised:
+        async with genlock.connect(url):
+            pass
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_source_that_is_none_is_refused() -> None:
+    with pytest.raises(genlock.InvalidMessage):
+        async with genlock.connect("amqp://localhost/", source="a b"):
+            pass
+
+
+async def test_nobody_there_is_one_sentence() -> None:
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    with pytest.raises(genlock.CannotConnect, match=f"127.0.0.1:{port} cannot be reached"):
+        async with genlock.connect(f"amqp://user:secret@127.0.0.1:{port}/"):
+            pass
+
+
+async def test_a_broker_that_says_nothing_is_given_up() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(genlock.CannotConnect, match="does not answer"):
+            async with genlock.connect(f"amqp://127.0.0.1:{port}/", timeout_s=0.1):
+                pass
