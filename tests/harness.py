@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def outcomes(answers: Answers) -> list[Outcome]:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, reached: Reached = ignore, **changes: Any) -> AsyncIterator[Service]:
+async def serving(settings: Settings, *, reached: Reached = ignore, **changes: Any) -> AsyncIterator[Service]:
     """Run a replica until the context ends, which settles what it holds. Whatever `run` raises is raised here."""
     service = Service(settings.model_copy(update=changes), reached)
     running = asyncio.create_task(service.run())
@@ -86,12 +87,15 @@ class Client:
         self.channel = channel
         self.topology = topology
         self.events: list[AbstractIncomingMessage] = []
+        self.bodies: dict[str, list[bytes]] = {}
+        """The bodies of the events so far, by the command's id."""
         self._commands = commands
         self._news = asyncio.Condition()
 
     async def on_event(self, message: AbstractIncomingMessage) -> None:
         async with self._news:
             self.events.append(message)
+            self.bodies.setdefault(json.loads(message.body)["causationid"], []).append(message.body)
             self._news.notify_all()
 
     async def publish(self, body: bytes, routing_key: str, **properties: Any) -> None:
@@ -108,24 +112,20 @@ class Client:
         await asyncio.gather(*(self.publish(json_bytes(command), command["type"]) for command in commands))
 
     async def decided(self, *commands: Json) -> list[Json]:
-        """Wait for an event of each command, and return the first ones."""
-        ids = [command["id"] for command in commands]
+        """Wait for the event of each command, one more for each copy, and return the first of each."""
+        wanted = Counter(command["id"] for command in commands)
+
+        def all_there() -> bool:
+            return all(len(self.bodies.get(command_id, ())) >= count for command_id, count in wanted.items())
+
         async with asyncio.timeout(DEADLINE_S), self._news:
-            await self._news.wait_for(lambda: set(ids) <= self.bodies().keys())
-        first = self.bodies()
-        return [json.loads(first[command_id][0]) for command_id in ids]
+            await self._news.wait_for(all_there)
+        return [json.loads(self.bodies[command["id"]][0]) for command in commands]
 
     async def ask(self, *commands: Json) -> list[Json]:
         """Publish commands and wait for their outcomes."""
         await self.send(*commands)
         return await self.decided(*commands)
-
-    def bodies(self) -> dict[str, list[bytes]]:
-        """The bodies of all events so far, by command id."""
-        bodies: dict[str, list[bytes]] = {}
-        for message in self.events:
-            bodies.setdefault(json.loads(message.body)["causationid"], []).append(message.body)
-        return bodies
 
     def message_of(self, command: Json) -> AbstractIncomingMessage:
         """The first event message of a command."""

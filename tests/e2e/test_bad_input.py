@@ -123,7 +123,7 @@ async def test_bad_messages_end_in_one_outcome_or_dead_letter_each_and_neighbour
         events = await client.decided(*neighbours, *(sent[name] for name, bad in BAD.items() if bad.code))
     assert {event["type"] for event in events[: len(neighbours)]} == {"document.put.succeeded"}
     told = {
-        name: [json.loads(body)["data"]["code"] for body in client.bodies().get(sent[name]["id"], [])] for name in BAD
+        name: [json.loads(body)["data"]["code"] for body in client.bodies.get(sent[name]["id"], [])] for name in BAD
     }
     assert told == {name: [bad.code] if bad.code else [] for name, bad in BAD.items()}
     letters = await client.drain(f"{namespace}.dead_letters")

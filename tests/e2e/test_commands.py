@@ -147,7 +147,7 @@ async def test_a_reply_to_gets_a_copy_with_its_correlation_id(client: Client) ->
     async with asyncio.timeout(DEADLINE_S):
         reply = await replies.get()
     assert json.loads(reply.body) == event
-    assert reply.body == client.bodies()[command["id"]][0]
+    assert reply.body == client.bodies[command["id"]][0]
     assert (reply.correlation_id, reply.message_id, reply.type) == ("mine", event["id"], event["type"])
 
 
@@ -159,7 +159,7 @@ async def test_a_copy_of_a_command_with_reply_to_gets_its_reply_too(client: Clie
     await client.send(command, reply_to=name, correlation_id="later")
     async with asyncio.timeout(DEADLINE_S):
         reply = await replies.get()
-    assert reply.body == client.bodies()[command["id"]][0]
+    assert reply.body == client.bodies[command["id"]][0]
     assert reply.correlation_id == "later"
 
 
@@ -168,7 +168,7 @@ async def test_a_reply_to_nobody_costs_nothing(client: Client) -> None:
     command, following = put(new_id(), None), put(new_id(), None)
     await client.send(command, reply_to="nobody.is.here")
     await client.ask(following)
-    assert [len(client.bodies()[sent["id"]]) for sent in (command, following)] == [1, 1]
+    assert [len(client.bodies[sent["id"]]) for sent in (command, following)] == [1, 1]
 
 
 @pytest.mark.usefixtures("service")
@@ -182,7 +182,7 @@ async def test_a_reply_to_inside_the_namespace_is_ignored(client: Client, namesp
     # The copy would have been published before the event of the command that came after it.
     await client.ask(following)
     assert await client.depth(inside) == 0
-    assert {command["id"], following["id"]} == client.bodies().keys()
+    assert {command["id"], following["id"]} == client.bodies.keys()
     assert await client.depth(f"{namespace}.dead_letters") == 0
 
 
@@ -209,7 +209,7 @@ async def test_stopping_settles_what_is_held_and_notes_what_is_confirmed(
     assert await second.fetchval("SELECT count(*) FROM batches WHERE confirmed_at IS NULL") == 0
     decided = await second.fetchval("SELECT count(*) FROM ledger")
     await until_holding(client, f"{namespace}.inbox", 50 - decided)
-    assert len(client.bodies()) == decided
+    assert len(client.bodies) == decided
 
 
 async def until_holding(client: Client, queue: str, messages: int) -> None:
