@@ -1,10 +1,12 @@
 # What a user, a contributor and CI do with a checkout. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format lock clean
+.PHONY: help demo run test check bench format lock clean
 
 # Made when everything in the virtual environment is; a half-made one does not have it and is made again.
 READY := .venv/ready
+# Made when the benchmarks' peers are there too.
+BENCH_READY := .venv/bench-ready
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +26,9 @@ check: $(READY) ## Check format, style, types and the direction of imports
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
+bench: $(BENCH_READY) ## Measure against a peer, in about 2 minutes (ROUNDS=… COMMANDS=… change that)
+	@.venv/bin/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(COMMANDS),--commands $(COMMANDS))
+
 format: $(READY) ## Format the code and mend what can be mended
 	@.venv/bin/ruff check --fix-only
 	@.venv/bin/ruff format
@@ -37,3 +42,7 @@ clean: ## Remove what make and the tools have made
 
 $(READY): pyproject.toml requirements-dev.lock scripts/venv
 	@scripts/venv $@
+
+$(BENCH_READY): $(READY) requirements-bench.lock
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@

@@ -1,0 +1,1 @@
+"""The benchmarks, with the peers that Genlock is held against: `make bench`."""
