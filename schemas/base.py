@@ -28,6 +28,12 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class Shown(BaseModel):
+    """A frozen value that the service shows. Readers ignore fields that a newer service has added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
 class CommandData(Model):
     """The `data` of a command. Its type name, record kind and verb stand in the catalogue."""
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from genlock.schemas.base import CommandData, Generation, JsonObject, Model
+from genlock.schemas.base import CommandData, Generation, JsonObject, Shown
 
 DocumentId = Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -33,7 +33,7 @@ class DocumentDelete(CommandData):
     expected_generation: Generation
 
 
-class DocumentState(Model):
+class DocumentState(Shown):
     """A document as events and reads show it."""
 
     id: str

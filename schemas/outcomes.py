@@ -1,11 +1,12 @@
 """Outcome events: a verdict, published. Exactly one for each command, as a CloudEvents 1.0 structured JSON object."""
 
 import uuid
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from genlock.schemas.base import Generation, JsonObject, Kind, Model, Uuid
+from genlock.schemas.base import Generation, JsonObject, Kind, Shown, Uuid
 from genlock.schemas.codes import Code, Reason, VerdictName
 
 UNKNOWN_COMMAND = "command.unknown"
@@ -14,11 +15,16 @@ UNKNOWN_COMMAND = "command.unknown"
 CONTENT_TYPE = "application/cloudevents+json"
 
 
-class GenerationToken(Model):
+Word = TypeVar("Word", bound=StrEnum)
+Known = Annotated[Word | str, Field(union_mode="left_to_right")]
+"""A word of the contract, or one that a newer service has added, which is read as plain text."""
+
+
+class GenerationToken(Shown):
     generation: Generation
 
 
-class TraversalToken(Model):
+class TraversalToken(Shown):
     traversal: Uuid
     previous_traversal: Uuid | None = None
 
@@ -26,7 +32,7 @@ class TraversalToken(Model):
 Token = GenerationToken | TraversalToken
 
 
-class Winner(Model):
+class Winner(Shown):
     """The command that made a token."""
 
     command_id: Uuid
@@ -35,7 +41,7 @@ class Winner(Model):
     time: str
 
 
-class CommandEcho(Model):
+class CommandEcho(Shown):
     """A command as it came. Parts that are not valid themselves are left out."""
 
     type: str | None = None
@@ -43,7 +49,7 @@ class CommandEcho(Model):
     data: JsonObject | None = None
 
 
-class Retry(Model):
+class Retry(Shown):
     """Advice for the next try: whether it makes sense, which try this one was, and how long to wait before it."""
 
     allowed: bool
@@ -51,12 +57,12 @@ class Retry(Model):
     after_ms: int
 
 
-class FieldError(Model):
+class FieldError(Shown):
     path: str
     message: str
 
 
-class SucceededData(Model):
+class SucceededData(Shown):
     """`record` is the state after the change, null after a delete; `token` is the one to expect next."""
 
     kind: Kind
@@ -68,13 +74,13 @@ class SucceededData(Model):
     truncated: bool = False
 
 
-class ConflictData(Model):
+class ConflictData(Shown):
     """Somebody else got there first. `expected` is what the caller passed, `actual` what it should have been."""
 
     kind: Kind
     id: str | None
     sequence: int
-    reason: Reason
+    reason: Known[Reason]
     expected: Token | None
     actual: Token | None
     winner: Winner | None
@@ -84,13 +90,13 @@ class ConflictData(Model):
     truncated: bool = False
 
 
-class RejectedData(Model):
+class RejectedData(Shown):
     """The command can never work as it is; trying again takes a new id."""
 
     kind: Kind | None
     id: str | None
     sequence: int
-    code: Code
+    code: Known[Code]
     message: str
     errors: list[FieldError]
     command: CommandEcho | None = None
@@ -145,7 +151,7 @@ class Conflict(OutcomeEvent):
     data: ConflictData
 
     @property
-    def reason(self) -> Reason:
+    def reason(self) -> Reason | str:
         return self.data.reason
 
     @property
@@ -175,7 +181,7 @@ class Rejected(OutcomeEvent):
     data: RejectedData
 
     @property
-    def code(self) -> Code:
+    def code(self) -> Code | str:
         return self.data.code
 
     @property

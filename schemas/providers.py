@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from genlock.schemas.base import CommandData, Generation, Model, Name, Uuid
+from genlock.schemas.base import CommandData, Generation, Model, Name, Shown, Uuid
 from genlock.schemas.standards import ResourceClass, Trait
 
 AMOUNT_MAX = 2**31 - 1
@@ -108,7 +108,7 @@ class ProviderSetAggregates(CommandData):
     aggregates: Annotated[list[Uuid], AfterValidator(_all_different)]
 
 
-class ProviderState(Model):
+class ProviderState(Shown):
     """A provider as events and reads show it; traits and aggregates are sorted."""
 
     id: Uuid

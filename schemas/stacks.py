@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from genlock.schemas.base import CommandData, JsonObject, Model, Name, Uuid
+from genlock.schemas.base import CommandData, JsonObject, Name, Shown, Uuid
 
 TIMEOUT_S_MAX = 2**31 - 1
 Timeout = Annotated[int, Field(ge=1, le=TIMEOUT_S_MAX, description="Seconds. Kept; not acted on yet.")]
@@ -71,7 +71,7 @@ class StackSetState(CommandData):
     reason: str = ""
 
 
-class StackState(Model):
+class StackState(Shown):
     """A stack as events and reads show it.
 
     Success events leave the templates out, save the one of a failure that starts a rollback: it has them, and the

@@ -28,9 +28,9 @@ async def words(decider: Decider, commands: Sequence[Command]) -> list[str]:
     for outcome in outcomes(await decider.decide(commands)):
         match outcome:
             case Conflict():
-                said.append(outcome.reason.value)
+                said.append(outcome.reason)
             case Rejected():
-                said.append(outcome.code.value)
+                said.append(outcome.code)
             case Succeeded():
                 said.append("succeeded")
     return said

@@ -82,9 +82,9 @@ def answer_of(verdict: Verdict) -> Answer:
         case SucceededData():
             return name, None, token_json(verdict.token), verdict.sequence
         case ConflictData():
-            return name, verdict.reason.value, token_json(verdict.actual), verdict.sequence
+            return name, verdict.reason, token_json(verdict.actual), verdict.sequence
         case RejectedData():
-            return name, verdict.code.value, None, verdict.sequence
+            return name, verdict.code, None, verdict.sequence
 
 
 def record_json(record: Record) -> Json:
