@@ -225,20 +225,20 @@ def test_rule_that_raises_ends_its_own_command_alone(monkeypatch: pytest.MonkeyP
 
 
 def test_batch_touches_its_records_names_and_expected_traversals() -> None:
-    one, two, expected = new_id(), new_id(), new_id()
+    one, two = new_id(), new_id()
+    expected = {verb: new_id() for verb in ("update", "delete", "rollback", "cancel", "set_state")}
     wanted = touched(
         [
             put("d", None),
             merge("e", {}),
             delete_document("d", 0),
             stack_command("create", one, name="blue"),
-            *[stack_command(verb, two, expected_traversal=expected) for verb in ("update", "delete", "rollback")],
-            *[stack_command(verb, one, expected_traversal=expected) for verb in ("cancel", "set_state")],
+            *[stack_command(verb, two, expected_traversal=traversal) for verb, traversal in expected.items()],
         ]
     )
     assert wanted.ids == {"document": {"d", "e"}, "stack": {one, two}}
     assert wanted.names == {("stack", "blue")}
-    assert wanted.traversals == {(one, expected), (two, expected)}
+    assert wanted.traversals == {(two, traversal) for traversal in expected.values()}
 
 
 def test_refused_command_touches_its_record_only_where_it_is_known() -> None:
