@@ -6,16 +6,19 @@ third one gathers by itself. A batch is settled when the broker has confirmed al
 
 import asyncio
 from dataclasses import dataclass
+from time import monotonic
 
 import structlog
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
 
 from genlock.consumers.confirmations import Confirmations
 from genlock.consumers.deliveries import Delivery, dead_letter, read
 from genlock.consumers.publisher import Outgoing, Publisher, event_message, reply_message
 from genlock.consumers.session import Session
 from genlock.consumers.topology import Topology
+from genlock.consumers.vitals import Vitals
 from genlock.schemas.decode import Command, Undecodable
 from genlock.service.database import DatabaseTroubleError
 from genlock.service.decide import Answers, Decider
@@ -38,8 +41,11 @@ class Batch:
 class CommandConsumer:
     """Consumes the inbox within one session."""
 
-    def __init__(self, session: Session, decider: Decider, settings: Settings, reached: Reached = ignore) -> None:
+    def __init__(
+        self, session: Session, decider: Decider, settings: Settings, vitals: Vitals, reached: Reached = ignore
+    ) -> None:
         self._session = session
+        self._vitals = vitals
         self._decider = decider
         self._settings = settings
         self._topology = Topology(settings.namespace)
@@ -78,7 +84,9 @@ class CommandConsumer:
         while deliveries := await self._collect():
             self._reached(Step.COLLECTED)
             commands = [delivery.content for delivery in deliveries if isinstance(delivery.content, Command)]
+            began = monotonic()
             answers = await self._decide(commands) if commands else Answers([], [])
+            self._vitals.metrics.decided(len(commands), monotonic() - began)
             await self._decided.put(Batch(deliveries, answers))
         await self._decided.put(None)
 
@@ -104,6 +112,7 @@ class CommandConsumer:
                 answers = await self._decider.decide(commands, confirmed)
             except DatabaseTroubleError as trouble:
                 log.warning("database trouble", action="hold", why=str(trouble), held=len(commands), again_in_s=delay_s)
+                self._vitals.metrics.held()
                 await self._hold()
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
@@ -118,6 +127,7 @@ class CommandConsumer:
             self._reached(Step.PUBLISHED)
             await self._settle(batch)
             self._confirmations.add(batch.answers.batch_ids)
+            self._vitals.settled(len(batch.deliveries))
             self._reached(Step.SETTLED)
 
     def _messages(self, batch: Batch) -> list[Outgoing]:
@@ -127,14 +137,17 @@ class CommandConsumer:
         for delivery in batch.deliveries:
             if isinstance(delivery.content, Undecodable):
                 log.warning("dead letter", action="dead_letter", why=delivery.content.reason)
+                self._vitals.metrics.dead_letter()
                 messages.append(dead_letter(delivery, delivery.content.reason, self._topology))
                 continue
             event = next(events)
+            self._vitals.metrics.answered(delivery.content, event)
             messages.append(event_message(event, self._topology.events, self._settings.source))
             if reply_to := delivery.reply_to(self._topology):
                 correlation_id = delivery.properties.correlation_id
                 messages.append(reply_message(event, reply_to, correlation_id, self._settings.source))
             if delivery.content.id in batch.answers.faulty:
+                self._vitals.metrics.dead_letter()
                 messages.append(dead_letter(delivery, "internal_error", self._topology))
         return messages
 
@@ -144,6 +157,7 @@ class CommandConsumer:
         await underlay.basic_ack(batch.deliveries[-1].tag, multiple=True)
 
     async def _on_message(self, message: DeliveredMessage) -> None:
+        self._vitals.took(again=isinstance(message.delivery, Basic.Deliver) and bool(message.delivery.redelivered))
         self._arrived.put_nowait(message)
 
     async def _take(self) -> None:
@@ -154,10 +168,12 @@ class CommandConsumer:
                 self._topology.inbox, self._on_message, timeout=self._settings.publish_timeout_s
             )
             self._consumer_tag = consumed.consumer_tag
+            self._vitals.registered = True
 
     async def _hold(self) -> None:
         """Cancel the consumer and keep what it brought, unacknowledged: no redelivery is counted on an open channel."""
         if self._consumer_tag is not None:
             tag, self._consumer_tag = self._consumer_tag, None
+            self._vitals.registered = False
             underlay = await self._inbox.get_underlay_channel()
             await underlay.basic_cancel(tag, timeout=self._settings.publish_timeout_s)

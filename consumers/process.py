@@ -1,162 +1,38 @@
-"""The process: one bootstrap that builds pools, session and consumers, and keeps them going through outages."""
+"""The process: `genlock serve`, with one worker or with several."""
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from typing import TypeVar
 
-import asyncpg
 import structlog
 
 from genlock.consumers import logs
-from genlock.consumers.commands import CommandConsumer
-from genlock.consumers.queries import QueryConsumer
-from genlock.consumers.session import BROKER_ERRORS, Session, SessionLostError, open_session
-from genlock.consumers.sweep import Sweep
-from genlock.consumers.topology import TopologyError
-from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, open_pool
-from genlock.service.decide import Decider
-from genlock.service.migrate import SchemaError, check_schema
+from genlock.consumers.http import PortTakenError, serving_if
+from genlock.consumers.replica import Service, StartError
+from genlock.consumers.workers import Workers
 from genlock.service.settings import Settings
-from genlock.service.steps import Reached, ignore
 
-T = TypeVar("T")
-
-DECIDING_CONNECTIONS = 3
-"""For the batch, for its confirmations, and for the sweep."""
-
-RETRY_DELAY_FIRST_S = 0.1
-
-DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+__all__ = ["Service", "main"]
 
 log = structlog.get_logger()
 
 
-class StartError(Exception):
-    """The service cannot start; the message is one clear sentence."""
-
-
-class Service:
-    """A replica. `ready` is set while its consumers are registered."""
-
-    def __init__(self, settings: Settings, reached: Reached = ignore) -> None:
-        self.ready = asyncio.Event()
-        self._settings = settings
-        self._reached = reached
-        self._stopping = asyncio.Event()
-
-    def stop(self) -> None:
-        """Settle what is held, then let `run` return."""
-        self._stopping.set()
-
-    async def run(self) -> None:
-        """Serve until `stop`. Raises StartError if the servers cannot be used in time; later outages are waited out."""
-        settings = self._settings
-        url = settings.database_url.get_secret_value()
-        await self._start("PostgreSQL", DATABASE_ERRORS, lambda: check_schema(url))
-        timeout_s = settings.decide_timeout_s
-        async with (
-            await open_pool(url, size=DECIDING_CONNECTIONS, timeout_s=timeout_s, plans=DECIDING_PLANS) as deciding,
-            await open_pool(url, size=settings.read_connections, timeout_s=timeout_s, plans=READING_PLANS) as reading,
-        ):
-            await self._start("RabbitMQ", BROKER_ERRORS, self._try_session)
-            await self._serve(deciding, reading)
-        log.info("stopped", action="stop")
-
-    async def _serve(self, deciding: Pool, reading: Pool) -> None:
-        """Work in one session after another."""
-        delay_s = RETRY_DELAY_FIRST_S
-        while not self._stopping.is_set():
-            try:
-                async with open_session(self._settings) as session:
-                    delay_s = RETRY_DELAY_FIRST_S
-                    await self._work(session, deciding, reading)
-            except* (SessionLostError, TopologyError, *BROKER_ERRORS) as errors:
-                log.warning("session lost", action="reconnect", why=_why(errors), again_in_s=delay_s)
-            finally:
-                self.ready.clear()
-            await self._pause(delay_s)
-            delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
-
-    async def _work(self, session: Session, deciding: Pool, reading: Pool) -> None:
-        """Consume within a session until it is lost, or until it is time to stop and everything is settled."""
-        settings = self._settings
-        decider = Decider(
-            deciding,
-            source=settings.source,
-            retention=timedelta(days=settings.ledger_retention_days),
-            timeout_s=settings.decide_timeout_s,
-            reached=self._reached,
-        )
-        commands = CommandConsumer(session, decider, settings, self._reached)
-        queries = QueryConsumer(session, reading, settings)
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(session.wait_lost())
-            sweeping = group.create_task(Sweep(session, deciding, settings).run())
-            await commands.start()
-            await queries.start()
-            consuming = group.create_task(commands.run())
-            self.ready.set()
-            log.info("ready", action="ready", namespace=settings.namespace)
-            stopping = group.create_task(self._stopping.wait())
-            await stopping
-            log.info("settling", action="settle")
-            async with asyncio.timeout(settings.shutdown_timeout_s):
-                await commands.stop()
-                await queries.stop()
-                await consuming
-            sweeping.cancel()
-            watching.cancel()
-
-    async def _try_session(self) -> None:
-        async with open_session(self._settings):
-            pass
-
-    async def _start(
-        self, server: str, faults: tuple[type[BaseException], ...], attempt: Callable[[], Awaitable[T]]
-    ) -> T:
-        """Try until it works or the time for a start is over."""
-        deadline = asyncio.get_running_loop().time() + self._settings.start_timeout_s
-        while True:
-            try:
-                return await attempt()
-            except (SchemaError, TopologyError) as error:
-                raise StartError(str(error)) from error
-            except faults as error:
-                why = str(error) or type(error).__name__
-                if asyncio.get_running_loop().time() >= deadline or self._stopping.is_set():
-                    waited = self._settings.start_timeout_s
-                    raise StartError(f"{server} could not be used within {waited:g} seconds: {why}") from error
-                log.info("waiting", action="wait_for_server", server=server, why=why)
-                await self._pause(1.0)
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
-
-
-def _why(errors: BaseExceptionGroup[BaseException]) -> str:
-    inner = errors.exceptions[0]
-    return _why(inner) if isinstance(inner, BaseExceptionGroup) else str(inner) or type(inner).__name__
-
-
-def main(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code."""
+def main(settings: Settings, workers: int = 1) -> int:
+    """Serve until SIGTERM or SIGINT, in this process or in several; return the exit code."""
     logs.configure(settings)
-    return asyncio.run(_main(settings))
+    return asyncio.run(_main(settings, workers))
 
 
-async def _main(settings: Settings) -> int:
-    service = Service(settings)
+async def _main(settings: Settings, workers: int) -> int:
+    served = Service(settings) if workers == 1 else Workers(settings, workers)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, service.stop)
+        loop.add_signal_handler(number, served.stop)
     try:
-        await service.run()
-    except StartError as error:
+        if isinstance(served, Workers):
+            return await served.run()
+        async with serving_if(settings, lambda: [served.status], served.registry):
+            await served.run()
+    except (StartError, PortTakenError) as error:
         log.error("cannot start", action="start", why=str(error))  # noqa: TRY400 - the sentence is for a person
         return 1
     return 0

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from genlock.service.database import Connection
+from genlock.service.database import Connection, Pool
 from genlock.service.events import Event
 from genlock.service.sql import statement
 
@@ -54,6 +54,12 @@ async def try_sweeping(connection: Connection) -> bool:
     """Become the one sweeper until the transaction ends; False if there is one."""
     swept: bool = await connection.fetchval(statement("try_sweeping"))
     return swept
+
+
+async def count_unconfirmed(pool: Pool) -> int:
+    """How many batches the broker has not confirmed, the ones under way included."""
+    count: int = await pool.fetchval(statement("count_unconfirmed"))
+    return count
 
 
 async def unconfirmed(connection: Connection, age: timedelta, limit: int) -> dict[int, list[Event]]:

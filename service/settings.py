@@ -52,6 +52,13 @@ class Settings(BaseSettings):
     ledger_retention_days: Annotated[
         float, Field(gt=1, description="How long ids are remembered, in days. Older unknown commands are refused.")
     ] = 14.0
+    progress_timeout_s: Annotated[
+        float, Field(gt=0, description="How long a delivery may be held before the replica counts as not ready.")
+    ] = 30.0
+    http_host: Annotated[str, Field(description="Where probes and metrics are answered.")] = "0.0.0.0"  # noqa: S104
+    http_port: Annotated[
+        int, Field(ge=0, le=65_535, description="The port of /livez, /readyz and /metrics; 0 turns them off.")
+    ] = 8080
     read_connections: Annotated[int, Field(ge=1, le=100, description="PostgreSQL connections for reads.")] = 4
     log_format: Annotated[
         str, Field(pattern="^(auto|json|text)$", description="json, text, or auto: text on a terminal, else json.")

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from genlock.servers import Servers
 
 
-def serve() -> None:
+def serve(
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that share the work; one for each core is plenty.")
+    ] = 1,
+) -> None:
     """Serve: decide commands and answer queries until SIGTERM or Ctrl-C.
 
     Run genlock migrate first. Any number of replicas may serve at the same time.
@@ -26,7 +30,7 @@ def serve() -> None:
     # Imported here, because it takes as long as all the rest, and --help and send do without it.
     from genlock.consumers import process  # noqa: PLC0415
 
-    raise typer.Exit(process.main(load_settings()))
+    raise typer.Exit(process.main(load_settings(), workers))
 
 
 def migrate() -> None:

@@ -1,0 +1,91 @@
+"""Health: whether this process can work, and whether it does.
+
+Ready: PostgreSQL and the broker answer, the consumer is registered, and nothing that is held is too old. An idle
+service is ready. Live: fails only when messages wait and nothing moves although PostgreSQL and the broker answer;
+an outage is no reason to restart anything.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+import structlog
+
+from genlock.consumers.metrics import Hot
+from genlock.consumers.vitals import Vitals
+
+CHECK_EVERY_S = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What one process says of itself. `unready` and `dead` hold the reasons; empty is well."""
+
+    unready: list[str] = field(default_factory=lambda: ["starting"])
+    dead: list[str] = field(default_factory=list)
+    unconfirmed: int = 0
+    hottest: list[Hot] = field(default_factory=list)
+
+
+Check = Callable[[], Awaitable[int]]
+"""Asks a server something that tells a number: it raises if the server does not answer."""
+
+
+class Monitor:
+    """Looks after one process, and keeps its last status."""
+
+    def __init__(
+        self,
+        vitals: Vitals,
+        *,
+        unconfirmed: Check,
+        waiting: Check,
+        progress_timeout_s: float,
+    ) -> None:
+        self.status = Status()
+        self._vitals = vitals
+        self._unconfirmed = unconfirmed
+        self._waiting = waiting
+        self._timeout_s = progress_timeout_s
+        self._stuck_since: float | None = None
+
+    async def run(self) -> None:
+        """Check until cancelled."""
+        while True:
+            self.status = await self.check()
+            await asyncio.sleep(CHECK_EVERY_S)
+
+    async def check(self) -> Status:
+        """Ask both servers, and judge."""
+        (unconfirmed, no_database), (waiting, no_broker) = await asyncio.gather(
+            self._ask(self._unconfirmed, "PostgreSQL does not answer"),
+            self._ask(self._waiting, "the broker does not answer"),
+        )
+        unready = [*no_database, *no_broker]
+        if not self._vitals.registered:
+            unready.append("the consumer is not registered")
+        if self._vitals.held_s() > self._timeout_s:
+            unready.append(f"a delivery is held for {self._vitals.held_s():.0f} s")
+        return Status(unready, self._dead(unready, waiting), unconfirmed, self._vitals.metrics.hottest())
+
+    def _dead(self, unready: list[str], waiting: int) -> list[str]:
+        """Judge whether there has been work for too long, and servers to do it with, and nothing has moved."""
+        since_last_check = self._vitals.still_s() > CHECK_EVERY_S
+        if unready or not waiting or not since_last_check:
+            self._stuck_since = None
+            return []
+        self._stuck_since = self._stuck_since or monotonic()
+        if monotonic() - self._stuck_since < self._timeout_s:
+            return []
+        return ["messages wait and nothing moves, although PostgreSQL and the broker answer"]
+
+    async def _ask(self, check: Check, complaint: str) -> tuple[int, list[str]]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await check(), []
+        except Exception as error:  # noqa: BLE001 - whatever it is, the server did not answer
+            log.debug(complaint, action="check", why=repr(error))
+            return 0, [complaint]

@@ -1,0 +1,179 @@
+"""A replica: one bootstrap that builds pools, session and consumers, and keeps them going through outages."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import asyncpg
+import structlog
+from aio_pika.abc import AbstractChannel
+from prometheus_client import CollectorRegistry
+
+from genlock.consumers.commands import CommandConsumer
+from genlock.consumers.health import Monitor, Status
+from genlock.consumers.queries import QueryConsumer
+from genlock.consumers.session import BROKER_ERRORS, Session, SessionLostError, open_session
+from genlock.consumers.sweep import Sweep
+from genlock.consumers.topology import Topology, TopologyError
+from genlock.consumers.vitals import Vitals
+from genlock.service import ledger
+from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, open_pool
+from genlock.service.decide import Decider
+from genlock.service.migrate import SchemaError, check_schema
+from genlock.service.settings import Settings
+from genlock.service.steps import Reached, ignore
+
+T = TypeVar("T")
+
+DECIDING_CONNECTIONS = 3
+"""For the batch, for its confirmations, and for the sweep."""
+
+RETRY_DELAY_FIRST_S = 0.1
+
+DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+log = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The service cannot start; the message is one clear sentence."""
+
+
+class Service:
+    """A replica. `ready` is set while its consumers are registered."""
+
+    def __init__(self, settings: Settings, reached: Reached = ignore) -> None:
+        self.ready = asyncio.Event()
+        self._settings = settings
+        self._reached = reached
+        self._stopping = asyncio.Event()
+        self._vitals = Vitals()
+        self._monitor: Monitor | None = None
+        self._watching: AbstractChannel | None = None
+
+    @property
+    def status(self) -> Status:
+        """What this replica says of itself."""
+        return self._monitor.status if self._monitor else Status()
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """The registry of its metrics."""
+        return self._vitals.metrics.registry
+
+    def stop(self) -> None:
+        """Settle what is held, then let `run` return."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`. Raises StartError if the servers cannot be used in time; later outages are waited out."""
+        settings = self._settings
+        url = settings.database_url.get_secret_value()
+        await self._start("PostgreSQL", DATABASE_ERRORS, lambda: check_schema(url))
+        timeout_s = settings.decide_timeout_s
+        async with (
+            await open_pool(url, size=DECIDING_CONNECTIONS, timeout_s=timeout_s, plans=DECIDING_PLANS) as deciding,
+            await open_pool(url, size=settings.read_connections, timeout_s=timeout_s, plans=READING_PLANS) as reading,
+        ):
+            await self._start("RabbitMQ", BROKER_ERRORS, self._try_session)
+            self._monitor = Monitor(
+                self._vitals,
+                unconfirmed=lambda: ledger.count_unconfirmed(reading),
+                waiting=self._count_waiting,
+                progress_timeout_s=settings.progress_timeout_s,
+            )
+            monitoring = asyncio.create_task(self._monitor.run())
+            try:
+                await self._serve(deciding, reading)
+            finally:
+                monitoring.cancel()
+        log.info("stopped", action="stop")
+
+    async def _serve(self, deciding: Pool, reading: Pool) -> None:
+        """Work in one session after another."""
+        delay_s = RETRY_DELAY_FIRST_S
+        while not self._stopping.is_set():
+            try:
+                async with open_session(self._settings) as session:
+                    delay_s = RETRY_DELAY_FIRST_S
+                    await self._work(session, deciding, reading)
+            except* (SessionLostError, TopologyError, *BROKER_ERRORS) as errors:
+                log.warning("session lost", action="reconnect", why=_why(errors), again_in_s=delay_s)
+            finally:
+                self.ready.clear()
+                self._watching = None
+                self._vitals.lost()
+            await self._pause(delay_s)
+            delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
+
+    async def _work(self, session: Session, deciding: Pool, reading: Pool) -> None:
+        """Consume within a session until it is lost, or until it is time to stop and everything is settled."""
+        settings = self._settings
+        decider = Decider(
+            deciding,
+            source=settings.source,
+            retention=timedelta(days=settings.ledger_retention_days),
+            timeout_s=settings.decide_timeout_s,
+            reached=self._reached,
+        )
+        commands = CommandConsumer(session, decider, settings, self._vitals, self._reached)
+        queries = QueryConsumer(session, reading, settings)
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(session.wait_lost())
+            sweeping = group.create_task(Sweep(session, deciding, settings).run())
+            self._watching = await session.channel()
+            await commands.start()
+            await queries.start()
+            consuming = group.create_task(commands.run())
+            self.ready.set()
+            log.info("ready", action="ready", namespace=settings.namespace)
+            stopping = group.create_task(self._stopping.wait())
+            await stopping
+            log.info("settling", action="settle")
+            async with asyncio.timeout(settings.shutdown_timeout_s):
+                await commands.stop()
+                await queries.stop()
+                await consuming
+            sweeping.cancel()
+            watching.cancel()
+
+    async def _count_waiting(self) -> int:
+        """Ask the broker how many messages wait in the inbox. Raises SessionLostError between two sessions."""
+        if self._watching is None:
+            raise SessionLostError("there is no connection to the broker")
+        inbox = await self._watching.declare_queue(Topology(self._settings.namespace).inbox, passive=True)
+        return inbox.declaration_result.message_count or 0
+
+    async def _try_session(self) -> None:
+        async with open_session(self._settings):
+            pass
+
+    async def _start(
+        self, server: str, faults: tuple[type[BaseException], ...], attempt: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Try until it works or the time for a start is over."""
+        deadline = asyncio.get_running_loop().time() + self._settings.start_timeout_s
+        while True:
+            try:
+                return await attempt()
+            except (SchemaError, TopologyError) as error:
+                raise StartError(str(error)) from error
+            except faults as error:
+                why = str(error) or type(error).__name__
+                if asyncio.get_running_loop().time() >= deadline or self._stopping.is_set():
+                    waited = self._settings.start_timeout_s
+                    raise StartError(f"{server} could not be used within {waited:g} seconds: {why}") from error
+                log.info("waiting", action="wait_for_server", server=server, why=why)
+                await self._pause(1.0)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def _why(errors: BaseExceptionGroup[BaseException]) -> str:
+    inner = errors.exceptions[0]
+    return _why(inner) if isinstance(inner, BaseExceptionGroup) else str(inner) or type(inner).__name__

@@ -1,0 +1,135 @@
+"""Several processes for several cores: the parent answers HTTP for all of them, and starts the dead again.
+
+A worker tells its status through a pipe. When the parent is gone the pipe breaks, and the worker stops by itself.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import signal
+import tempfile
+from multiprocessing.connection import Connection
+from typing import cast
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from genlock.consumers import logs
+from genlock.consumers.health import CHECK_EVERY_S, Status
+from genlock.consumers.http import serving_if
+from genlock.consumers.replica import Service, StartError
+from genlock.service.settings import Settings
+
+RESTART_DELAY_S = 1.0
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""By this variable prometheus_client learns, when it is imported, to keep its values in files that a parent can sum."""
+
+log = structlog.get_logger()
+
+
+class Workers:
+    """The parent of `count` worker processes."""
+
+    def __init__(self, settings: Settings, count: int) -> None:
+        self._settings = settings
+        self._statuses = [Status() for _ in range(count)]
+        self._stopping = asyncio.Event()
+        self._failed = False
+
+    def stop(self) -> None:
+        """Let all workers settle what they hold, and `run` return."""
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Keep the workers going until `stop`, or until one cannot even start; return the exit code."""
+        with tempfile.TemporaryDirectory(prefix="genlock-metrics-") as folder:
+            os.environ[METRICS_FOLDER] = folder
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]  # as the library has it
+            async with serving_if(self._settings, lambda: self._statuses, registry), asyncio.TaskGroup() as group:
+                for number in range(len(self._statuses)):
+                    group.create_task(self._keep(number))
+        return 1 if self._failed else 0
+
+    async def _keep(self, number: int) -> None:
+        """Run one worker after another in the place of this number."""
+        while not self._stopping.is_set():
+            exit_code, was_ready = await self._run_one(number)
+            self._statuses[number] = Status()
+            if self._stopping.is_set():
+                return
+            if not was_ready:
+                self._failed = True
+                self.stop()
+                return
+            log.error("worker died", action="restart", worker=number, exit_code=exit_code)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), RESTART_DELAY_S)
+
+    async def _run_one(self, number: int) -> tuple[int, bool]:
+        """Run a worker to its end; return its exit code, and whether it was ever ready."""
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.get_context("spawn").Process(target=_work, args=(self._settings, theirs))
+        process.start()
+        theirs.close()
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        was_ready = False
+
+        def receive() -> None:
+            nonlocal was_ready
+            try:
+                self._statuses[number] = cast("Status", ours.recv())
+            except (EOFError, OSError):
+                loop.remove_reader(ours.fileno())
+            was_ready = was_ready or not self._statuses[number].unready
+
+        loop.add_reader(ours.fileno(), receive)
+        loop.add_reader(process.sentinel, ended.set)
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({stopping, asyncio.create_task(ended.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.is_set():
+            process.terminate()
+            await ended.wait()
+        stopping.cancel()
+        loop.remove_reader(process.sentinel)
+        loop.remove_reader(ours.fileno())
+        ours.close()
+        process.join()
+        return process.exitcode or 0, was_ready
+
+
+def _work(settings: Settings, parent: Connection) -> None:
+    """Be a worker. Runs in a process of its own."""
+    logs.configure(settings)
+    raise SystemExit(asyncio.run(_serve(settings, parent)))
+
+
+async def _serve(settings: Settings, parent: Connection) -> int:
+    service = Service(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop)
+    telling = asyncio.create_task(_tell(service, parent))
+    try:
+        await service.run()
+    except StartError as error:
+        log.error("cannot start", action="start", why=str(error))  # noqa: TRY400 - the sentence is for a person
+        return 1
+    finally:
+        telling.cancel()
+    return 0
+
+
+async def _tell(service: Service, parent: Connection) -> None:
+    """Tell the parent the status again and again; without a parent there is nothing to work for."""
+    try:
+        while True:
+            parent.send(service.status)
+            await asyncio.sleep(CHECK_EVERY_S / 2)
+    except OSError:
+        log.warning("the parent is gone", action="stop")
+        service.stop()
