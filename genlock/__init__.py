@@ -17,18 +17,22 @@ Token, GenerationToken, TraversalToken, Winner, Retry, FieldError, Reason, Code
     what an outcome holds
 ProviderState, DocumentState, StackState
     what a record looks like when it is read
+DocumentDraft, StackDraft, ProviderDraft
+    commands without their token, as `Client.change` takes them
 GenlockError, InvalidMessage, CannotConnect, NotTaken, Unroutable, Refused, Unanswered, NoAnswer, Disconnected,
-UnreadableAnswer, QueryFailed
+UnreadableAnswer, GaveUp, QueryFailed
     what is raised; genlock.errors shows how they belong together
 
 Importing it neither connects nor reads the environment.
 """
 
+from genlock._drafts import DocumentDraft, ProviderDraft, StackDraft
 from genlock.client import Client, connect
 from genlock.commands import Command, command
 from genlock.errors import (
     CannotConnect,
     Disconnected,
+    GaveUp,
     GenlockError,
     InvalidMessage,
     NoAnswer,
@@ -83,10 +87,12 @@ __all__ = [
     "Conflict",
     "Disconnected",
     "DocumentDelete",
+    "DocumentDraft",
     "DocumentMerge",
     "DocumentPut",
     "DocumentState",
     "FieldError",
+    "GaveUp",
     "GenerationToken",
     "GenlockError",
     "InvalidMessage",
@@ -97,6 +103,7 @@ __all__ = [
     "ProviderCreate",
     "ProviderDelete",
     "ProviderDeleteInventory",
+    "ProviderDraft",
     "ProviderPutInventory",
     "ProviderSetAggregates",
     "ProviderSetInventories",
@@ -111,6 +118,7 @@ __all__ = [
     "StackCancel",
     "StackCreate",
     "StackDelete",
+    "StackDraft",
     "StackRollback",
     "StackSetState",
     "StackState",

@@ -14,13 +14,16 @@ One client may be used by many tasks at the same time, in one event loop. What i
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, overload
 
 from pydantic import TypeAdapter, ValidationError
 
 from genlock._amqp import Letter, Link, connected
+from genlock._drafts import DocumentDraft, Drafting, ProviderDraft, StackDraft
+from genlock._states import ReadableKind, State, read_state
+from genlock.change import ATTEMPTS, change
 from genlock.commands import Command, complete
 from genlock.errors import InvalidMessage, QueryFailed, UnreadableAnswer
 from genlock.schemas.base import JsonObject
@@ -36,14 +39,6 @@ SOURCE = "/genlock-client"
 _SOURCE: TypeAdapter[str] = TypeAdapter(Source)
 
 log = logging.getLogger(__name__)
-
-ReadableKind = Literal["provider", "stack", "document"]
-State = ProviderState | StackState | DocumentState
-STATES: Mapping[ReadableKind, type[State]] = {
-    "provider": ProviderState,
-    "stack": StackState,
-    "document": DocumentState,
-}
 
 
 @asynccontextmanager
@@ -143,11 +138,66 @@ class Client:
             if error.code == Code.NOT_FOUND:
                 return None
             raise
-        try:
-            # A newer service may show more than this client knows, and JSON has no enumerations.
-            return STATES[kind].model_validate(answer.get("record"), strict=False, extra="ignore")
-        except ValidationError as error:
-            raise UnreadableAnswer(f"The answer is not the state of a {kind}: {error}.") from error
+        return read_state(kind, answer.get("record"))
+
+    @overload
+    async def change(
+        self,
+        kind: Literal["document"],
+        record_id: str,
+        fn: Drafting[DocumentState, DocumentDraft],
+        attempts: int = ATTEMPTS,
+        *,
+        correlationid: str | None = None,
+    ) -> Outcome | None: ...
+    @overload
+    async def change(
+        self,
+        kind: Literal["stack"],
+        record_id: str,
+        fn: Drafting[StackState, StackDraft],
+        attempts: int = ATTEMPTS,
+        *,
+        correlationid: str | None = None,
+    ) -> Outcome | None: ...
+    @overload
+    async def change(
+        self,
+        kind: Literal["provider"],
+        record_id: str,
+        fn: Drafting[ProviderState, ProviderDraft],
+        attempts: int = ATTEMPTS,
+        *,
+        correlationid: str | None = None,
+    ) -> Outcome | None: ...
+
+    async def change(
+        self,
+        kind: ReadableKind,
+        record_id: str,
+        fn: Callable[[Any], Any],
+        attempts: int = ATTEMPTS,
+        *,
+        correlationid: str | None = None,
+    ) -> Outcome | None:
+        """Change a record, whatever others do to it meanwhile: read it, make a command of it, start again if too late.
+
+            def own(doc: DocumentState | None) -> partial[DocumentMerge] | None:
+                return partial(DocumentMerge, patch={"owner": "team-a"}) if doc else None
+
+            await client.change("document", "server-1", own)
+
+        `fn` is called with the record's state (None where there is none) for each try; it may be async. It returns a
+        command without its token, a `functools.partial` of the command's model, and the client fills the token in; or
+        None to stop. After a conflict it is called with the state that the conflict carried, after a pause of at least
+        what the service advises. Tries have ids of their own and one `correlationid`; each names the conflict before
+        it as its `causationid`. A try that nobody answers is sent again under its own id, three times in all.
+
+        Returns Succeeded, Rejected, a Conflict after which a retry makes no sense, or None where `fn` stopped. Raises
+        GaveUp with all conflicts when the attempts (3 at least) are used up, InvalidMessage for what is no such
+        command or needs a record where there is none, and what `get` and `send` raise.
+        """
+        return await change(self, kind, record_id, fn, attempts=attempts, correlationid=correlationid)
 
     async def query(self, query: str, subject: str | None = None, /, **filters: Any) -> JsonObject:
         """Ask a query of the catalogue, such as `query("stack.list", action="CREATE")`, and return the answer's data.

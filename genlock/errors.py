@@ -5,16 +5,20 @@
     ├── CannotConnect       no connection to the broker: a wrong URL, nobody there, or not let in
     ├── NotTaken            the broker did not take it; it will have no effect
     │   ├── Unroutable      nothing takes messages there: no Genlock has run in this namespace
-    │   └── Refused         the broker said no, because the inbox is full
+    │   └── Refused         the broker said no: the inbox is full, or this user may not
     ├── Unanswered          it may or may not have been taken: send it again under its own id
     │   ├── NoAnswer        neither confirmed nor answered within timeout_s
-    │   ├── Disconnected    the connection ended first; this client will not come back
+    │   ├── Disconnected    the connection was lost and did not come back within timeout_s, or the client was closed
     │   └── UnreadableAnswer  an answer came, but not one that this version understands
+    ├── GaveUp              `change` met a conflict on its last attempt; it has no effect
     └── QueryFailed         the service answered a query with an error, which has a code
 
 Sending a command again under its own id is always safe: Genlock answers an id that it knows with what it decided then.
 """
 
+from collections.abc import Sequence
+
+from genlock.schemas.outcomes import Conflict
 
 # ruff: noqa: N818 - the names say what has happened, as those of outcomes do; the base says that it is an error
 
@@ -48,7 +52,7 @@ class Unroutable(NotTaken):
 
 
 class Refused(NotTaken):
-    """The broker said no, which it does when the inbox is full or cannot be written."""
+    """The broker said no: the inbox is full, this user may not do it, or a queue of that name is another one."""
 
 
 class Unanswered(_Unsuccessful):
@@ -60,11 +64,24 @@ class NoAnswer(Unanswered):
 
 
 class Disconnected(Unanswered):
-    """The connection to the broker ended. This client will not come back; open another one."""
+    """The connection to the broker was lost and did not come back in time, or this client was closed."""
 
 
 class UnreadableAnswer(Unanswered):
     """What came as the answer is nothing that this version understands."""
+
+
+class GaveUp(GenlockError):
+    """`change` was too slow at each of its attempts. `conflicts` are what it met, one for each attempt, in order."""
+
+    def __init__(self, message: str, conflicts: Sequence[Conflict]) -> None:
+        super().__init__(message)
+        self.conflicts = tuple(conflicts)
+
+    @property
+    def conflict(self) -> Conflict:
+        """The last one."""
+        return self.conflicts[-1]
 
 
 class QueryFailed(GenlockError):

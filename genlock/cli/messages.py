@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from genlock._states import ReadableKind, State
 from genlock.cli.failure import Failure, load_settings, sentence
 from genlock.cli.output import EXIT_CODES, OutcomePrinter, print_record
-from genlock.client import TIMEOUT_S, Client, ReadableKind, State, connect
+from genlock.client import TIMEOUT_S, Client, connect
 from genlock.commands import complete, parse_object, read_lines
 from genlock.errors import GenlockError, InvalidMessage, Unanswered
 from genlock.schemas.base import JsonObject

@@ -4,12 +4,16 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from genlock.client import Client
 from genlock.demo.stage import Stage
+from genlock.errors import GaveUp
 from genlock.schemas.base import JsonObject
-from genlock.schemas.codes import Reason
-from genlock.schemas.outcomes import Conflict, Outcome, Succeeded, TraversalToken
+from genlock.schemas.codes import Code, Reason
+from genlock.schemas.outcomes import Conflict, Outcome, Rejected, Succeeded, TraversalToken
+from genlock.schemas.providers import ProviderSetTraits, ProviderState
 
 Lines = list[JsonObject]
 
@@ -142,12 +146,80 @@ async def killed(stage: Stage, lines: Lines) -> list[Claim]:
     ]
 
 
+async def publishers(stage: Stage, lines: Lines) -> list[Claim]:
+    """32 publishers set the traits of one provider: blindly, then starting again after each conflict."""
+    create, *blind = lines
+    await stage.client.send_envelope(create)
+    outcomes = await stage.send(blind)
+    traits = [line["data"]["traits"][0] for line in blind]
+    attempts = await asyncio.gather(*(_add_trait(stage.client, create["subject"], trait) for trait in traits))
+    row = await stage.database.fetchrow("SELECT traits, generation FROM providers WHERE id = $1", create["subject"])
+    missing = set(traits) - set(row["traits"] if row else [])
+    late = [outcome for outcome in outcomes if isinstance(outcome, Conflict) and outcome.reason is Reason.STALE]
+    return [
+        _equal("blindly, exactly one of 32 wins", sum(isinstance(outcome, Succeeded) for outcome in outcomes), 1),
+        _equal("31 are told that they are late", len(late), 31),
+        _equal("starting again, none of the 32 traits is lost", sorted(missing), []),
+        Claim(
+            "that takes more than one attempt each",
+            f"{sum(attempts)} attempts, at most {max(attempts)} of one publisher",
+            sum(attempts) > len(blind),
+        ),
+        _equal("the generation counts the winners", row["generation"] if row else None, 32),
+    ]
+
+
+async def _add_trait(client: Client, provider_id: str, trait: str) -> int:
+    """Add one trait to those that others set; return how many attempts it took, none where it is there already."""
+
+    def with_trait(provider: ProviderState | None) -> partial[ProviderSetTraits] | None:
+        traits = provider.traits if provider else []
+        return None if trait in traits else partial(ProviderSetTraits, traits=[*traits, trait])
+
+    attempts = 0
+    while True:
+        try:
+            outcome = await client.change("provider", provider_id, with_trait)
+        except GaveUp as error:
+            attempts += len(error.conflicts)
+        else:
+            return attempts + (outcome.attempt if outcome else 0)
+
+
+async def tree_moves(stage: Stage, lines: Lines) -> list[Claim]:
+    """Pairs of moves in a tree, each legal alone, that together would make a loop."""
+    await stage.send(line for line in lines if line["type"] == "provider.create")
+    moves = [line for line in lines if line["type"] == "provider.update"]
+    pairs = [await stage.send(moves[first : first + 2]) for first in range(0, len(moves), 2)]
+    winners = [sum(isinstance(outcome, Succeeded) for outcome in pair) for pair in pairs]
+    losers = [outcome for pair in pairs for outcome in pair if not isinstance(outcome, Succeeded)]
+    told = [
+        outcome
+        for outcome in losers
+        if isinstance(outcome, Conflict) or (isinstance(outcome, Rejected) and outcome.code is Code.PARENT_LOOP)
+    ]
+    in_loops = await stage.database.fetchval(
+        "WITH RECURSIVE above AS ("
+        " SELECT id, parent_id FROM providers WHERE id = ANY ($1::uuid[])"
+        " UNION SELECT above.id, providers.parent_id FROM above JOIN providers ON providers.id = above.parent_id"
+        ") SELECT count(*) FROM above WHERE id = parent_id",
+        [line["subject"] for line in moves],
+    )
+    return [
+        _equal("exactly one of each pair wins", winners, [1] * len(pairs)),
+        _equal("the other is told of the loop, or of the conflict", len(told), len(pairs)),
+        _equal("no provider is above itself", in_loops, 0),
+    ]
+
+
 SCENES: Mapping[str, Callable[[Stage, Lines], Awaitable[list[Claim]]]] = {
     "one_winner": one_winner,
     "failure_too_late": failure_too_late,
     "metadata": metadata,
     "redelivered": redelivered,
     "killed": killed,
+    "publishers": publishers,
+    "tree_moves": tree_moves,
 }
 
 
