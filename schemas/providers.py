@@ -34,8 +34,7 @@ class Inventory(Model):
     min_unit: Amount = 1
     max_unit: Amount = AMOUNT_MAX
     step_size: Amount = 1
-    # An integer is a number too.
-    allocation_ratio: Annotated[float, Field(gt=0, le=ALLOCATION_RATIO_MAX, strict=False)] = 1.0
+    allocation_ratio: Annotated[float, Field(gt=0, le=ALLOCATION_RATIO_MAX)] = 1.0
 
     @model_validator(mode="after")
     def _leaves_something(self) -> Self:
