@@ -76,7 +76,7 @@ def delete(state: State, command: Command, data: ProviderDelete, decided_at: str
     if isinstance(record, Decision):
         return record
     if children := state.children_of(record.id):
-        message = f"The provider has {len(children)} children, such as {min(children)}."
+        message = f"The provider has children, such as {min(children)}."
         return rejected(command, record, Code.PROVIDER_HAS_CHILDREN, message)
     return _changed(
         record,
