@@ -1,5 +1,6 @@
 -- A page of live providers, by id, with their inventories and the roots of their trees. Null stands for a filter
--- that is not set: planned for its values each time, so that each filter is served by its index.
+-- that is not set: planned for its values each time, so that each filter is served by its index. The tree is an
+-- array, for next to OR the planner would not look ids of a subquery up, but hold each row against them.
 WITH RECURSIVE up AS (
     SELECT id, parent_id FROM providers WHERE id = $2
     UNION
@@ -32,7 +33,7 @@ SELECT
 FROM providers AS provider
 WHERE NOT deleted
   AND ($1::text IS NULL OR id = (SELECT record_id::uuid FROM names WHERE kind = 'provider' AND names.name = $1))
-  AND ($2::uuid IS NULL OR id IN (SELECT id FROM tree))
+  AND ($2::uuid IS NULL OR id = ANY (ARRAY(SELECT id FROM tree)))
   AND ($3::uuid[] IS NULL OR aggregates @> $3)
   AND ($4::text[] IS NULL OR traits @> $4)
   AND ($5::uuid IS NULL OR id > $5)
