@@ -260,4 +260,5 @@ def test_several_changes_of_one_batch_build_on_one_another() -> None:
     record = provider_of(state, provider.id)
     assert (record.generation, record.provider_name) == (6, "new")
     assert sorted(record.inventories) == ["DISK_GB"]
-    assert (record.traits, record.aggregates) == ({"CUSTOM_A"}, {AGGREGATE})
+    assert record.traits == {"CUSTOM_A"}
+    assert record.aggregates == {AGGREGATE}

@@ -8,7 +8,7 @@ from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import GenerationToken
 from genlock.service.records import Provider
-from tests.factories import accepted, conflicting, key, new_id, refused_command, turned_down
+from tests.factories import Json, accepted, conflicting, key, new_id, refused_command, turned_down
 from tests.provider_factories import (
     below,
     create_provider,
@@ -152,7 +152,7 @@ def test_first_of_two_authors_wins_and_the_second_is_told_who_it_was() -> None:
 
 def bad_but_stale(verb: str, provider: Provider) -> Command:
     """A command whose token is stale, and which would be rejected if it were not."""
-    bad = {
+    bad: dict[str, Json] = {
         "update": {"name": "taken", "parent_id": new_id()},
         "set_inventories": {"inventories": {"NOPE": {"total": 1}}},
         "put_inventory": {"resource_class": "NOPE"},
@@ -262,13 +262,13 @@ def test_refused_command_takes_no_name() -> None:
 
 
 @pytest.mark.parametrize("data", [{}, {"name": None}, {"name": ""}, {"name": "x" * 256}, {"name": 1}])
-def test_update_without_anything_to_change_or_with_a_bad_name_is_invalid(data: dict[str, object]) -> None:
+def test_update_without_anything_to_change_or_with_a_bad_name_is_invalid(data: Json) -> None:
     refusal = refused_command("provider.update", new_id(), {"expected_generation": 0, **data}).data
     assert getattr(refusal, "code", None) is Code.INVALID_DATA
 
 
 @pytest.mark.parametrize("data", [{}, {"name": None}, {"name": ""}, {"name": "x" * 256}])
-def test_creation_needs_a_name(data: dict[str, object]) -> None:
+def test_creation_needs_a_name(data: Json) -> None:
     refusal = refused_command("provider.create", new_id(), data).data
     assert getattr(refusal, "code", None) is Code.INVALID_DATA
 
