@@ -1,301 +1,199 @@
-"""One AMQP connection as the client needs it: publish with confirms, ask and get the answer, subscribe.
+"""The client's way to the broker, which outlives any one connection.
 
-Every wait has the deadline of the link, save that for the next event. It is a plain connection, because one that
-restores itself leaves a caller waiting for an answer that went to a queue which is no more.
+There is one session at a time. When it is lost, the next one is opened, and everything that waits finds out there what
+has become of it: a command whose outcome is known is answered with that, another one is sent again under its own id,
+which the service answers once whatever it gets. Every wait has a deadline, save that for the next event.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from itertools import count
-from typing import Any
-from urllib.parse import urlsplit
+import json
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aio_pika.exceptions import (
-    CONNECTION_EXCEPTIONS,
-    ChannelNotFoundEntity,
-    DeliveryError,
-    InvalidFrameError,
-    ProbableAuthenticationError,
-    PublishError,
-)
-from pamqp.common import Arguments
+from genlock._letters import Letter
+from genlock._session import Session, SessionLostError, open_session
+from genlock.errors import CannotConnect, Disconnected, NoAnswer, NotTaken
+from genlock.schemas.base import compact_json
 
-from genlock.errors import CannotConnect, Disconnected, InvalidMessage, NoAnswer, Refused, Unroutable
-from genlock.schemas.base import JsonObject, compact_json
-from genlock.schemas.decode import READABLE_BYTES_MAX
-from genlock.schemas.envelope import read_id
-from genlock.schemas.outcomes import CONTENT_TYPE
+T = TypeVar("T")
 
-CLOSE_TIMEOUT_S = 5.0
-EVENTS_PREFETCH = 100
-EVENTS_BACKLOG_MAX = 100_000
-"""Events that the broker keeps for a slow reader; then it drops the oldest."""
+PAUSE_FIRST_S = 0.1
+PAUSE_MAX_S = 5.0
+OPEN_TIMEOUT_S = 10.0
+"""How long one try to connect again may take: a shorter time than callers have, so that they see more than one."""
 
-SHORT_TEXT_BYTES_MAX = 255
-"""What AMQP allows in a property such as message_id."""
+FATE_TIMEOUT_S = 5.0
+"""How long the service may take to say what has become of a command, before that is sent again without knowing."""
 
-_URL_ADVICE = "The AMQP URL is not valid: it has to look like amqp://user:password@host:port/vhost."
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """An envelope on its way to an exchange. `persistent` says whether it must survive a restart of the broker."""
+class Pauses:
+    """Pauses that double, each spread over half of its length, so that clients that were cut off together part."""
 
-    exchange: str
-    routing_key: str
-    envelope: JsonObject
-    persistent: bool = True
-    reply_to: str | None = None
-    correlation_id: str | None = None
+    def __init__(self) -> None:
+        self._next_s = PAUSE_FIRST_S
 
-    @property
-    def id(self) -> str | None:
-        return read_id(self.envelope)
+    async def take(self) -> None:
+        """Wait a little, the next time longer."""
+        pause_s, self._next_s = self._next_s, min(2 * self._next_s, PAUSE_MAX_S)
+        await asyncio.sleep(random.uniform(pause_s / 2, pause_s))  # noqa: S311 - jitter is no secret
 
-    def message(self) -> aio_pika.Message:
-        """Write it down. The properties repeat the body for tools, as far as they can hold it."""
-        subject = self.envelope.get("subject")
-        return aio_pika.Message(
-            encode(self.envelope),
-            content_type=CONTENT_TYPE,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT if self.persistent else None,
-            message_id=self.id,
-            type=_short_text(self.envelope.get("type")),
-            app_id=_short_text(self.envelope.get("source")),
-            timestamp=datetime.now(UTC),
-            headers={"subject": subject} if isinstance(subject, str) else None,
-            reply_to=self.reply_to,
-            correlation_id=self.correlation_id,
-        )
-
-
-def encode(envelope: JsonObject) -> bytes:
-    """Write an envelope as JSON. Raises InvalidMessage where that cannot be done or nobody could read it."""
-    try:
-        body = compact_json(envelope).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidMessage(f"This cannot be written as JSON: {error}.") from error
-    if len(body) > READABLE_BYTES_MAX:
-        raise InvalidMessage(f"The message has {len(body)} bytes; at most {READABLE_BYTES_MAX} can be read.")
-    return body
-
-
-def _short_text(value: Any) -> str | None:
-    return value if isinstance(value, str) and len(value.encode()) <= SHORT_TEXT_BYTES_MAX else None
+    def reset(self) -> None:
+        """Begin again with the shortest."""
+        self._next_s = PAUSE_FIRST_S
 
 
 class Link:
-    """A connection with one channel to publish on and one on which the answers come. Made by `connected()`."""
+    """Publishes and asks, through one session after another. Made by `connected()`."""
 
-    def __init__(self, connection: AbstractConnection, timeout_s: float) -> None:
-        self._connection = connection
-        self._timeout_s = timeout_s
-        self._publishing: AbstractChannel | None = None
-        self._opening = asyncio.Lock()
-        self._answer_queue = ""
-        self._numbers = count(1)
-        # An answer of None says that the connection was lost. That is no exception, because those that nobody
-        # fetches any more would be complained about.
-        self._pending: dict[str, asyncio.Future[bytes | None]] = {}
-        self._lost: str | None = None
-
-    async def listen(self) -> None:
-        """Declare the queue for answers and consume it."""
-        with _told_as_ours(None):
-            async with asyncio.timeout(self._timeout_s):
-                channel = await self._connection.channel()
-                # The channel ends with the connection, so that this one tells of both.
-                await _on_end(channel, self._lose)
-                queue = await channel.declare_queue(exclusive=True, auto_delete=True)
-                await queue.consume(self._take_answer, no_ack=True)
-                self._answer_queue = queue.name
+    def __init__(self, url: str, timeout_s: float, inquire: Callable[[str], Letter], session: Session) -> None:
+        self._url = url
+        self.timeout_s = timeout_s
+        self._inquire = inquire
+        self._session = session
+        self._changed = asyncio.Event()
+        self._closed = False
+        self._why = ""
 
     async def publish(self, letter: Letter) -> None:
         """Publish, and wait until the broker has confirmed it. Raises NotTaken, Unanswered and InvalidMessage."""
         message = letter.message()
-        with _told_as_ours(letter.id):
-            async with asyncio.timeout(self._timeout_s):
-                await self._publish(letter, message)
+        async with self.deadline(letter.id):
+            await self._through(letter, lambda session: session.publish(letter, message), lambda _outcome: None)
 
     async def ask(self, letter: Letter) -> bytes:
         """Publish and wait for the answer: its body. One deadline holds for both. Raises as `publish` does."""
-        # The id would not do as the correlation id, since the same command may be sent twice at the same time.
-        letter = replace(letter, reply_to=self._answer_queue, correlation_id=str(next(self._numbers)))
         message = letter.message()
-        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        self._pending[message.correlation_id or ""] = answer
+        async with self.deadline(letter.id):
+            return await self._through(letter, lambda session: session.ask(letter, message), lambda outcome: outcome)
+
+    async def _through(
+        self, letter: Letter, attempt: Callable[[Session], Awaitable[T]], settled: Callable[[bytes], T]
+    ) -> T:
+        """Do it in this session, or in a later one unless it turns out to have been done."""
+        while True:
+            session = await self.session(letter.id)
+            try:
+                return await attempt(session)
+            except SessionLostError:
+                outcome = await self._fate(letter)
+            if outcome is not None:
+                return settled(outcome)
+
+    async def _fate(self, letter: Letter) -> bytes | None:
+        """The outcome of a command that was perhaps taken in a session that is lost; None where it is not known."""
+        if letter.id is None or not letter.exchange:
+            return None
+        query = self._inquire(letter.id)
+        message = query.message()
         try:
-            with _told_as_ours(letter.id):
-                async with asyncio.timeout(self._timeout_s):
-                    await self._publish(letter, message)
-                    body = await answer
-        finally:
-            del self._pending[message.correlation_id or ""]
-        if body is None:
-            raise self._disconnected(letter.id)
-        return body
+            async with asyncio.timeout(FATE_TIMEOUT_S):
+                answer = await self._through(query, lambda session: session.ask(query, message), lambda body: body)
+        except (TimeoutError, NotTaken):
+            return None
+        return _outcome_of(letter, answer)
 
-    async def _publish(self, letter: Letter, message: aio_pika.Message) -> None:
-        if self._lost is not None:
-            raise self._disconnected(letter.id)
-        channel = await self._publishing_channel()
-        exchange = await channel.get_exchange(letter.exchange, ensure=False)
-        await exchange.publish(message, letter.routing_key, mandatory=True)
-
-    async def _publishing_channel(self) -> AbstractChannel:
-        # The broker closes a channel on which something is published that may not be; the next one gets a new channel.
-        async with self._opening:
-            if self._publishing is None or self._publishing.is_closed:
-                self._publishing = await self._connection.channel(on_return_raises=True)
-            return self._publishing
-
-    async def _take_answer(self, message: AbstractIncomingMessage) -> None:
-        answer = self._pending.get(message.correlation_id or "")
-        # Nobody waits any more for an answer that is late or comes twice.
-        if answer is not None and not answer.done():
-            answer.set_result(message.body)
-
-    def _lose(self, why: str) -> None:
-        self._lost = self._lost or why
-        for answer in self._pending.values():
-            if not answer.done():
-                answer.set_result(None)
-
-    def _disconnected(self, message_id: str | None) -> Disconnected:
-        return Disconnected(f"The connection to the broker is closed: {self._lost}.", message_id)
+    async def session(self, message_id: str | None = None) -> Session:
+        """The session, as soon as there is one. Raises Disconnected once this client is closed."""
+        while self._closed or self._session.lost.is_set():
+            if self._closed:
+                raise self.disconnected(message_id)
+            self._changed.clear()
+            await self._changed.wait()
+        return self._session
 
     @asynccontextmanager
-    async def subscribe(self, exchange: str, pattern: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Have the bodies of all messages whose routing key matches, from the moment on that the context is entered.
-
-        Raises InvalidMessage for a pattern that is too long, Unroutable where there is no such exchange, Disconnected.
-        """
-        if _short_text(pattern) is None:
-            raise InvalidMessage(f"A pattern has at most {SHORT_TEXT_BYTES_MAX} bytes.")
-        if self._lost is not None:
-            raise self._disconnected(None)
-        subscription = _Subscription()
-        with _told_as_ours(None):
-            async with asyncio.timeout(self._timeout_s):
-                channel = await self._connection.channel()
-                await _on_end(channel, subscription.end)
-                await channel.set_qos(EVENTS_PREFETCH)
-                backlog: Arguments = {"x-max-length": EVENTS_BACKLOG_MAX}
-                queue = await channel.declare_queue(exclusive=True, auto_delete=True, arguments=backlog)
-                await queue.bind(exchange, pattern)
-                await queue.consume(subscription.put)
+    async def deadline(self, message_id: str | None = None) -> AsyncIterator[None]:
+        """Within which it has to be done. Raises NoAnswer or Disconnected."""
         try:
-            yield subscription
+            async with asyncio.timeout(self.timeout_s):
+                yield
+        except TimeoutError as error:
+            if self._session.lost.is_set():
+                raise self.disconnected(message_id) from error
+            raise NoAnswer(f"There is no answer within {self.timeout_s:g} s.", message_id) from error
+
+    def disconnected(self, message_id: str | None = None) -> Disconnected:
+        """The error for a caller that gets no session."""
+        return Disconnected(f"The connection to the broker is closed: {self._why or self._session.why}.", message_id)
+
+    async def keep(self) -> None:
+        """Open a new session whenever the one that there was is lost, until this task is cancelled."""
+        pauses = Pauses()
+        time = asyncio.get_running_loop().time
+        try:
+            while True:
+                opened_at = time()
+                await self._session.lost.wait()
+                log.warning("the connection to the broker is lost: %s", self._session.why)
+                # What is lost as soon as it is there must not be opened again without end at full speed.
+                if time() - opened_at > PAUSE_MAX_S:
+                    pauses.reset()
+                await self._session.close()
+                session = await self._reopen(pauses)
+                self._session, self._why = session, ""
+                self._changed.set()
+                log.info("connected to the broker again")
         finally:
-            await _close(channel)
+            self.end("this client has closed it")
 
-
-class _Subscription(AsyncIterator[bytes]):
-    """Messages as they come. At its end it raises Disconnected, whoever waits then or later."""
-
-    def __init__(self) -> None:
-        # Never holds more than the prefetch, because a message is acknowledged when it is taken out.
-        self._messages: asyncio.Queue[AbstractIncomingMessage | str] = asyncio.Queue()
-
-    async def put(self, message: AbstractIncomingMessage) -> None:
-        self._messages.put_nowait(message)
+    async def _reopen(self, pauses: Pauses) -> Session:
+        """Try until there is a session; what a caller waits for that long is its own affair."""
+        while True:
+            await pauses.take()
+            try:
+                return await open_session(self._url, min(self.timeout_s, OPEN_TIMEOUT_S))
+            except CannotConnect as error:
+                self._why = str(error).rstrip(".")
 
     def end(self, why: str) -> None:
-        self._messages.put_nowait(why)
+        """Wake up everybody who waits for a session: there will be none."""
+        if not self._closed:
+            self._closed, self._why = True, why
+            self._changed.set()
 
-    async def __anext__(self) -> bytes:
-        message = await self._messages.get()
-        if isinstance(message, str):
-            self.end(message)
-            raise Disconnected(f"The connection to the broker is closed: {message}.")
-        with _told_as_ours(None):
-            await message.ack()
-        return message.body
+    async def close(self) -> None:
+        """Close what is open."""
+        self.end("this client has closed it")
+        await self._session.close()
+
+
+def _outcome_of(letter: Letter, answer: bytes) -> bytes | None:
+    """Read the answer to `command.get`: the outcome, where it is one of this very command."""
+    try:
+        reply = json.loads(answer)
+    except ValueError:
+        return None
+    match reply:
+        case {"data": {"record": {"type": str() as kind, "data": {"command": {"data": data}}} as event}}:
+            same = data == letter.envelope.get("data")
+        case {"data": {"record": {"type": str() as kind} as event}}:
+            same = True
+        case _:
+            return None
+    # Another command's under the same id: the service says so when it gets this one.
+    same = same and kind.rpartition(".")[0] == letter.envelope["type"]
+    same = same and event.get("subject") == letter.envelope.get("subject")
+    return compact_json(event).encode() if same else None
 
 
 @asynccontextmanager
-async def connected(url: str, timeout_s: float) -> AsyncIterator[Link]:
-    """Connect to a broker. Raises CannotConnect."""
-    address = _address(url)
+async def connected(url: str, timeout_s: float, inquire: Callable[[str], Letter]) -> AsyncIterator[Link]:
+    """Connect to a broker, and again whenever that is lost. Raises CannotConnect if the first connection fails.
+
+    `inquire` makes the query that tells the outcome of the command with a given id.
+    """
+    link = Link(url, timeout_s, inquire, await open_session(url, timeout_s))
+    keeping = asyncio.create_task(link.keep(), name="genlock: keep the connection")
     try:
-        async with asyncio.timeout(timeout_s):
-            connection = await aio_pika.connect(url)
-    except TimeoutError as error:
-        raise CannotConnect(f"The broker at {address} does not answer within {timeout_s} s.") from error
-    except ProbableAuthenticationError as error:
-        raise CannotConnect(f"The broker at {address} refuses this user and password.") from error
-    except InvalidFrameError as error:
-        # The broker closes the connection where it should open it, and aiormq does not say why.
-        raise CannotConnect(f"The broker at {address} does not open the virtual host of the AMQP URL.") from error
-    except (*CONNECTION_EXCEPTIONS, ValueError) as error:
-        raise CannotConnect(f"The broker at {address} cannot be reached: {_reason(error)}.") from error
-    try:
-        link = Link(connection, timeout_s)
-        await link.listen()
         yield link
     finally:
-        await _close(connection)
-
-
-def _address(url: str) -> str:
-    """Return the host and port of an AMQP URL, which unlike the URL hold no secret."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError as error:
-        # The error may quote a piece of a password.
-        raise CannotConnect(_URL_ADVICE) from error
-    if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
-        raise CannotConnect(_URL_ADVICE)
-    return f"{parts.hostname}{port}"
-
-
-async def _close(what: AbstractConnection | AbstractChannel) -> None:
-    # What cannot be closed properly is as good as closed: the broker forgets it with the connection.
-    with suppress(TimeoutError, *CONNECTION_EXCEPTIONS):
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await what.close()
-
-
-async def _on_end(channel: AbstractChannel, tell: Callable[[str], None]) -> None:
-    """Have `tell` called with the reason once nothing will be delivered on a channel any more.
-
-    That is when the channel or its connection is closed, or when the broker ends a consumer and leaves the channel
-    open, which it does when the queue is gone.
-    """
-    channel.close_callbacks.add(lambda _channel, error: tell(_reason(error)))
-    underlay = await channel.get_underlay_channel()
-    underlay.on_consumer_cancel_callbacks.add(lambda _frame: tell("the broker has removed the queue"))
-
-
-@contextmanager
-def _told_as_ours(message_id: str | None) -> Iterator[None]:
-    """Turn what aio-pika raises into our errors."""
-    try:
-        yield
-    except PublishError as error:
-        raise Unroutable("Nothing takes messages here: has Genlock run in this namespace?", message_id) from error
-    except DeliveryError as error:
-        raise Refused("The broker refuses the message: the inbox is full.", message_id) from error
-    except ChannelNotFoundEntity as error:
-        raise Unroutable(f"Has Genlock run in this namespace? The broker says: {error}.", message_id) from error
-    except TimeoutError as error:
-        raise NoAnswer("There is no answer in time.", message_id) from error
-    except CONNECTION_EXCEPTIONS as error:
-        raise Disconnected(f"The connection to the broker is closed: {_reason(error)}.", message_id) from error
-    except asyncio.CancelledError as error:
-        # aiormq ends what waits on a connection that is closed with this exception too. Nobody has cancelled this
-        # task then, and if nobody says so its caller ends without a word.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise Disconnected("The connection to the broker is closed.", message_id) from error
-
-
-def _reason(error: BaseException | None) -> str:
-    return (str(error) or type(error).__name__).rstrip(".") if error else "this client has closed it"
+        keeping.cancel()
+        await asyncio.wait({keeping})
+        await link.close()
+        if not keeping.cancelled():
+            keeping.result()

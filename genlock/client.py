@@ -20,9 +20,11 @@ from typing import Any, Literal, overload
 
 from pydantic import TypeAdapter, ValidationError
 
-from genlock._amqp import Letter, Link, connected
+from genlock._amqp import Link, connected
 from genlock._drafts import DocumentDraft, Drafting, ProviderDraft, StackDraft
+from genlock._letters import Letter
 from genlock._states import ReadableKind, State, read_state
+from genlock._subscriptions import durable, passing
 from genlock.change import ATTEMPTS, change
 from genlock.commands import Command, complete
 from genlock.errors import InvalidMessage, QueryFailed, UnreadableAnswer
@@ -48,14 +50,19 @@ async def connect(
     """Connect to the broker; leaving the context closes the connection.
 
     `namespace` is that of the service, `source` says to others who sent a command, and is a URI reference. `timeout_s`
-    is how long connecting may take, and each call of the client's, in seconds.
+    is how long connecting may take, and each call of the client's, in seconds. Once connected, the client outlives
+    the loss of its connection: it connects again, and what waits goes on there until its own time is over.
     Raises CannotConnect, and InvalidMessage for a source that none of its messages could have.
     """
     try:
         _SOURCE.validate_python(source)
     except ValidationError as error:
         raise InvalidMessage(f"The source has to be a URI reference of at most {SOURCE_BYTES_MAX} bytes.") from error
-    async with connected(amqp_url, timeout_s) as link:
+
+    def inquire(command_id: str) -> Letter:
+        return _query(namespace, {"type": "command.get", "subject": command_id, "data": {}}, source)
+
+    async with connected(amqp_url, timeout_s, inquire) as link:
         yield Client(link, namespace, source)
 
 
@@ -104,19 +111,31 @@ class Client:
         return Letter(f"{self._namespace}.commands", envelope["type"], envelope)
 
     @asynccontextmanager
-    async def events(self, pattern: str = "#") -> AsyncIterator[AsyncIterator[Outcome]]:
-        """Iterate over the outcome events that are published from now on and whose type matches a topic pattern.
+    async def events(self, pattern: str = "#", *, queue: str | None = None) -> AsyncIterator[AsyncIterator[Outcome]]:
+        """Iterate over the outcome events whose type matches a topic pattern.
 
             async with client.events("stack.*.succeeded") as events:
                 async for event in events:
                     ...
 
-        They may come twice or out of order: keep the highest `sequence` of a record. The broker keeps the last 100,000
-        events for a slow reader; who must not miss any has a durable queue, and binds it to `<namespace>.events`.
-        Raises Unroutable where there is no Genlock, and Disconnected from the iterator.
+        Without a queue they are those that are published from now on. The broker keeps the last 100,000 of them for a
+        slow reader. When the connection is lost the iterator raises Disconnected, because events may have been missed.
+
+        With the name of a `queue` none is missed. It is durable, is made and bound at the first use, and collects
+        events while nobody reads, until somebody deletes it. An event is acknowledged when the next one is asked for,
+        so that the one at which a program ended comes again. After a loss of the connection the iterator goes on by
+        itself. Readers of one name share its events; a queue keeps every pattern that it was ever bound with.
+
+        Events may come twice or out of order: keep the highest `sequence` of a record. Raises Unroutable where there
+        is no Genlock; InvalidMessage for a name that lies in the namespace or a pattern of more than 255 bytes;
+        Refused where a queue of that name is another one; Disconnected, also from the iterator.
         """
-        async with self._link.subscribe(f"{self._namespace}.events", pattern) as bodies:
-            yield _outcomes(bodies)
+        exchange = f"{self._namespace}.events"
+        subscription = passing(self._link, exchange, pattern)
+        if queue is not None:
+            subscription = durable(self._link, exchange, pattern, queue)
+        async with subscription as bodies:
+            yield _Outcomes(bodies)
 
     @overload
     async def get(self, kind: Literal["provider"], record_id: str) -> ProviderState | None: ...
@@ -205,18 +224,28 @@ class Client:
         Raises NotTaken, Unanswered, and QueryFailed with the service's code.
         """
         members = {"type": query, "data": filters} | ({} if subject is None else {"subject": subject})
-        envelope = complete(members, self._source)
-        letter = Letter("", f"{self._namespace}.queries", envelope, persistent=False)
+        letter = _query(self._namespace, members, self._source)
         return _result(await self._link.ask(letter), letter.id)
 
 
-async def _outcomes(bodies: AsyncIterator[bytes]) -> AsyncIterator[Outcome]:
-    async for body in bodies:
-        try:
-            yield parse_outcome(body)
-        except ValueError:
-            # Others may be allowed to publish there; one strange message must not end the stream of good ones.
-            log.warning("a message on the events exchange is not an outcome event: %r", body[:200])
+class _Outcomes(AsyncIterator[Outcome]):
+    """Outcomes read from bodies. No generator, because that would end where somebody stops waiting for the next."""
+
+    def __init__(self, bodies: AsyncIterator[bytes]) -> None:
+        self._bodies = bodies
+
+    async def __anext__(self) -> Outcome:
+        while True:
+            body = await anext(self._bodies)
+            try:
+                return parse_outcome(body)
+            except ValueError:
+                # Others may be allowed to publish there; one strange message must not end the stream of good ones.
+                log.warning("a message on the events exchange is not an outcome event: %r", body[:200])
+
+
+def _query(namespace: str, members: JsonObject, source: str) -> Letter:
+    return Letter("", f"{namespace}.queries", complete(members, source), persistent=False)
 
 
 def _result(body: bytes, query_id: str | None) -> JsonObject:

@@ -3,16 +3,26 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
-from aio_pika.exceptions import AMQPConnectionError, ChannelInvalidStateError, ChannelNotFoundEntity, DeliveryError
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import (
+    AMQPConnectionError,
+    ChannelInvalidStateError,
+    ChannelNotFoundEntity,
+    DeliveryError,
+)
+from aiormq.exceptions import ChannelAccessRefused
 from pamqp.commands import Basic
 
 import genlock
-from genlock._amqp import Letter, Link, _Subscription, _told_as_ours
-from genlock.client import Client
+from genlock._amqp import Link
+from genlock._letters import Letter
+from genlock._session import Session, SessionLostError
+from genlock._subscriptions import Deliveries, Passing
+from genlock.client import Client, _Outcomes
 
 STACK = "0190a0a0-0000-7000-8000-000000000001"
 EVENT = {
@@ -42,14 +52,6 @@ class AnsweringLink:
     async def ask(self, letter: Letter) -> bytes:
         self.letters.append(letter)
         return self.body
-
-    @asynccontextmanager
-    async def subscribe(self, _exchange: str, _pattern: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        async def bodies() -> AsyncIterator[bytes]:
-            yield b"no event"
-            yield self.body
-
-        yield bodies()
 
 
 def _client(answer: Any = None) -> tuple[Client, AnsweringLink]:
@@ -124,9 +126,23 @@ async def test_answer_that_is_no_reply_is_unreadable(answer: Any) -> None:
 
 
 async def test_events_pass_over_what_is_no_event() -> None:
-    client, _ = _client(EVENT)
-    async with client.events() as events:
-        assert [event.subject async for event in events] == ["x"]
+    async def bodies() -> AsyncIterator[bytes]:
+        yield b"no event"
+        yield json.dumps(EVENT).encode()
+
+    assert [event.subject async for event in _Outcomes(bodies())] == ["x"]
+
+
+@pytest.mark.parametrize("queue", ["ns", "ns.reader", "", "amq.mine", "ä" * 128])
+async def test_a_queue_that_is_not_a_readers_is_refused(queue: str) -> None:
+    client, _ = _client()
+    with pytest.raises(ValueError, match="queue"):
+        async with client.events(queue=queue):
+            pass
+
+
+def _session() -> Session:
+    return Session(cast("AbstractConnection", None))
 
 
 @pytest.mark.parametrize(
@@ -134,23 +150,38 @@ async def test_events_pass_over_what_is_no_event() -> None:
     [
         (DeliveryError(None, Basic.Nack(1)), genlock.Refused),
         (ChannelNotFoundEntity("no exchange"), genlock.Unroutable),
-        (TimeoutError(), genlock.NoAnswer),
-        (AMQPConnectionError("reset"), genlock.Disconnected),
-        (ChannelInvalidStateError("closed"), genlock.Disconnected),
-        (ConnectionResetError(), genlock.Disconnected),
-        # aiormq ends what waits on a closed connection so, without anybody having cancelled the task.
-        (asyncio.CancelledError(), genlock.Disconnected),
+        (ChannelAccessRefused("not you"), genlock.Refused),
     ],
 )
-async def test_errors_of_the_library_become_ours(theirs: BaseException, ours: type[genlock.GenlockError]) -> None:
-    with pytest.raises(ours) as raised, _told_as_ours("7"):
+async def test_what_the_broker_does_not_take_is_told(theirs: Exception, ours: type[genlock.NotTaken]) -> None:
+    session = _session()
+    with pytest.raises(ours) as raised, session.faults("7"):
         raise theirs
-    assert getattr(raised.value, "command_id", None) == "7"
+    assert raised.value.command_id == "7"
+    assert not session.lost.is_set()
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        AMQPConnectionError("reset"),
+        ChannelInvalidStateError("closed"),
+        ConnectionResetError(),
+        TimeoutError("the kernel has given up"),
+        # aiormq ends what waits on a closed connection so, without anybody having cancelled the task.
+        asyncio.CancelledError(),
+    ],
+)
+async def test_a_fault_of_the_connection_ends_the_session(theirs: BaseException) -> None:
+    session = _session()
+    with pytest.raises(SessionLostError), session.faults():
+        raise theirs
+    assert session.lost.is_set()
 
 
 async def test_a_task_that_is_cancelled_stays_cancelled() -> None:
     async def wait() -> None:
-        with _told_as_ours(None):
+        with _session().faults():
             await asyncio.Event().wait()
 
     task = asyncio.create_task(wait())
@@ -161,11 +192,14 @@ async def test_a_task_that_is_cancelled_stays_cancelled() -> None:
 
 
 async def test_a_subscription_that_ended_says_so_each_time() -> None:
-    subscription = _Subscription()
-    subscription.end("reset")
-    for _ in range(2):
+    deliveries = Deliveries(_session(), cast("AbstractChannel", None))
+    subscription = Passing(deliveries)
+    waiting = asyncio.create_task(anext(subscription))
+    await asyncio.sleep(0)
+    deliveries.end("reset")
+    for disconnected in (waiting, anext(subscription), anext(subscription)):
         with pytest.raises(genlock.Disconnected, match="reset"):
-            await anext(subscription)
+            await disconnected
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import genlock
-from genlock._amqp import Letter, encode
+from genlock._letters import Letter, encode
 from genlock.commands import Command, command, complete, read_lines
 from genlock.schemas import decode
 from genlock.schemas.base import CommandData
@@ -142,9 +142,8 @@ def test_what_nobody_could_read_is_refused() -> None:
 def test_properties_repeat_the_body() -> None:
     made = _put()
     envelope = complete(made.members(), "/test")
-    message = Letter("genlock.commands", made.type, envelope, reply_to="answers", correlation_id="1").message()
+    message = Letter("genlock.commands", made.type, envelope).message()
     assert (message.message_id, message.type, message.app_id) == (made.id, "document.put", "/test")
-    assert (message.reply_to, message.correlation_id) == ("answers", "1")
     assert message.headers == {"subject": "server-1"}
     assert message.delivery_mode == 2
     assert message.content_type == "application/cloudevents+json"

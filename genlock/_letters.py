@@ -1,0 +1,64 @@
+"""Messages as the client writes them down."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aio_pika
+
+from genlock.errors import InvalidMessage
+from genlock.schemas.base import JsonObject, compact_json
+from genlock.schemas.decode import READABLE_BYTES_MAX
+from genlock.schemas.envelope import read_id
+from genlock.schemas.outcomes import CONTENT_TYPE
+
+SHORT_TEXT_BYTES_MAX = 255
+"""What AMQP allows in a property such as message_id, and in a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An envelope on its way to an exchange. `persistent` says whether it must survive a restart of the broker."""
+
+    exchange: str
+    routing_key: str
+    envelope: JsonObject
+    persistent: bool = True
+
+    @property
+    def id(self) -> str | None:
+        return read_id(self.envelope)
+
+    def message(self) -> aio_pika.Message:
+        """Write it down. The properties repeat the body for tools, as far as they can hold it."""
+        subject = self.envelope.get("subject")
+        return aio_pika.Message(
+            encode(self.envelope),
+            content_type=CONTENT_TYPE,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT if self.persistent else None,
+            message_id=self.id,
+            type=_property(self.envelope.get("type")),
+            app_id=_property(self.envelope.get("source")),
+            timestamp=datetime.now(UTC),
+            headers={"subject": subject} if isinstance(subject, str) else None,
+        )
+
+
+def encode(envelope: JsonObject) -> bytes:
+    """Write an envelope as JSON. Raises InvalidMessage where that cannot be done or nobody could read it."""
+    try:
+        body = compact_json(envelope).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidMessage(f"This cannot be written as JSON: {error}.") from error
+    if len(body) > READABLE_BYTES_MAX:
+        raise InvalidMessage(f"The message has {len(body)} bytes; at most {READABLE_BYTES_MAX} can be read.")
+    return body
+
+
+def is_short_text(value: Any) -> bool:
+    """Tell whether AMQP has room for it as a property or a name."""
+    return isinstance(value, str) and len(value.encode()) <= SHORT_TEXT_BYTES_MAX
+
+
+def _property(value: Any) -> str | None:
+    return value if is_short_text(value) else None

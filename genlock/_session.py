@@ -1,0 +1,231 @@
+"""One connection to the broker, from its opening to its loss: publish with confirms, ask and get the answer.
+
+It is a plain connection, because one that restores itself leaves a caller waiting for an answer that went to a queue
+which is no more. When anything of it is lost, all of it is, and the next session starts from nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from urllib.parse import urlsplit
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.exceptions import (
+    CONNECTION_EXCEPTIONS,
+    ChannelClosed,
+    ChannelInvalidStateError,
+    ChannelNotFoundEntity,
+    DeliveryError,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+    PublishError,
+)
+from yarl import URL
+
+from genlock._letters import Letter
+from genlock.errors import CannotConnect, Refused, Unroutable
+
+CLOSE_TIMEOUT_S = 2.0
+HEARTBEAT_S = 10
+"""A connection that is dead without a word is noticed after about three of them; the URL may say otherwise."""
+
+_URL_ADVICE = "The AMQP URL is not valid: it has to look like amqp://user:password@host:port/vhost."
+
+
+class SessionLostError(Exception):
+    """The connection went away in the middle of something."""
+
+
+class Session:
+    """A connection with one channel to publish on and one on which the answers come. Made by `open_session()`."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self.lost = asyncio.Event()
+        self.why = ""
+        self._connection = connection
+        self._publishing: AbstractChannel | None = None
+        self._opening = asyncio.Lock()
+        self._answer_queue = ""
+        self._numbers = count(1)
+        # An answer of None says that the connection was lost. That is no exception, because those that nobody
+        # fetches any more would be complained about.
+        self._pending: dict[str, asyncio.Future[bytes | None]] = {}
+
+    async def listen(self) -> None:
+        """Declare the queue for answers and consume it. Raises what aio-pika raises."""
+        channel = await self._connection.channel()
+        # The channel ends with the connection, so that this one tells of both.
+        await on_end(channel, self.lose)
+        queue = await channel.declare_queue(exclusive=True, auto_delete=True)
+        await queue.consume(self._take_answer, no_ack=True)
+        self._answer_queue = queue.name
+
+    def lose(self, why: str) -> None:
+        """Give it up: whoever waits in it is told so, and nobody starts anything in it any more."""
+        if self.lost.is_set():
+            return
+        self.why = why
+        self.lost.set()
+        for answer in self._pending.values():
+            if not answer.done():
+                answer.set_result(None)
+
+    async def close(self) -> None:
+        """Close the connection, however far gone it is."""
+        self.lose("this client has closed it")
+        await close(self._connection)
+
+    async def publish(self, letter: Letter, message: aio_pika.Message) -> None:
+        """Publish, and wait until the broker has confirmed it. Raises NotTaken and SessionLostError."""
+        with self.faults(letter.id):
+            try:
+                await self._publish_on(await self._publishing_channel(), letter, message)
+            except (ChannelClosed, ChannelInvalidStateError):
+                if self.lost.is_set():
+                    raise
+                # The broker closes a channel for the fault of one message, and all that wait for their confirm share
+                # that fate. Whose fault it was shows when each is published again on a channel of its own.
+                channel = await self._connection.channel(on_return_raises=True)
+                try:
+                    await self._publish_on(channel, letter, message)
+                finally:
+                    await close(channel)
+
+    async def ask(self, letter: Letter, message: aio_pika.Message) -> bytes:
+        """Publish and wait for the answer: its body. Raises as `publish` does."""
+        # The id would not do as the correlation id, since the same command may be sent twice at the same time.
+        number = str(next(self._numbers))
+        message.reply_to, message.correlation_id = self._answer_queue, number
+        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._pending[number] = answer
+        try:
+            await self.publish(letter, message)
+            body = await answer
+        finally:
+            del self._pending[number]
+        if body is None:
+            raise SessionLostError(self.why)
+        return body
+
+    async def channel(self) -> AbstractChannel:
+        """Open a channel, for a subscription. Raises SessionLostError and what aio-pika raises."""
+        if self.lost.is_set():
+            raise SessionLostError(self.why)
+        return await self._connection.channel()
+
+    @staticmethod
+    async def _publish_on(channel: AbstractChannel, letter: Letter, message: aio_pika.Message) -> None:
+        exchange = await channel.get_exchange(letter.exchange, ensure=False)
+        await exchange.publish(message, letter.routing_key, mandatory=True)
+
+    async def _publishing_channel(self) -> AbstractChannel:
+        if self.lost.is_set():
+            raise SessionLostError(self.why)
+        async with self._opening:
+            if self._publishing is None or self._publishing.is_closed:
+                self._publishing = await self._connection.channel(on_return_raises=True)
+            return self._publishing
+
+    async def _take_answer(self, message: AbstractIncomingMessage) -> None:
+        answer = self._pending.get(message.correlation_id or "")
+        # Nobody waits any more for an answer that is late or comes twice.
+        if answer is not None and not answer.done():
+            answer.set_result(message.body)
+
+    @contextmanager
+    def faults(self, message_id: str | None = None) -> Iterator[None]:
+        """Turn what aio-pika raises into our errors. A fault of the connection ends the session: SessionLostError."""
+        try:
+            yield
+        except PublishError as error:
+            raise Unroutable("Nothing takes messages here: has Genlock run in this namespace?", message_id) from error
+        except DeliveryError as error:
+            raise Refused("The broker refuses the message: the inbox is full.", message_id) from error
+        except ChannelNotFoundEntity as error:
+            raise Unroutable(f"Has Genlock run in this namespace? The broker says: {error}.", message_id) from error
+        except ChannelClosed as error:
+            raise Refused(f"The broker says no: {reason(error)}.", message_id) from error
+        except CONNECTION_EXCEPTIONS as error:
+            self.lose(reason(error))
+            raise SessionLostError(self.why) from error
+        except asyncio.CancelledError as error:
+            # aiormq ends what waits on a connection that is closed with this exception too. Nobody has cancelled this
+            # task then, and if nobody says so its caller ends without a word.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self.lose("it was closed")
+            raise SessionLostError(self.why) from error
+
+
+async def open_session(url: str, timeout_s: float) -> Session:
+    """Connect to a broker. Raises CannotConnect."""
+    address = _address(url)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _open(URL(url))
+    except TimeoutError as error:
+        raise CannotConnect(f"The broker at {address} does not answer within {timeout_s:g} s.") from error
+    except ProbableAuthenticationError as error:
+        raise CannotConnect(f"The broker at {address} refuses this user and password.") from error
+    except InvalidFrameError as error:
+        # The broker closes the connection where it should open it, and aiormq does not say why.
+        raise CannotConnect(f"The broker at {address} does not open the virtual host of the AMQP URL.") from error
+    except (*CONNECTION_EXCEPTIONS, ValueError) as error:
+        raise CannotConnect(f"The broker at {address} cannot be reached: {reason(error)}.") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise CannotConnect(f"The broker at {address} has closed the connection at once.") from error
+
+
+async def _open(url: URL) -> Session:
+    if "heartbeat" not in url.query:
+        url = url.update_query(heartbeat=HEARTBEAT_S)
+    connection = await aio_pika.connect(url)
+    session = Session(connection)
+    try:
+        await session.listen()
+    except BaseException:
+        await close(connection)
+        raise
+    return session
+
+
+def _address(url: str) -> str:
+    """Return the host and port of an AMQP URL, which unlike the URL hold no secret."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError as error:
+        # The error may quote a piece of a password.
+        raise CannotConnect(_URL_ADVICE) from error
+    if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+        raise CannotConnect(_URL_ADVICE)
+    return f"{parts.hostname}{port}"
+
+
+async def close(what: AbstractConnection | AbstractChannel) -> None:
+    """Close properly if that can be done: the broker forgets the rest with the connection."""
+    with suppress(TimeoutError, *CONNECTION_EXCEPTIONS):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await what.close()
+
+
+async def on_end(channel: AbstractChannel, tell: Callable[[str], None]) -> None:
+    """Have `tell` called with the reason once nothing will be delivered on a channel any more.
+
+    That is when the channel or its connection is closed, or when the broker ends a consumer and leaves the channel
+    open, which it does when the queue is gone.
+    """
+    channel.close_callbacks.add(lambda _channel, error: tell(reason(error)))
+    underlay = await channel.get_underlay_channel()
+    underlay.on_consumer_cancel_callbacks.add(lambda _frame: tell("the broker has removed the queue"))
+
+
+def reason(error: BaseException | None) -> str:
+    """What an error says, for the middle of a sentence."""
+    return (str(error) or type(error).__name__).rstrip(".") if error else "this client has closed it"
