@@ -92,7 +92,13 @@ class Client:
         self._commands = commands
         self._news = asyncio.Condition()
 
-    async def on_event(self, message: AbstractIncomingMessage) -> None:
+    async def subscribe(self) -> None:
+        """Collect all events from now on."""
+        events = await self.channel.declare_queue(exclusive=True)
+        await events.bind(self.topology.events, routing_key="#")
+        await events.consume(self._on_event, no_ack=True)
+
+    async def _on_event(self, message: AbstractIncomingMessage) -> None:
         async with self._news:
             self.events.append(message)
             self.bodies.setdefault(json.loads(message.body)["causationid"], []).append(message.body)
@@ -140,11 +146,15 @@ class Client:
 
     async def until_empty(self, queue: str) -> None:
         """Return when nothing is ready in a queue."""
+        await self.until_depth(queue, 0)
 
-        async def empty() -> bool:
-            return await self.depth(queue) == 0
+    async def until_depth(self, queue: str, messages: int) -> None:
+        """Return when that many messages are ready in a queue."""
 
-        await until(empty)
+        async def there() -> bool:
+            return await self.depth(queue) == messages
+
+        await until(there)
 
     async def drain(self, queue: str) -> list[AbstractIncomingMessage]:
         """Take every message out of a queue."""
@@ -164,9 +174,7 @@ async def connected(amqp_url: str, namespace: str) -> AsyncIterator[Client]:
         channel = await connection.channel()
         await topology.declare(channel)
         client = Client(channel, topology, await channel.get_exchange(topology.commands))
-        events = await channel.declare_queue(exclusive=True)
-        await events.bind(topology.events, routing_key="#")
-        await events.consume(client.on_event, no_ack=True)
+        await client.subscribe()
         try:
             yield client
         finally:
@@ -184,10 +192,11 @@ async def _remove(connection: aio_pika.abc.AbstractConnection, topology: Topolog
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a proxy cuts a connection: at a request that holds the mark, before the server gets it or after."""
+    """Where a proxy cuts a connection, once or always: at a mark in a request, before the server gets it or after."""
 
     mark: bytes
-    after: bool
+    after: bool = False
+    always: bool = False
 
 
 class Proxy:
@@ -195,6 +204,8 @@ class Proxy:
 
     def __init__(self, url: str) -> None:
         self.next_cut: Cut | None = None
+        self.cuts = 0
+        """How many connections were cut at a mark."""
         self._upstream = urlsplit(url)
         self._links: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
@@ -250,7 +261,9 @@ class Proxy:
     ) -> None:
         while data := await reader.read(CHUNK_BYTES):
             if self.next_cut and self.next_cut.mark in data:
-                cut, self.next_cut = self.next_cut, None
+                cut = self.next_cut
+                self.next_cut = cut if cut.always else None
+                self.cuts += 1
                 if not cut.after:
                     return
                 silent.set()

@@ -15,7 +15,7 @@ from genlock.consumers.process import Service
 from genlock.schemas.outcomes import outcome_id
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, new_id
-from tests.harness import DEADLINE_S, Client, serving, until
+from tests.harness import DEADLINE_S, Client, serving
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -200,7 +200,7 @@ async def test_commands_sent_while_nobody_serves_are_decided_later_in_their_orde
 
 
 async def test_stopping_settles_what_is_held_and_notes_what_is_confirmed(
-    client: Client, settings: Settings, namespace: str, second: Connection
+    client: Client, settings: Settings, second: Connection
 ) -> None:
     commands = [put(new_id(), None) for _ in range(50)]
     async with serving(settings, batch_size_max=8):
@@ -208,15 +208,8 @@ async def test_stopping_settles_what_is_held_and_notes_what_is_confirmed(
         await client.decided(commands[0])
     assert await second.fetchval("SELECT count(*) FROM batches WHERE confirmed_at IS NULL") == 0
     decided = await second.fetchval("SELECT count(*) FROM ledger")
-    await until_holding(client, f"{namespace}.inbox", 50 - decided)
+    await client.until_depth(client.topology.inbox, len(commands) - decided)
     assert len(client.bodies) == decided
-
-
-async def until_holding(client: Client, queue: str, messages: int) -> None:
-    async def holding() -> bool:
-        return await client.depth(queue) == messages
-
-    await until(holding)
 
 
 @pytest.mark.usefixtures("service")

@@ -122,17 +122,9 @@ async def test_events_of_commands_that_the_broker_lost_are_published_by_the_swee
     lost = [row["event"].encode() for row in await second.fetch("SELECT event FROM ledger")]
     assert lost
     inbox = await client.channel.get_queue(client.topology.inbox)
-    await until_back(client, len(commands))
+    # The broker has noticed that the consumer is gone, and has taken back what it held.
+    await client.until_depth(client.topology.inbox, len(commands))
     await inbox.purge()
     async with serving(settings, sweep_after_s=0.1):
         await until_confirmed(second)
     assert sorted(message.body for message in client.events) == sorted(lost)
-
-
-async def until_back(client: Client, messages: int) -> None:
-    """Return when the broker has noticed that the consumer is gone, and has taken back what it held."""
-
-    async def back() -> bool:
-        return await client.depth(client.topology.inbox) == messages
-
-    await until(back)

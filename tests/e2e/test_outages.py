@@ -1,0 +1,201 @@
+"""A server is away or drops its connections while commands come: nothing is lost, and all goes on by itself."""
+
+from collections.abc import AsyncIterator
+from typing import TypeAlias
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from genlock.consumers.process import Service
+from genlock.service.settings import Settings
+from tests.factories import Json, envelope, new_id
+from tests.harness import Client, Cut, Proxy, proxied, serving, until
+from tests.property.replay import check_explained
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+COMMIT = b"COMMIT\0"
+BEGIN_IS_NEVER_ANSWERED = Cut(b"BEGIN", always=True)
+
+
+@pytest.fixture
+async def broker(amqp_url: str) -> AsyncIterator[Proxy]:
+    """What the service takes for the broker."""
+    async with proxied(amqp_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Proxy]:
+    """What the service takes for PostgreSQL."""
+    async with proxied(database_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def remote(settings: Settings, broker: Proxy, database: Proxy) -> Settings:
+    """Return the settings of a replica that reaches its servers through the proxies."""
+    urls = {"amqp_url": SecretStr(broker.url), "database_url": SecretStr(database.url)}
+    return settings.model_copy(update={"retry_delay_max_s": 0.2, "batch_size_max": 8, **urls})
+
+
+@pytest.fixture
+async def service(remote: Settings) -> AsyncIterator[Service]:
+    """A replica behind the proxies."""
+    async with serving(remote) as service:
+        yield service
+
+
+def create(document: str) -> Json:
+    return envelope("document.put", document, {"expected_generation": None, "body": {}})
+
+
+def merges(document: str, count: int) -> list[Json]:
+    return [envelope("document.merge", document, {"patch": {f"n{number}": number}}) for number in range(count)]
+
+
+async def until_ready(service: Service, *, ready: bool) -> None:
+    async def so() -> bool:
+        return service.ready.is_set() is ready
+
+    await until(so)
+
+
+async def test_a_lost_broker_connection_is_made_anew_and_commands_are_decided(
+    client: Client, service: Service, broker: Proxy
+) -> None:
+    document = new_id()
+    first, *others = merges(document, 3)
+    await client.ask(create(document), first)
+    await broker.refuse()
+    await until_ready(service, ready=False)
+    await client.send(*others)
+    await broker.accept()
+    await until_ready(service, ready=True)
+    events = await client.decided(*others)
+    assert [event["data"]["token"] for event in events] == [{"generation": 2}, {"generation": 3}]
+
+
+async def test_connections_cut_again_and_again_under_load_lose_and_repeat_nothing(
+    client: Client, service: Service, broker: Proxy, database: Proxy, second: Connection
+) -> None:
+    document, commands = new_id(), list[Json]()
+    created = create(document)
+    await client.ask(created)
+    for round_ in range(6):
+        some = merges(document, 40)
+        commands += some
+        await client.flood(some)
+        await client.decided(some[0])
+        (broker, database)[round_ % 2].cut()
+    await client.decided(*commands)
+    await until_ready(service, ready=True)
+    assert await second.fetchval("SELECT generation FROM documents") == len(commands)
+    assert all(len(set(bodies)) == 1 for bodies in client.bodies.values())
+    await check_explained(second, [created, *commands])
+
+
+async def test_a_deleted_inbox_is_declared_again_and_consumed(client: Client, service: Service) -> None:
+    document = new_id()
+    await client.ask(create(document))
+    await client.channel.queue_delete(client.topology.inbox)
+    await until_ready(service, ready=False)
+    await until_ready(service, ready=True)
+    [event] = await client.ask(*merges(document, 1))
+    assert event["data"]["token"] == {"generation": 1}
+
+
+async def test_a_deleted_exchange_is_declared_again_and_its_events_are_there_for_the_asking(
+    client: Client, service: Service
+) -> None:
+    document = new_id()
+    created, command = create(document), merges(document, 1)[0]
+    await client.ask(created)
+    await client.channel.exchange_delete(client.topology.events)
+    # The event cannot be published, which ends the session; the next one declares what is missing.
+    await client.send(command)
+    await until_ready(service, ready=False)
+    await until_ready(service, ready=True)
+    # With the exchange went who had bound to it.
+    await client.subscribe()
+    [event] = await client.ask(command)
+    assert event["data"]["token"] == {"generation": 1}
+
+
+async def until_held(database: Proxy) -> None:
+    """Return when the service knows that its database is of no use: from its second try on it does not consume."""
+
+    async def tried_twice() -> bool:
+        return database.cuts >= 2
+
+    await until(tried_twice)
+
+
+async def test_while_the_database_is_away_commands_are_held_and_then_decided(
+    client: Client, service: Service, database: Proxy
+) -> None:
+    document = new_id()
+    await client.ask(create(document))
+    held, *waiting = merges(document, 6)
+    database.next_cut = BEGIN_IS_NEVER_ANSWERED
+    await client.send(held)
+    await until_held(database)
+    await database.refuse()
+    # The session stays: what came is held on its channel, and what comes now stays in the queue.
+    await client.send(*waiting)
+    await client.until_depth(client.topology.inbox, len(waiting))
+    assert service.ready.is_set()
+    database.next_cut = None
+    await database.accept()
+    events = await client.decided(held, *waiting)
+    assert [event["data"]["token"]["generation"] for event in events] == list(range(1, 7))
+    assert all(len(bodies) == 1 for bodies in client.bodies.values())
+    await client.until_empty(client.topology.inbox)
+
+
+async def test_tries_against_a_database_that_is_away_are_not_counted_as_deliveries(
+    client: Client, service: Service, broker: Proxy, database: Proxy
+) -> None:
+    document = new_id()
+    await client.ask(create(document))
+    database.next_cut = BEGIN_IS_NEVER_ANSWERED
+    await client.send(*merges(document, 3))
+    await until_held(database)
+    await broker.refuse()
+    await until_ready(service, ready=False)
+    await client.until_depth(client.topology.inbox, 3)
+    counts = [message.headers.get("x-delivery-count", 0) for message in await client.drain(client.topology.inbox)]
+    # The one is the lost connection's; what was never delivered has none.
+    assert counts[0] == 1
+    assert set(counts) <= {0, 1}
+    database.next_cut = None
+    await broker.accept()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the server got it", "after the server did it"])
+async def test_a_commit_whose_answer_is_lost_ends_in_one_event(
+    client: Client, service: Service, database: Proxy, second: Connection, *, after: bool
+) -> None:
+    document = new_id()
+    created, commands = create(document), merges(document, 4)
+    await client.ask(created)
+    database.next_cut = Cut(COMMIT, after=after)
+    await client.send(*commands)
+    await client.decided(*commands)
+    assert database.next_cut is None
+    assert service.ready.is_set()
+    assert await second.fetchval("SELECT generation FROM documents") == len(commands)
+    assert all(len(bodies) == 1 for bodies in client.bodies.values())
+
+
+async def test_stopping_while_the_database_is_away_ends_in_time_and_gives_everything_back(
+    client: Client, remote: Settings, database: Proxy
+) -> None:
+    document = new_id()
+    async with serving(remote, shutdown_timeout_s=0.5):
+        await client.ask(create(document))
+        database.next_cut = BEGIN_IS_NEVER_ANSWERED
+        await client.send(*merges(document, 3))
+        await until_held(database)
+    await client.until_depth(client.topology.inbox, 3)
