@@ -87,5 +87,5 @@ class Monitor:
             async with asyncio.timeout(self._timeout_s):
                 return await check(), []
         except Exception as error:  # noqa: BLE001 - whatever it is, the server did not answer
-            log.debug(complaint, action="check", why=repr(error))
+            log.debug("no answer", action="check", complaint=complaint, why=repr(error))
             return 0, [complaint]

@@ -9,6 +9,7 @@ from genlock.consumers import logs
 from genlock.consumers.http import PortTakenError, serving_if
 from genlock.consumers.replica import Service, StartError
 from genlock.consumers.workers import Workers
+from genlock.service import tracing
 from genlock.service.settings import Settings
 
 __all__ = ["Service", "main"]
@@ -19,7 +20,13 @@ log = structlog.get_logger()
 def main(settings: Settings, workers: int = 1) -> int:
     """Serve until SIGTERM or SIGINT, in this process or in several; return the exit code."""
     logs.configure(settings)
-    return asyncio.run(_main(settings, workers))
+    try:
+        if settings.tracing and workers == 1:
+            tracing.configure()
+        return asyncio.run(_main(settings, workers))
+    except (StartError, PortTakenError, tracing.TracingError) as error:
+        log.error("cannot start", action="start", why=str(error))  # noqa: TRY400 - the sentence is for a person
+        return 1
 
 
 async def _main(settings: Settings, workers: int) -> int:
@@ -27,12 +34,8 @@ async def _main(settings: Settings, workers: int) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, served.stop)
-    try:
-        if isinstance(served, Workers):
-            return await served.run()
-        async with serving_if(settings, lambda: [served.status], served.registry):
-            await served.run()
-    except (StartError, PortTakenError) as error:
-        log.error("cannot start", action="start", why=str(error))  # noqa: TRY400 - the sentence is for a person
-        return 1
+    if isinstance(served, Workers):
+        return await served.run()
+    async with serving_if(settings, lambda: [served.status], served.registry):
+        await served.run()
     return 0

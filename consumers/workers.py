@@ -20,6 +20,7 @@ from genlock.consumers import logs
 from genlock.consumers.health import CHECK_EVERY_S, Status
 from genlock.consumers.http import serving_if
 from genlock.consumers.replica import Service, StartError
+from genlock.service import tracing
 from genlock.service.settings import Settings
 
 RESTART_DELAY_S = 1.0
@@ -105,6 +106,8 @@ class Workers:
 def _work(settings: Settings, parent: Connection) -> None:
     """Be a worker. Runs in a process of its own."""
     logs.configure(settings)
+    if settings.tracing:
+        tracing.configure()
     raise SystemExit(asyncio.run(_serve(settings, parent)))
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic import AwareDatetime, Field
 from uuid_utils.compat import uuid7
 
@@ -15,6 +16,8 @@ from genlock.schemas.catalogue import SUBJECTS, TYPE_OF
 from genlock.schemas.envelope import CorrelationId, read_id
 
 ROUTING_KEY_BYTES_MAX = 255
+
+_PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Command(Model):
@@ -74,8 +77,16 @@ def complete(members: JsonObject, source: str) -> JsonObject:
         "id": str(uuid7()),
         "source": source,
         "time": datetime.now(UTC).isoformat(),
+        **_trace_context(),
         **members,
     }
+
+
+def _trace_context() -> dict[str, str]:
+    """The W3C trace context of the caller's span, if there is one: `traceparent` and perhaps `tracestate`."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    return carrier
 
 
 def _check(members: JsonObject) -> None:

@@ -12,15 +12,17 @@ import structlog
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import Verdict, id_reused_id
-from genlock.service import events, ledger
+from genlock.service import events, ledger, tracing
 from genlock.service.database import Connection, DatabaseTroubleError, DecideAgainError, Pool, transaction
 from genlock.service.events import Event, timestamp
 from genlock.service.fold import INTERNAL_ERROR, Folded, fold
 from genlock.service.ledger import Decided, Entry
+from genlock.service.outcome_log import log_outcome
 from genlock.service.state import State
 from genlock.service.steps import Reached, Step, ignore
 from genlock.service.store import lock_and_read, write
 from genlock.service.touched import touched
+from genlock.service.tracing import BatchTrace
 from genlock.service.verdicts import refused
 
 TRIES_MAX = 5
@@ -72,7 +74,8 @@ class Decider:
         """
         for _ in range(TRIES_MAX):
             try:
-                return await self._transact(commands, confirmed)
+                with tracing.batch(commands) as traced:
+                    return await self._transact(commands, confirmed, traced)
             except DecideAgainError as again:
                 log.info("decide_again", action="decide_again", why=str(again), commands=len(commands))
             except DatabaseTroubleError:
@@ -87,7 +90,7 @@ class Decider:
         half = len(commands) // 2
         return await self.decide(commands[:half], confirmed) + await self.decide(commands[half:])
 
-    async def _transact(self, commands: Sequence[Command], confirmed: Collection[int]) -> Answers:
+    async def _transact(self, commands: Sequence[Command], confirmed: Collection[int], traced: BatchTrace) -> Answers:
         """Answer known ids, lock and read, fold, write, and last the ledger: one transaction."""
         now = self._clock()
         async with transaction(self._pool, self._timeout_s) as connection:
@@ -101,7 +104,7 @@ class Decider:
             folded = fold(state, fresh, now, self._retention)
             await write(connection, before, state, folded.changes)
             self._reached(Step.WRITTEN)
-            entries = self._entries(fresh, folded, timestamp(now))
+            entries = self._entries(fresh, folded, timestamp(now), traced)
             batch_ids = await _record(connection, entries)
             if confirmed:
                 await ledger.confirm(connection, confirmed)
@@ -109,7 +112,7 @@ class Decider:
         self._reached(Step.COMMITTED)
         decided |= {entry.command_id: Decided(entry.content_hash, entry.event) for entry in entries}
         answers = [self._answer(command, decided[command.id], state, timestamp(now)) for command in commands]
-        return Answers(answers, batch_ids, _log_faults(folded))
+        return Answers(answers, batch_ids, _log(fresh, folded))
 
     async def confirm(self, batch_ids: Collection[int]) -> None:
         """Note that the broker has confirmed the batches, when no transaction came along to carry the note."""
@@ -117,19 +120,17 @@ class Decider:
             await ledger.confirm(connection, batch_ids)
 
     async def _reject_poison(self, command: Command, confirmed: Collection[int]) -> Answers:
-        answers = await self._transact([replace(command, data=INTERNAL_ERROR)], confirmed)
+        answers = await self._transact([replace(command, data=INTERNAL_ERROR)], confirmed, tracing.OFF)
         return replace(answers, faulty=frozenset({command.id}))
 
-    def _entries(self, fresh: Sequence[Command], folded: Folded, decided_at: str) -> list[Entry]:
-        return [
-            Entry(
-                command.id,
-                command.content_hash,
-                events.verdict_name(verdict),
-                events.build(command, verdict, self._source, decided_at),
-            )
-            for command, verdict in zip(fresh, folded.verdicts, strict=True)
-        ]
+    def _entries(self, fresh: Sequence[Command], folded: Folded, decided_at: str, traced: BatchTrace) -> list[Entry]:
+        entries = []
+        for command, verdict in zip(fresh, folded.verdicts, strict=True):
+            traced.decided(command, verdict)
+            traceparent = traced.traceparent(command)
+            event = events.build(command, verdict, self._source, decided_at, traceparent=traceparent)
+            entries.append(Entry(command.id, command.content_hash, events.verdict_name(verdict), event))
+        return entries
 
     def _answer(self, command: Command, decided: Decided, state: State, decided_at: str) -> Event:
         """The decided event for a copy of its command; for another command under its id, that the id is used up."""
@@ -139,7 +140,7 @@ class Decider:
         record = state.records.get((command.kind, command.subject)) if command.kind else None
         verdict: Verdict = refused(command, record, refusal).verdict
         event_id = id_reused_id(command.id, command.content_hash)
-        return events.build(command, verdict, self._source, decided_at, event_id)
+        return events.build(command, verdict, self._source, decided_at, event_id=event_id)
 
 
 def _sort_out(commands: Sequence[Command], decided: dict[str, Decided]) -> tuple[list[Command], list[Command]]:
@@ -165,7 +166,10 @@ async def _record(connection: Connection, entries: Sequence[Entry]) -> list[int]
     return [batch_id]
 
 
-def _log_faults(folded: Folded) -> frozenset[str]:
+def _log(fresh: Sequence[Command], folded: Folded) -> frozenset[str]:
+    """Log what was decided; return the ids of the commands that a rule failed on."""
+    for command, verdict in zip(fresh, folded.verdicts, strict=True):
+        log_outcome(command, verdict)
     for command, trace in folded.faults:
         log.error("poison", action="poison", command_id=command.id, type=command.type, exception=trace)
     return frozenset(command.id for command, _ in folded.faults)

@@ -70,9 +70,32 @@ def timestamp_now() -> str:
     return timestamp(datetime.now(UTC))
 
 
-def build(command: Command, verdict: Verdict, source: str, decided_at: str, event_id: str | None = None) -> Event:
+def build(
+    command: Command,
+    verdict: Verdict,
+    source: str,
+    decided_at: str,
+    event_id: str | None = None,
+    *,
+    traceparent: str | None = None,
+) -> Event:
     """Build the event of a verdict; one that is too large leaves out what its reader can fetch or has sent."""
-    outcome = _outcome(command, verdict, source, decided_at, event_id or outcome_id(command.id))
+    optional: dict[str, Any] = {"subject": command.subject or None, "traceparent": traceparent}
+    name = verdict_name(verdict)
+    # Without validation: what came in was checked on entry, and what is added here is made here.
+    outcome: Outcome = _EVENTS[name].model_construct(
+        specversion="1.0",
+        id=event_id or outcome_id(command.id),
+        source=source,
+        type=f"{command.type or UNKNOWN_COMMAND}.{name}",
+        time=decided_at,
+        correlationid=command.correlationid,
+        causationid=command.id,
+        attempt=command.attempt,
+        datacontenttype="application/json",
+        data=verdict,
+        **{attribute: value for attribute, value in optional.items() if value is not None},
+    )
     body = outcome.model_dump_json(exclude_unset=True)
     if len(body.encode()) > EVENT_BYTES_MAX:
         kept = outcome.model_dump(mode="json", exclude_unset=True)
@@ -80,22 +103,3 @@ def build(command: Command, verdict: Verdict, source: str, decided_at: str, even
         kept["data"]["truncated"] = True
         body = json.dumps(kept, ensure_ascii=False)
     return Event(outcome.id, outcome.type, outcome.subject, outcome.time, body)
-
-
-def _outcome(command: Command, verdict: Verdict, source: str, decided_at: str, event_id: str) -> Outcome:
-    name = verdict_name(verdict)
-    attributes: dict[str, Any] = {"subject": command.subject} if command.subject else {}
-    # Without validation: what came in was checked on entry, and what is added here is made here.
-    return _EVENTS[name].model_construct(
-        specversion="1.0",
-        id=event_id,
-        source=source,
-        type=f"{command.type or UNKNOWN_COMMAND}.{name}",
-        **attributes,
-        time=decided_at,
-        correlationid=command.correlationid,
-        causationid=command.id,
-        attempt=command.attempt,
-        datacontenttype="application/json",
-        data=verdict,
-    )

@@ -60,6 +60,10 @@ class Settings(BaseSettings):
         int, Field(ge=0, le=65_535, description="The port of /livez, /readyz and /metrics; 0 turns them off.")
     ] = 8080
     read_connections: Annotated[int, Field(ge=1, le=100, description="PostgreSQL connections for reads.")] = 4
+    tracing: Annotated[
+        bool,
+        Field(description="Export OpenTelemetry spans, as the standard OTEL_ variables say; needs genlock[tracing]."),
+    ] = False
     log_format: Annotated[
         str, Field(pattern="^(auto|json|text)$", description="json, text, or auto: text on a terminal, else json.")
     ] = "auto"

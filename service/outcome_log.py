@@ -1,0 +1,42 @@
+"""One line in the log for each decided command: who loses is told at info level, who succeeds at debug level."""
+
+from typing import assert_never
+
+import structlog
+
+from genlock.schemas.decode import Command
+from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, Token, Verdict
+
+log = structlog.get_logger()
+
+
+def log_outcome(command: Command, verdict: Verdict) -> None:
+    """Log a verdict with everything that tells commands, records and versions apart. A conflict is not an error."""
+    named = {
+        "action": "decide",
+        "command_id": command.id,
+        "type": command.type,
+        "kind": command.kind,
+        "id": command.subject,
+        "sequence": verdict.sequence,
+    }
+    match verdict:
+        case SucceededData(token=token):
+            log.debug("succeeded", **named, token=_shown(token))
+        case ConflictData(reason=reason, expected=expected, actual=actual, winner=winner):
+            log.info(
+                "conflict",
+                **named,
+                reason=reason,
+                expected=_shown(expected),
+                actual=_shown(actual),
+                winner=winner.command_id if winner else None,
+            )
+        case RejectedData(code=code, message=message):
+            log.info("rejected", **named, code=code, message=message)
+        case _:
+            assert_never(verdict)
+
+
+def _shown(token: Token | None) -> dict[str, object] | None:
+    return None if token is None else token.model_dump(exclude_none=True)
