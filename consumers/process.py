@@ -1,6 +1,7 @@
 """The process: `genlock serve`, with one worker or with several."""
 
 import asyncio
+import os
 import signal
 
 import structlog
@@ -13,6 +14,8 @@ from genlock.service import tracing
 from genlock.service.settings import Settings
 
 __all__ = ["Service", "main"]
+
+EXIT_AT_ONCE = 1
 
 log = structlog.get_logger()
 
@@ -33,9 +36,17 @@ async def _main(settings: Settings, workers: int) -> int:
     served = Service(settings) if workers == 1 else Workers(settings, workers)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, served.stop)
+        loop.add_signal_handler(number, _stop, served)
     if isinstance(served, Workers):
         return await served.run()
     async with serving_if(settings, lambda: [served.status], served.registry):
         await served.run()
     return 0
+
+
+def _stop(served: Service | Workers) -> None:
+    """Settle what is held at the first signal; a second one ends the process at once, which loses nothing either."""
+    if served.stopping:
+        log.warning("ended at once", action="stop")
+        os._exit(EXIT_AT_ONCE)
+    served.stop()

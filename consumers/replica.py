@@ -21,6 +21,7 @@ from genlock.service import ledger
 from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, open_pool
 from genlock.service.decide import Decider
 from genlock.service.migrate import SchemaError, check_schema
+from genlock.service.safety import UnsafeDatabaseError, check_safety
 from genlock.service.settings import Settings
 from genlock.service.steps import Reached, ignore
 
@@ -62,6 +63,11 @@ class Service:
         """The registry of its metrics."""
         return self._vitals.metrics.registry
 
+    @property
+    def stopping(self) -> bool:
+        """Tell whether `stop` was called."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """Settle what is held, then let `run` return."""
         self._stopping.set()
@@ -70,7 +76,7 @@ class Service:
         """Serve until `stop`. Raises StartError if the servers cannot be used in time; later outages are waited out."""
         settings = self._settings
         url = settings.database_url.get_secret_value()
-        await self._start("PostgreSQL", DATABASE_ERRORS, lambda: check_schema(url))
+        await self._start("PostgreSQL", DATABASE_ERRORS, self._check_database)
         timeout_s = settings.decide_timeout_s
         async with (
             await open_pool(url, size=DECIDING_CONNECTIONS, timeout_s=timeout_s, plans=DECIDING_PLANS) as deciding,
@@ -89,6 +95,11 @@ class Service:
             finally:
                 monitoring.cancel()
         log.info("stopped", action="stop")
+
+    async def _check_database(self) -> None:
+        url = self._settings.database_url.get_secret_value()
+        await check_safety(url, accept_unsafe=self._settings.accept_unsafe_database)
+        await check_schema(url)
 
     async def _serve(self, deciding: Pool, reading: Pool) -> None:
         """Work in one session after another."""
@@ -157,7 +168,7 @@ class Service:
         while True:
             try:
                 return await attempt()
-            except (SchemaError, TopologyError) as error:
+            except (SchemaError, TopologyError, UnsafeDatabaseError) as error:
                 raise StartError(str(error)) from error
             except faults as error:
                 why = str(error) or type(error).__name__

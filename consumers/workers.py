@@ -40,6 +40,11 @@ class Workers:
         self._stopping = asyncio.Event()
         self._failed = False
 
+    @property
+    def stopping(self) -> bool:
+        """Tell whether `stop` was called."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """Let all workers settle what they hold, and `run` return."""
         self._stopping.set()

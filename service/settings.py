@@ -60,6 +60,9 @@ class Settings(BaseSettings):
         int, Field(ge=0, le=65_535, description="The port of /livez, /readyz and /metrics; 0 turns them off.")
     ] = 8080
     read_connections: Annotated[int, Field(ge=1, le=100, description="PostgreSQL connections for reads.")] = 4
+    accept_unsafe_database: Annotated[
+        bool, Field(description="Serve on a database without fsync or full_page_writes. For development alone.")
+    ] = False
     tracing: Annotated[
         bool,
         Field(description="Export OpenTelemetry spans, as the standard OTEL_ variables say; needs genlock[tracing]."),
