@@ -56,6 +56,8 @@ class CommandConsumer:
         self._inbox: AbstractChannel
         self._publisher: Publisher
         self._consumer_tag: str | None = None
+        self._set_aside: Delivery | None = None
+        """A delivery that is to be decided alone, next."""
         self._stopping = False
 
     async def start(self) -> None:
@@ -85,31 +87,46 @@ class CommandConsumer:
             self._reached(Step.COLLECTED)
             commands = [delivery.content for delivery in deliveries if isinstance(delivery.content, Command)]
             began = monotonic()
-            answers = await self._decide(commands) if commands else Answers([], [])
+            answers = await self._decide(commands, deliveries[0].suspicious) if commands else Answers([], [])
             self._vitals.metrics.decided(len(commands), monotonic() - began)
             await self._decided.put(Batch(deliveries, answers))
         await self._decided.put(None)
 
     async def _collect(self) -> list[Delivery]:
-        """Wait for a delivery, then take what else has arrived, up to the limit. Empty when there will be no more."""
-        deliveries: list[Delivery] = []
-        message = await self._arrived.get()
-        while message is not None:
-            deliveries.append(await read(message))
-            if self._arrived.empty() or len(deliveries) == self._settings.batch_size_max:
-                return deliveries
-            message = self._arrived.get_nowait()
-        if deliveries:
-            self._arrived.put_nowait(None)
+        """Wait for a delivery, then take what else has arrived, up to the limit. Empty when there will be no more.
+
+        A suspicious delivery is a batch of its own, in its place in the order.
+        """
+        first = self._set_aside or await self._next()
+        self._set_aside = None
+        if first is None or first.suspicious:
+            return [first] if first else []
+        deliveries = [first]
+        while len(deliveries) < self._settings.batch_size_max and not self._arrived.empty():
+            delivery = await self._next()
+            if delivery is None:
+                self._arrived.put_nowait(None)
+                break
+            if delivery.suspicious:
+                self._set_aside = delivery
+                break
+            deliveries.append(delivery)
         return deliveries
 
-    async def _decide(self, commands: list[Command]) -> Answers:
+    async def _next(self) -> Delivery | None:
+        message = await self._arrived.get()
+        return None if message is None else await read(message)
+
+    async def _decide(self, commands: list[Command], suspicious: bool) -> Answers:
         """Decide the batch, however long the database takes to be able to; deliveries are held meanwhile."""
         delay_s = RETRY_DELAY_FIRST_S
         while True:
             confirmed = self._confirmations.waiting()
             try:
-                answers = await self._decider.decide(commands, confirmed)
+                if suspicious:
+                    answers = await self._decider.decide_suspect(commands[0], confirmed)
+                else:
+                    answers = await self._decider.decide(commands, confirmed)
             except DatabaseTroubleError as trouble:
                 log.warning("database trouble", action="hold", why=str(trouble), held=len(commands), again_in_s=delay_s)
                 self._vitals.metrics.held()

@@ -15,6 +15,9 @@ from genlock.schemas.decode import COMMAND_BYTES_MAX, Command, Undecodable, deco
 DECODE_IN_THREAD_BYTES = COMMAND_BYTES_MAX // 4
 """From this size on a message is decoded in a thread, so that a hostile one does not stop the heartbeats."""
 
+SUSPICIOUS_RETURNS = 2
+"""From this count on a delivery is decided alone, so that it takes no neighbours with it."""
+
 REASON_HEADER = "x-genlock-reason"
 
 log = structlog.get_logger()
@@ -29,6 +32,13 @@ class Delivery:
     properties: Basic.Properties
     body: bytes
     content: Command | Undecodable
+    returns: int
+    """How often the broker has had it back, by its own count."""
+
+    @property
+    def suspicious(self) -> bool:
+        """Tell whether it may be what ended the processes that held it before."""
+        return self.returns >= SUSPICIOUS_RETURNS
 
     def reply_to(self, topology: Topology) -> str | None:
         """The queue that wants a copy of the outcome; a name inside the namespace is not one."""
@@ -45,8 +55,17 @@ async def read(message: DeliveredMessage) -> Delivery:
     assert isinstance(deliver, Basic.Deliver)  # noqa: S101 - what a consumer gets, as opposed to Basic.Return
     assert deliver.delivery_tag is not None  # noqa: S101 - the protocol has it in every delivery
     routing_key = deliver.routing_key or ""
-    content = await _decode(message.body, routing_key, (properties.headers or {}).get("subject"))
-    return Delivery(deliver.delivery_tag, routing_key, properties, message.body, content)
+    headers = properties.headers or {}
+    content = await _decode(message.body, routing_key, headers.get("subject"))
+    returns = headers.get("x-delivery-count")
+    return Delivery(
+        deliver.delivery_tag,
+        routing_key,
+        properties,
+        message.body,
+        content,
+        returns if isinstance(returns, int) else 0,
+    )
 
 
 async def _decode(body: bytes, routing_key: str, subject: Any) -> Command | Undecodable:

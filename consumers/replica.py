@@ -90,8 +90,15 @@ class Service:
                 progress_timeout_s=settings.progress_timeout_s,
             )
             monitoring = asyncio.create_task(self._monitor.run())
+            decider = Decider(
+                deciding,
+                source=settings.source,
+                retention=timedelta(days=settings.ledger_retention_days),
+                timeout_s=timeout_s,
+                reached=self._reached,
+            )
             try:
-                await self._serve(deciding, reading)
+                await self._serve(decider, deciding, reading)
             finally:
                 monitoring.cancel()
         log.info("stopped", action="stop")
@@ -101,14 +108,14 @@ class Service:
         await check_safety(url, accept_unsafe=self._settings.accept_unsafe_database)
         await check_schema(url)
 
-    async def _serve(self, deciding: Pool, reading: Pool) -> None:
+    async def _serve(self, decider: Decider, deciding: Pool, reading: Pool) -> None:
         """Work in one session after another."""
         delay_s = RETRY_DELAY_FIRST_S
         while not self._stopping.is_set():
             try:
                 async with open_session(self._settings) as session:
                     delay_s = RETRY_DELAY_FIRST_S
-                    await self._work(session, deciding, reading)
+                    await self._work(session, decider, deciding, reading)
             except* (SessionLostError, TopologyError, *BROKER_ERRORS) as errors:
                 log.warning("session lost", action="reconnect", why=_why(errors), again_in_s=delay_s)
             finally:
@@ -118,16 +125,9 @@ class Service:
             await self._pause(delay_s)
             delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
 
-    async def _work(self, session: Session, deciding: Pool, reading: Pool) -> None:
+    async def _work(self, session: Session, decider: Decider, deciding: Pool, reading: Pool) -> None:
         """Consume within a session until it is lost, or until it is time to stop and everything is settled."""
         settings = self._settings
-        decider = Decider(
-            deciding,
-            source=settings.source,
-            retention=timedelta(days=settings.ledger_retention_days),
-            timeout_s=settings.decide_timeout_s,
-            reached=self._reached,
-        )
         commands = CommandConsumer(session, decider, settings, self._vitals, self._reached)
         queries = QueryConsumer(session, reading, settings)
         async with asyncio.TaskGroup() as group:

@@ -11,6 +11,9 @@ DELIVERY_LIMIT = 100
 """How often a message may come back before the broker moves it to the dead letters."""
 
 
+DEAD_LETTER_DELIVERY_LIMIT = 1_000_000
+
+
 class TopologyError(Exception):
     """An exchange or queue of that name exists with other arguments; the message says which one differs."""
 
@@ -56,7 +59,10 @@ class Topology:
             await channel.declare_exchange(self.events, ExchangeType.TOPIC, durable=True)
             dead = await channel.declare_exchange(self.dead, ExchangeType.FANOUT, durable=True)
             dead_letters = await channel.declare_queue(
-                self.dead_letters, durable=True, arguments={"x-queue-type": "quorum"}
+                self.dead_letters,
+                durable=True,
+                # RabbitMQ 4 drops a message that came back 20 times, and looking at one sends it back.
+                arguments={"x-queue-type": "quorum", "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT},
             )
             await dead_letters.bind(dead)
             inbox = await channel.declare_queue(self.inbox, durable=True, arguments=self._inbox_arguments())

@@ -18,6 +18,7 @@ from genlock.service.events import Event, timestamp
 from genlock.service.fold import INTERNAL_ERROR, Folded, fold
 from genlock.service.ledger import Decided, Entry
 from genlock.service.outcome_log import log_outcome
+from genlock.service.sql import statement
 from genlock.service.state import State
 from genlock.service.steps import Reached, Step, ignore
 from genlock.service.store import lock_and_read, write
@@ -27,6 +28,9 @@ from genlock.service.verdicts import refused
 
 TRIES_MAX = 5
 """How often a batch is decided again as a whole before it is halved."""
+
+DEATHS_MAX = 3
+"""How many processes may die over a command alone; after that it is rejected without being decided."""
 
 log = structlog.get_logger()
 
@@ -65,6 +69,8 @@ class Decider:
         self._timeout_s = timeout_s
         self._clock = clock
         self._reached = reached
+        self._accused: dict[str, int] = {}
+        """Suspects that this process decides now, and in how many processes that makes."""
 
     async def decide(self, commands: Sequence[Command], confirmed: Collection[int] = ()) -> Answers:
         """Decide the commands in their order and return their events, which are in the ledger by then.
@@ -89,6 +95,25 @@ class Decider:
             raise DatabaseTroubleError(f"command {commands[0].id} was rolled back {TRIES_MAX} times")
         half = len(commands) // 2
         return await self.decide(commands[:half], confirmed) + await self.decide(commands[half:])
+
+    async def decide_suspect(self, command: Command, confirmed: Collection[int] = ()) -> Answers:
+        """Decide a command that may have killed its process before: noted first, and not tried for ever.
+
+        Raises as `decide` does; calling again in the same process is the same try.
+        """
+        if command.id not in self._accused:
+            async with transaction(self._pool, self._timeout_s) as connection:
+                self._accused[command.id] = await connection.fetchval(statement("accuse"), command.id)
+        deaths = self._accused[command.id] - 1
+        if deaths >= DEATHS_MAX:
+            log.error("gave up", action="poison", command_id=command.id, type=command.type, deaths=deaths)
+            answers = await self._reject_poison(command, confirmed)
+        else:
+            answers = await self.decide([command], confirmed)
+        async with transaction(self._pool, self._timeout_s) as connection:
+            await connection.execute(statement("acquit"), command.id)
+        del self._accused[command.id]
+        return answers
 
     async def _transact(self, commands: Sequence[Command], confirmed: Collection[int], traced: BatchTrace) -> Answers:
         """Answer known ids, lock and read, fold, write, and last the ledger: one transaction."""
