@@ -58,6 +58,10 @@ async def settled(settings: Settings, broker: LocalRabbit) -> AsyncIterator[Clie
             yield client
 
 
+def create() -> genlock.Command:
+    return genlock.command(genlock.DocumentPut(expected_generation=None, body={}), subject=new_id())
+
+
 def merge(subject: str, key: str) -> genlock.Command:
     return genlock.command(genlock.DocumentMerge(patch={key: True}), subject=subject)
 
@@ -98,3 +102,32 @@ async def test_commands_in_flight_outlive_a_broker_that_is_killed(
         "SELECT sum((SELECT count(*) FROM json_object_keys(body::json))) FROM documents WHERE id = ANY ($1)", documents
     )
     assert keys == COMMANDS
+
+
+async def test_a_durable_subscription_sees_every_event_through_a_restart(
+    broker: LocalRabbit, settings: Settings
+) -> None:
+    commands = [create() for _ in range(60)]
+    unseen = {command.id for command in commands}
+    name = f"reader-{settings.namespace}"
+
+    async def read(client: Client) -> None:
+        async with client.events("document.#", queue=name) as events:
+            async for event in events:
+                unseen.discard(event.command_id)
+                if not unseen:
+                    return
+
+    async with settled(settings, broker) as client:
+        # Bound before the first event, and in the broker's register before it is killed.
+        async with client.events("document.#", queue=name):
+            await restart(broker, broker.stop)
+        reading = asyncio.create_task(read(client))
+        await asyncio.gather(*map(client.send, commands[:30]))
+        await asyncio.to_thread(broker.kill)
+        sending = asyncio.gather(*map(client.send, commands[30:]))
+        broker.launch()
+        await asyncio.to_thread(broker.wait_ready)
+        await sending
+        async with asyncio.timeout(DEADLINE_S):
+            await reading
