@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from genlock.cli import messages, process
+from genlock.cli import contract, messages, process
 from genlock.cli.failure import NO_ANSWER, USAGE, Failure, sentence
 from genlock.errors import GenlockError, InvalidMessage
 
@@ -28,6 +28,8 @@ for command in (
     messages.send,
     messages.get,
     messages.tail,
+    proof.verify,
+    contract.asyncapi,
 ):
     app.command(no_args_is_help=command in (messages.send, messages.get))(command)
 
