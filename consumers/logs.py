@@ -33,9 +33,10 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    # Both report at warning level what the session notices, tells and mends itself.
-    for library in ("aiormq", "aio_pika"):
-        logging.getLogger(library).setLevel(logging.ERROR)
+    # They report, some at error level and with a traceback for each try, what the session and the pools notice, tell
+    # and mend themselves (tests/e2e/test_process.py).
+    for library in ("aiormq", "aio_pika", "asyncpg"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def _library_action(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
