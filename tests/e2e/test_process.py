@@ -1,0 +1,146 @@
+"""`genlock serve` as a process of its own: how it starts, refuses to start, says what happens, and ends."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+import pytest
+
+from genlock.servers import database
+from genlock.service.settings import Settings
+from tests.factories import Json, envelope, new_id
+from tests.harness import DEADLINE_S, Client
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+SERVE = """
+import sys
+from genlock.consumers.process import main
+from genlock.service.settings import Settings
+sys.exit(main(Settings()))
+"""
+
+NOBODY_LISTENS = "127.0.0.1:1"
+
+
+@asynccontextmanager
+async def process(settings: Settings, **changes: str) -> AsyncIterator[Process]:
+    """Run `genlock serve` with these settings; it is killed if it still runs in the end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GENLOCK_")}
+    environment |= {
+        "GENLOCK_DATABASE_URL": settings.database_url.get_secret_value(),
+        "GENLOCK_AMQP_URL": settings.amqp_url.get_secret_value(),
+        "GENLOCK_NAMESPACE": settings.namespace,
+        "GENLOCK_HTTP_PORT": "0",
+    }
+    environment |= {f"GENLOCK_{name.upper()}": value for name, value in changes.items()}
+    started = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVE, stderr=PIPE, env=environment)
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.communicate()
+
+
+async def lines_until(started: Process, action: str) -> list[Json]:
+    """Read the log up to the line with this action; every line is an object that says its action and its level."""
+    lines: list[Json] = []
+    assert started.stderr is not None
+    async with asyncio.timeout(DEADLINE_S):
+        while not lines or lines[-1]["action"] != action:
+            line = await started.stderr.readline()
+            assert line, f"it ended after {lines}"
+            lines.append(json.loads(line))
+            assert {"action", "event", "level", "timestamp"} <= lines[-1].keys()
+    return lines
+
+
+async def ended(started: Process) -> tuple[int, list[Json]]:
+    """Wait for the end: the exit code and the rest of the log."""
+    async with asyncio.timeout(DEADLINE_S):
+        _, errors = await started.communicate()
+    assert started.returncode is not None
+    return started.returncode, [json.loads(line) for line in errors.splitlines()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_settles_what_is_held_and_exits_0(
+    client: Client, settings: Settings, second: Connection, number: signal.Signals
+) -> None:
+    commands = [envelope("document.put", new_id(), {"expected_generation": None, "body": {}}) for _ in range(200)]
+    async with process(settings, batch_size_max="8") as started:
+        assert [line["action"] for line in await lines_until(started, "ready")] == ["ready"]
+        await client.flood(commands)
+        await client.decided(commands[0])
+        started.send_signal(number)
+        code, lines = await ended(started)
+    assert code == 0
+    assert [line["action"] for line in lines] == ["settle", "stop"]
+    decided = await second.fetchval("SELECT count(*) FROM ledger")
+    assert await second.fetchval("SELECT count(*) FROM batches WHERE confirmed_at IS NULL") == 0
+    await client.until_depth(client.topology.inbox, len(commands) - decided)
+
+
+@pytest.mark.parametrize(
+    ("changes", "server"),
+    [
+        ({"database_url": f"postgresql://genlock@{NOBODY_LISTENS}/genlock"}, "PostgreSQL"),
+        ({"amqp_url": f"amqp://guest:guest@{NOBODY_LISTENS}/"}, "RabbitMQ"),
+    ],
+    ids=["PostgreSQL", "RabbitMQ"],
+)
+async def test_a_server_that_cannot_be_reached_is_exit_1_with_one_sentence(
+    settings: Settings, changes: dict[str, str], server: str
+) -> None:
+    async with process(settings, start_timeout_s="0.1", **changes) as started:
+        code, lines = await ended(started)
+    assert code == 1
+    assert [line["action"] for line in lines[:-1]] == ["wait_for_server"] * (len(lines) - 1)
+    assert lines[-1]["action"] == "start"
+    assert lines[-1]["why"].startswith(f"{server} could not be used within 0.1 seconds: ")
+
+
+async def test_a_wrong_password_is_not_logged(settings: Settings) -> None:
+    url = f"amqp://guest:very-secret@{settings.amqp_url.get_secret_value().rpartition('@')[2]}"
+    async with process(settings, start_timeout_s="0.1", amqp_url=url) as started:
+        code, lines = await ended(started)
+    assert code == 1
+    assert "very-secret" not in str(lines)
+
+
+async def test_an_older_schema_is_exit_1_with_what_to_do(settings: Settings) -> None:
+    async with (
+        database(settings.database_url.get_secret_value()) as empty,
+        process(settings, database_url=empty) as started,
+    ):
+        code, lines = await ended(started)
+    assert code == 1
+    assert [line["action"] for line in lines] == ["start"]
+    assert "run genlock migrate" in lines[0]["why"]
+
+
+async def test_a_newer_schema_is_exit_1_with_what_to_do(settings: Settings, second: Connection) -> None:
+    await second.execute("INSERT INTO schema_versions (version, name) VALUES (9999, 'of the future')")
+    async with process(settings) as started:
+        code, lines = await ended(started)
+    assert code == 1
+    assert "run a newer genlock" in lines[0]["why"]
+
+
+async def test_a_queue_with_other_arguments_is_exit_1_and_says_which_one(client: Client, settings: Settings) -> None:
+    await client.channel.queue_delete(client.topology.inbox)
+    await client.channel.declare_queue(client.topology.inbox, durable=True, arguments={"x-queue-type": "quorum"})
+    async with process(settings) as started:
+        code, lines = await ended(started)
+    assert code == 1
+    assert [line["action"] for line in lines] == ["start"]
+    assert "inequivalent arg" in lines[0]["why"]
+    assert client.topology.inbox in lines[0]["why"]
