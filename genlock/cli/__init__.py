@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from genlock.cli import contract, messages, process
+from genlock.cli import contract, messages, process, proof
 from genlock.cli.failure import NO_ANSWER, USAGE, Failure, sentence
 from genlock.errors import GenlockError, InvalidMessage
 
