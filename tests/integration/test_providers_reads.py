@@ -68,6 +68,11 @@ async def get(pool: Pool, provider: str) -> Answer:
     return await read(pool, "provider.get", provider, NoFilters())
 
 
+def pairs(rows: list[asyncpg.Record]) -> dict[str, str]:
+    """Rows of two columns as a dictionary."""
+    return {str(first): str(second) for first, second in rows}
+
+
 async def listed(pool: Pool, **filters: Any) -> list[str]:
     """The ids of a list, which must fit onto its page."""
     answer = await read(pool, "provider.list", "", ProviderList(**filters))
@@ -98,7 +103,7 @@ async def test_every_field_comes_back_as_it_was_decided(decider: Decider, pool: 
     assert await get(pool, provider) == {"record": record, "sequence": 4}
     assert record["root_id"] == record["parent_id"] == root
     assert record["name"] == "Rechner é😀 \\ \"'"
-    page = await read(pool, "provider.list", "", ProviderList(name=record["name"]))
+    page = await read(pool, "provider.list", "", ProviderList(name=record["name"], required=[]))
     assert page == {"records": [record], "next": None}
     # The next batch sees it the same way.
     [conflict] = outcomes(await decider.decide([delete_provider(provider, 7)]))
@@ -113,9 +118,9 @@ async def test_every_field_comes_back_as_it_was_decided(decider: Decider, pool: 
 async def test_inventories_are_written_one_by_one(decider: Decider, pool: Pool, second: Connection) -> None:
     _, provider, record = await full(decider)
     versions = "SELECT resource_class, xmin::text FROM inventories WHERE provider_id = $1"
-    before = dict(await second.fetch(versions, provider))
+    before = pairs(await second.fetch(versions, provider))
     await record_of(decider, provider_command("put_inventory", provider, expected_generation=3))
-    after = dict(await second.fetch(versions, provider))
+    after = pairs(await second.fetch(versions, provider))
     assert {name for name in before if before[name] != after[name]} == {"VCPU"}
     last = await record_of(decider, provider_command("delete_inventory", provider, expected_generation=4))
     assert last["inventories"] == {name: kept for name, kept in record["inventories"].items() if name != "VCPU"}
@@ -211,9 +216,9 @@ async def test_move_takes_all_below_along_and_touches_one_row(decider: Decider, 
         create_provider(leaf, parent_id=middle),
         create_provider(other),
     )
-    before = dict(await second.fetch("SELECT id::text, xmin::text FROM providers"))
+    before = pairs(await second.fetch("SELECT id::text, xmin::text FROM providers"))
     await record_of(decider, move_provider(middle, 0, other))
-    after = dict(await second.fetch("SELECT id::text, xmin::text FROM providers"))
+    after = pairs(await second.fetch("SELECT id::text, xmin::text FROM providers"))
     assert {provider for provider in before if before[provider] != after[provider]} == {middle}
     answer = await get(pool, leaf)
     assert not isinstance(answer, QueryError)
@@ -280,7 +285,7 @@ async def test_list_comes_in_pages_that_hold_everything_once(database_url: str, 
     async with await open_pool(database_url, size=1, timeout_s=20, plans=READING_PLANS) as reading:
         seen, after = [], None
         for size in (2, 2, 1):
-            answer = await read(reading, "provider.list", "", ProviderList(limit=2, after=after))
+            answer = await read(reading, "provider.list", "", ProviderList(limit=2, after=after, required=[]))
             assert not isinstance(answer, QueryError)
             assert len(answer["records"]) == size
             seen += [record["id"] for record in answer["records"]]
@@ -290,7 +295,7 @@ async def test_list_comes_in_pages_that_hold_everything_once(database_url: str, 
 
 
 async def test_list_and_get_show_the_same(pool: Pool, shelf: dict[str, str]) -> None:
-    answer = await read(pool, "provider.list", "", ProviderList())
+    answer = await read(pool, "provider.list", "", ProviderList(required=[]))
     assert not isinstance(answer, QueryError)
     for record in answer["records"]:
         assert await get(pool, record["id"]) == {"record": record, "sequence": 3}
@@ -301,7 +306,7 @@ async def test_list_and_get_show_the_same(pool: Pool, shelf: dict[str, str]) -> 
 
 @pytest.mark.parametrize("query", ["provider.get", "provider.list"])
 async def test_what_is_no_uuid_is_no_id_and_no_cursor(pool: Pool, query: str) -> None:
-    filters = NoFilters() if query == "provider.get" else ProviderList(after="no uuid")
+    filters = NoFilters() if query == "provider.get" else ProviderList(after="no uuid", required=[])
     with pytest.raises(ValueError, match="pattern"):
         await read(pool, query, "no uuid", filters)
 
