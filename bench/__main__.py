@@ -32,7 +32,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     # SIGTERM unwinds as Ctrl-C does, so that servers and processes end with us.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with servers.running() as running:
             asyncio.run(_run(running, options.rounds, options.commands))

@@ -27,11 +27,14 @@ _SEED_FASTSTREAM = (
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A program and its database. `seed` takes the ids of documents and the body that each of them has at first."""
+    """A program, which is a module and its arguments, and its database.
+
+    `seed` takes the ids of documents and the body that each of them has at first.
+    """
 
     name: str
     about: str
-    program: tuple[str, ...]
+    program: tuple[str, tuple[str, ...]]
     make_schema: Callable[[str], Awaitable[object]]
     seed: str
 
@@ -52,7 +55,7 @@ GENLOCK = Contestant(
     name="Genlock",
     about=f"genlock serve, one process, defaults: batches of at most {_default('batch_size_max')} commands,"
     f" prefetch {_default('prefetch')}",
-    program=("genlock.cli", "serve"),
+    program=("genlock.cli", ("serve",)),
     make_schema=migrate,
     seed=_SEED_GENLOCK,
 )
@@ -61,7 +64,7 @@ FASTSTREAM = Contestant(
     name="FastStream",
     about=f"FastStream {metadata.version('faststream')} with asyncpg, one process: a transaction for each message,"
     f" {faststream_handler.AT_ONCE} messages at once on as many connections, prefetch {faststream_handler.AT_ONCE}",
-    program=("bench.peers.faststream_handler",),
+    program=("bench.peers.faststream_handler", ()),
     make_schema=_faststream_schema,
     seed=_SEED_FASTSTREAM,
 )

@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from asyncio.subprocess import Process
 from dataclasses import dataclass
 
 import asyncpg
 
 from bench.contestants import Contestant
-from bench.processes import process
+from bench.processes import Program, program
 from bench.queues import Queues, queues
 from bench.workloads import Preload, Workload, document_body
 from genlock import servers
@@ -17,7 +16,7 @@ START_POLL_S = 0.005
 EVENTS_POLL_S = 0.02
 """How often the broker is asked for the number of events: by so much a time may be too long."""
 
-DRAIN_MAX_S = 8.0
+DRAIN_MAX_S = 5.0
 """Then a drain is stopped, so that the whole takes a bearable time on a slow machine."""
 
 OVERALL_TIMEOUT_S = 90.0
@@ -43,7 +42,7 @@ class Drained:
 async def drain(running: servers.Servers, contestant: Contestant, workload: Workload, preload: Preload) -> Drained:
     """Drain once, on a database and in a namespace of its own, and check that no update was lost or applied twice.
 
-    Raises RuntimeError where one was, or where the contestant's process failed.
+    Raises RuntimeError where one was, or where the contestant's program failed.
     """
     async with (
         servers.database(running.database_url) as database_url,
@@ -60,7 +59,7 @@ async def drain(running: servers.Servers, contestant: Contestant, workload: Work
                 "GENLOCK_AMQP_URL": running.amqp_url,
                 "GENLOCK_NAMESPACE": waiting.namespace,
             }
-            async with process(contestant.program, environment) as started:
+            async with program(*contestant.program, environment) as started:
                 events, seconds = await _time(started, waiting, len(preload.commands))
             await _check(connection, waiting, len(preload.commands))
             event_bytes = await connection.fetchval("SELECT avg(octet_length(event))::int FROM ledger")
@@ -69,10 +68,10 @@ async def drain(running: servers.Servers, contestant: Contestant, workload: Work
     return Drained(contestant, workload, events, seconds, event_bytes)
 
 
-async def _time(started: Process, waiting: Queues, count: int) -> tuple[int, float]:
+async def _time(started: Program, waiting: Queues, count: int) -> tuple[int, float]:
     """Count the events from the moment when the inbox has a consumer, up to the last one or to DRAIN_MAX_S."""
     while not await waiting.consumers():
-        _must_run(started)
+        started.must_run()
         await asyncio.sleep(START_POLL_S)
     began = time.perf_counter()
     while True:
@@ -80,13 +79,8 @@ async def _time(started: Process, waiting: Queues, count: int) -> tuple[int, flo
         seconds = time.perf_counter() - began
         if events >= count or seconds >= DRAIN_MAX_S:
             return events, seconds
-        _must_run(started)
+        started.must_run()
         await asyncio.sleep(EVENTS_POLL_S)
-
-
-def _must_run(started: Process) -> None:
-    if started.returncode is not None:
-        raise RuntimeError("the process ended before the queue was empty")
 
 
 async def _check(connection: "asyncpg.Connection[asyncpg.Record]", waiting: Queues, count: int) -> None:

@@ -8,42 +8,61 @@ import tempfile
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
+from typing import IO
 
 from genlock.servers_local import die_with_parent
 
 STOP_TIMEOUT_S = 30.0
 
 
-@asynccontextmanager
-async def process(program: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Process]:
-    """Run a Python module beside the body; end it with SIGTERM, on which it settles what it holds.
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A Python module that runs as a process. `output` is the file of all that it says."""
 
-    Raises RuntimeError, with what it said, where it does not exit with 0.
-    """
+    module: str
+    process: Process
+    output: IO[bytes]
+
+    def must_run(self) -> None:
+        """Raise RuntimeError, with what it said, where it has ended."""
+        if self.process.returncode is not None:
+            raise self.failed()
+
+    def failed(self) -> RuntimeError:
+        """Build the error that tells how it ended."""
+        self.output.seek(0)
+        said = self.output.read().decode(errors="replace")
+        return RuntimeError(f"{self.module} exited with {self.process.returncode}:\n{said}")
+
+    async def stop(self) -> int:
+        """End it with SIGTERM, on which it settles what it holds; return its exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            self.process.kill()
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def program(module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Program]:
+    """Run a Python module beside the body and stop it in the end. Raises RuntimeError unless it exits with 0."""
     with tempfile.TemporaryFile() as output:
-        started = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", *program),
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, *arguments),
             env=os.environ | environment,
             stdout=output,
             stderr=output,
             start_new_session=True,
             preexec_fn=partial(die_with_parent, signal.SIGKILL, os.getpid()),
         )
+        started = Program(module, process, output)
         try:
             yield started
         finally:
-            status = await _end(started)
+            status = await started.stop()
         if status != 0:
-            output.seek(0)
-            raise RuntimeError(f"{program[0]} exited with {status}:\n{output.read().decode(errors='replace')}")
-
-
-async def _end(started: Process) -> int:
-    if started.returncode is None:
-        started.send_signal(signal.SIGTERM)
-    try:
-        return await asyncio.wait_for(started.wait(), STOP_TIMEOUT_S)
-    except TimeoutError:
-        started.kill()
-        return await started.wait()
+            raise started.failed()
