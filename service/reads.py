@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from genlock.schemas.base import JsonObject, Kind
+from genlock.schemas.base import GENERATION_MAX, JsonObject, Kind
 from genlock.schemas.catalogue import SUBJECTS
 from genlock.schemas.codes import Code
 from genlock.schemas.queries import Filters, NoFilters, ProviderList, RecordHistory, StackList
@@ -89,7 +89,7 @@ async def get_outcome(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
 
 async def list_changes(pool: Pool, subject: str, filters: RecordHistory) -> Answer:
     record_id = SUBJECTS[filters.kind].validate_python(subject)
-    after = int(filters.after) if filters.after else 0
+    after = _sequence(filters.after)
     rows = await pool.fetch(statement("list_changes"), filters.kind, record_id, after, filters.limit + 1)
     if not rows and not after:
         return QueryError(Code.NOT_FOUND, f"There never was a {filters.kind} {subject}.")
@@ -106,6 +106,15 @@ async def list_changes(pool: Pool, subject: str, filters: RecordHistory) -> Answ
     ]
     following = str(changes[-1]["sequence"]) if len(rows) > filters.limit else None
     return {"records": changes, "next": following}
+
+
+def _sequence(cursor: str | None) -> int:
+    """The sequence after which a page of a history starts. Raises ValueError."""
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdecimal()) or int(cursor) > GENERATION_MAX:
+        raise ValueError("after: is not the next of any page")
+    return int(cursor)
 
 
 READS: Mapping[str, Read] = {
