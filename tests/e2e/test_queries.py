@@ -1,0 +1,190 @@
+"""Queries over AMQP: each type answered where it asks, bad ones told so or dropped, and none kept."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractIncomingMessage
+from pydantic import SecretStr
+
+from genlock.schemas.queries import result_id
+from genlock.service.settings import Settings
+from tests.factories import Json, envelope, json_bytes, new_id
+from tests.harness import DEADLINE_S, Client, proxied, serving, until
+
+
+@dataclass
+class Asker:
+    """Asks, as somebody else's program would."""
+
+    client: Client
+    reply_to: str
+    replies: dict[str, AbstractIncomingMessage] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def on_reply(self, message: AbstractIncomingMessage) -> None:
+        assert message.correlation_id is not None
+        self.replies[message.correlation_id] = message
+        self.news.set()
+
+    async def publish(self, body: bytes, **properties: Any) -> None:
+        message = aio_pika.Message(body, **properties)
+        await self.client.channel.default_exchange.publish(message, self.client.topology.queries)
+
+    async def ask(self, query: str, subject: str | None = None, **data: Any) -> Json:
+        """Ask and wait for the reply's data."""
+        members = envelope(query, subject, data)
+        await self.publish(json_bytes(members), reply_to=self.reply_to, correlation_id=members["id"])
+        reply: Json = json.loads((await self.reply(members["id"])).body)
+        assert reply["id"] == result_id(members["id"])
+        assert reply["type"] == f"{query}.result"
+        assert reply["causationid"] == members["id"]
+        data_of_reply: Json = reply["data"]
+        return data_of_reply
+
+    async def reply(self, correlation_id: str) -> AbstractIncomingMessage:
+        async with asyncio.timeout(DEADLINE_S):
+            while correlation_id not in self.replies:
+                self.news.clear()
+                await self.news.wait()
+        return self.replies[correlation_id]
+
+
+@pytest.fixture
+async def asker(client: Client) -> Asker:
+    """Somebody who asks."""
+    queue = await client.channel.declare_queue(exclusive=True)
+    asker = Asker(client, queue.name)
+    await queue.consume(asker.on_reply, no_ack=True)
+    return asker
+
+
+@pytest.fixture
+async def served(settings: Settings) -> AsyncIterator[None]:
+    """A replica serves."""
+    async with serving(settings):
+        yield
+
+
+@pytest.mark.usefixtures("served")
+async def test_each_query_is_answered_where_it_asks(client: Client, asker: Asker) -> None:
+    document, stack = new_id(), new_id()
+    put = envelope("document.put", document, {"expected_generation": None, "body": {"é": 1}})
+    create = envelope("stack.create", stack, {"name": stack, "template": {"a": 1}})
+    event, _ = await client.ask(put, create)
+    assert await asker.ask("document.get", document) == {"record": event["data"]["record"], "sequence": 1}
+    assert (await asker.ask("stack.get", stack))["record"]["template"] == {"a": 1}
+    listed = await asker.ask("stack.list", name=stack)
+    assert ([record["id"] for record in listed["records"]], listed["next"]) == ([stack], None)
+    assert (await asker.ask("command.get", put["id"]))["record"] == event
+    history = await asker.ask("record.history", document, kind="document")
+    assert [change["command_id"] for change in history["records"]] == [put["id"]]
+
+
+@pytest.mark.usefixtures("served")
+async def test_a_reply_repeats_its_envelope_in_its_properties(asker: Asker, namespace: str) -> None:
+    query = envelope("document.get", new_id(), {}, correlationid="a journey")
+    await asker.publish(json_bytes(query), reply_to=asker.reply_to, correlation_id="mine")
+    message = await asker.reply("mine")
+    body = json.loads(message.body)
+    assert (message.message_id, message.type, message.app_id) == (body["id"], body["type"], body["source"])
+    assert message.content_type == "application/cloudevents+json"
+    assert (body["source"], body["subject"], body["correlationid"]) == (f"/{namespace}", query["subject"], "a journey")
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    ("query", "subject", "data", "code"),
+    [
+        ("document.get", "nobody", {}, "not_found"),
+        ("document.get", None, {}, "invalid_data"),
+        ("document.get", "x", {"limit": 1}, "invalid_data"),
+        ("document.paint", "x", {}, "unknown_type"),
+        ("stack.get", "no uuid", {}, "invalid_data"),
+        ("stack.list", None, {"limit": 0}, "invalid_data"),
+        ("stack.list", None, {"limit": 1001}, "invalid_data"),
+        ("stack.list", None, {"limit": "1"}, "invalid_data"),
+        ("stack.list", None, {"after": "no uuid"}, "invalid_data"),
+        ("stack.list", None, {"status": "BROKEN"}, "invalid_data"),
+        ("command.get", "no uuid", {}, "invalid_data"),
+        ("record.history", "x", {}, "invalid_data"),
+        ("record.history", "x", {"kind": "planet"}, "invalid_data"),
+        ("record.history", "x", {"kind": "document", "after": "y"}, "invalid_data"),
+        ("record.history", "x", {"kind": "document", "after": "9" * 30}, "invalid_data"),
+        ("record.history", "x", {"kind": "document"}, "not_found"),
+    ],
+)
+async def test_a_query_that_has_no_answer_is_told_why(
+    asker: Asker, query: str, subject: str | None, data: Json, code: str
+) -> None:
+    answer = await asker.ask(query, subject, **data)
+    assert answer["error"]["code"] == code
+    assert answer["error"]["message"]
+    # Nobody is told about the statement behind it.
+    assert "argument $" not in answer["error"]["message"]
+
+
+UNREADABLE = {
+    "no UTF-8": b"\xff",
+    "no JSON": b"{",
+    "a list": b"[]",
+    "no id": b'{"specversion": "1.0", "source": "/", "type": "document.get", "subject": "x"}',
+    "100,000 levels": b"[" * 100_000,
+    "a lone surrogate": json_bytes(envelope("document.get", "HERE", {})).replace(b"HERE", rb"\ud800"),
+    "U+0000": json_bytes(envelope("document.get", "\0", {})),
+    "more than 1 MiB": json_bytes(envelope("document.get", "x" * 2**20, {})),
+}
+
+
+@pytest.mark.usefixtures("served")
+async def test_what_cannot_be_answered_is_dropped_and_the_next_query_is_answered(client: Client, asker: Asker) -> None:
+    for body in UNREADABLE.values():
+        await asker.publish(body, reply_to=asker.reply_to, correlation_id="unreadable")
+    query = json_bytes(envelope("document.get", "x", {}))
+    await asker.publish(query)
+    for inside in (client.topology.inbox, client.topology.queries, client.topology.dead_letters):
+        await asker.publish(query, reply_to=inside, correlation_id="inside")
+    await asker.publish(query, reply_to="nobody.is.here", correlation_id="gone")
+    assert (await asker.ask("document.get", "x"))["error"]["code"] == "not_found"
+    await client.until_empty(client.topology.queries)
+    assert len(asker.replies) == 1
+    for queue in (client.topology.inbox, client.topology.dead_letters):
+        assert await client.depth(queue) == 0
+    assert client.events == []
+
+
+async def test_queries_wait_for_nobody_longer_than_their_time(client: Client, asker: Asker) -> None:
+    """What nobody serves expires in the queue; the sender says so himself here, not to wait for 30 seconds."""
+    query = json_bytes(envelope("document.get", "x", {}))
+    await asker.publish(query, reply_to=asker.reply_to, correlation_id="late", expiration=0.05)
+
+    async def gone() -> bool:
+        return await client.depth(client.topology.queries) == 0
+
+    await until(gone)
+    assert asker.replies == {}
+
+
+async def test_many_queries_at_once_are_all_answered(client: Client, asker: Asker, settings: Settings) -> None:
+    document = new_id()
+    async with serving(settings, read_connections=2):
+        await client.ask(envelope("document.put", document, {"expected_generation": None, "body": {}}))
+        answers = await asyncio.gather(*(asker.ask("document.get", document) for _ in range(100)))
+    assert {answer["record"]["id"] for answer in answers} == {document}
+
+
+async def test_a_query_while_the_database_is_away_is_told_to_come_back(asker: Asker, settings: Settings) -> None:
+    async with (
+        proxied(settings.database_url.get_secret_value()) as database,
+        serving(settings, database_url=SecretStr(database.url)),
+    ):
+        await asker.ask("document.get", "x")
+        await database.refuse()
+        answer = await asker.ask("document.get", "x")
+        assert answer["error"]["code"] == "internal_error"
+        await database.accept()
+        assert (await asker.ask("document.get", "x"))["error"]["code"] == "not_found"
