@@ -1,0 +1,34 @@
+"""Read every event at least once, also those that came while this program did not run."""
+
+import asyncio
+import os
+
+import genlock
+
+QUEUE = "audit"
+
+
+async def read(client: genlock.Client, last: str) -> None:
+    async with client.events("document.#", queue=QUEUE) as events:
+        async for event in events:
+            # Acknowledged when the next one is asked for: the event at which a reader ends comes again.
+            print("read", event.type, event.subject)
+            if event.subject == last:
+                return
+
+
+async def main() -> None:
+    url = os.environ["GENLOCK_AMQP_URL"]
+    async with genlock.connect(url, namespace=os.environ["GENLOCK_NAMESPACE"], source="/examples/audit") as client:
+        # The first use makes the queue; from then on it collects.
+        async with client.events("document.#", queue=QUEUE):
+            pass
+        create = genlock.DocumentPut(expected_generation=None, body={})
+        for subject in ("rack-1", "rack-2", "rack-3"):
+            await client.send(genlock.command(create, subject=subject))
+        await read(client, last="rack-2")
+        print("and after a pause")
+        await read(client, last="rack-3")
+
+
+asyncio.run(main())

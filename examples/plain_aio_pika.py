@@ -1,0 +1,36 @@
+"""The same from any AMQP library: a command is a JSON object, and its outcome comes to the queue in reply_to."""
+
+import asyncio
+import json
+import os
+import uuid
+
+import aio_pika
+
+
+async def main() -> None:
+    async with await aio_pika.connect(os.environ["GENLOCK_AMQP_URL"]) as connection:
+        channel = await connection.channel(on_return_raises=True)
+        commands = await channel.get_exchange(f"{os.environ['GENLOCK_NAMESPACE']}.commands", ensure=False)
+        answers = await channel.declare_queue(exclusive=True)
+        command = {
+            "specversion": "1.0",
+            "id": str(uuid.uuid4()),
+            "source": "/examples/plain",
+            "type": "document.put",
+            "subject": f"server-{uuid.uuid4()}",
+            "data": {"expected_generation": None, "body": {"owner": "team-a"}},
+        }
+        message = aio_pika.Message(
+            json.dumps(command).encode(),
+            content_type="application/cloudevents+json",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            reply_to=answers.name,
+        )
+        await commands.publish(message, routing_key="document.put", mandatory=True)
+        async with answers.iterator(no_ack=True) as replies:
+            outcome = json.loads((await anext(replies)).body)
+        print(outcome["type"], outcome["data"]["token"])
+
+
+asyncio.run(main())

@@ -1,0 +1,28 @@
+"""Send a command and act on its outcome: it succeeded, somebody was faster, or it can never work."""
+
+import asyncio
+import os
+
+import genlock
+
+
+async def main() -> None:
+    url = os.environ["GENLOCK_AMQP_URL"]
+    async with genlock.connect(url, namespace=os.environ["GENLOCK_NAMESPACE"], source="/examples/send") as client:
+        server = await client.get("document", "server-7")
+        change = genlock.DocumentPut(
+            expected_generation=server.generation if server else None,
+            body={"owner": "team-a"},
+        )
+        # The second one expects what the first has replaced.
+        for command in (genlock.command(change, subject="server-7"), genlock.command(change, subject="server-7")):
+            match await client.send(command):
+                case genlock.Succeeded(token=token):
+                    print("stored as", token)
+                case genlock.Conflict(reason=reason, winner=winner, current=current):
+                    print(f"{reason}:", winner.source if winner else "somebody", "made it", current)
+                case genlock.Rejected(code=code, message=message):
+                    print(f"{code}:", message)
+
+
+asyncio.run(main())
