@@ -1,7 +1,7 @@
 # What a user, a contributor and CI do with a checkout. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench format lock clean
+.PHONY: help demo run test test-containers check bench format lock clean
 
 # Made when everything in the virtual environment is; a half-made one does not have it and is made again.
 READY := .venv/ready
@@ -9,7 +9,7 @@ READY := .venv/ready
 BENCH_READY := .venv/bench-ready
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Show a lost update being refused, with real servers (FILE=… runs your own commands)
 	@.venv/bin/genlock demo $(if $(FILE),--file $(FILE))
@@ -19,6 +19,11 @@ run: $(READY) ## Start PostgreSQL, RabbitMQ and Genlock, until Ctrl-C
 
 test: $(READY) ## Run the whole test suite
 	@.venv/bin/python -m pytest
+
+test-containers: $(READY) ## Build the image and try it with compose.yaml, and Docker as the way to have servers
+	@.venv/bin/python -m pytest tests/containers
+	@GENLOCK_SERVERS=docker .venv/bin/python -m pytest tests/integration
+	@GENLOCK_SERVERS=docker .venv/bin/genlock demo
 
 check: $(READY) ## Check format, style, types and the direction of imports
 	@.venv/bin/ruff format --check

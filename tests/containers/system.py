@@ -1,0 +1,135 @@
+"""A whole system, brought up by compose.yaml as a project of its own on free ports, and gone in the end."""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+IMAGE = "genlock:test"
+"""Built by every run under the same name, so that none is left behind by any."""
+
+COMMAND_TIMEOUT_S = 300.0
+HTTP_TIMEOUT_S = 10.0
+
+
+class System:
+    """The system's replicas, and what can be asked of it from outside. Its calls block."""
+
+    def __init__(self, project: str) -> None:
+        self._password = secrets.token_hex(8)
+        self._environment = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": project,
+            "GENLOCK_IMAGE": IMAGE,
+            "GENLOCK_POSTGRES_PASSWORD": secrets.token_hex(8),
+            "GENLOCK_RABBITMQ_PASSWORD": self._password,
+            # Any free one, and one for each replica.
+            "GENLOCK_AMQP_PORT": "0",
+            "GENLOCK_HTTP_PORT": "0",
+        }
+
+    def docker(self, *arguments: str) -> str:
+        """Run docker and return what it prints. Raises AssertionError with its complaint."""
+        done = subprocess.run(  # noqa: S603 - words of the tests and no shell
+            ["docker", *arguments],  # noqa: S607 - wherever it is installed
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        return done.stdout
+
+    def compose(self, *arguments: str) -> str:
+        """Run docker compose in the project; otherwise as `docker`."""
+        return self.docker("compose", "--progress=quiet", *arguments)
+
+    def up(self, replicas: int = 1) -> None:
+        """Have that many replicas, and return when all are healthy."""
+        self.compose("up", "--detach", "--wait", "--no-recreate", f"--scale=genlock={replicas}")
+
+    def down(self) -> None:
+        """Remove all of it, data included."""
+        self.compose("--profile=demo", "down", "--volumes", "--remove-orphans", "--timeout=5")
+
+    @property
+    def amqp_url(self) -> str:
+        """Where publishers outside connect."""
+        return f"amqp://guest:{self._password}@{self.compose('port', 'rabbitmq', '5672').strip()}/"
+
+    def replicas(self) -> list[str]:
+        """The ids of the service's containers that run."""
+        return self.compose("ps", "--quiet", "genlock").split()
+
+    def kill(self, replica: str) -> None:
+        """End a replica at once, without a chance to settle anything."""
+        self.docker("kill", "--signal=KILL", replica)
+
+    def stop(self, replica: str) -> int:
+        """End a replica as an upgrade does, with as much time as compose gives it, and return its exit code."""
+        self.docker("stop", "--time=35", replica)
+        return int(self.docker("inspect", "--format={{.State.ExitCode}}", replica))
+
+    def start(self, replica: str) -> None:
+        """Start a replica again, without waiting for it."""
+        self.docker("start", replica)
+
+    def run_in(self, container: str, *command: str) -> str:
+        """Run a command in a container and return what it prints."""
+        return self.docker("exec", container, *command)
+
+    def get(self, replica: str, path: str) -> tuple[int, str]:
+        """GET a page of a replica from outside; return its status and body. Raises OSError."""
+        address = self.docker("port", replica, "8080/tcp").split()[0]
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"http://{address}{path}", timeout=HTTP_TIMEOUT_S) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def is_ready(self, replica: str) -> bool:
+        """Say whether a replica says that it is ready."""
+        try:
+            status, _ = self.get(replica, "/readyz")
+        except OSError:
+            return False
+        return status == 200
+
+    def decided_by(self, replica: str) -> int:
+        """How many commands a replica has answered since its start."""
+        _, metrics = self.get(replica, "/metrics")
+        return int(sum(map(float, re.findall(r"^genlock_commands_total\{.*\} (\S+)$", metrics, re.MULTILINE))))
+
+    def count(self, table: str) -> int:
+        """Count the rows of a table, in the database's own container: PostgreSQL is not published."""
+        query = f"SELECT count(*) FROM {table}"  # noqa: S608 - a name from the tests
+        return int(self.compose("exec", "-T", "postgres", "psql", "--username=genlock", "-tAc", query))
+
+
+@contextmanager
+def brought_up() -> Iterator[System]:
+    """Build the image and bring the system up; in the end, and after any failure, it is removed."""
+    system = System(f"genlock-test-{secrets.token_hex(4)}")
+    try:
+        system.compose("build", "--quiet")
+        try:
+            system.up()
+        except AssertionError:
+            sys.stderr.write(system.compose("logs", "--tail=20"))
+            raise
+        yield system
+    finally:
+        system.down()
