@@ -19,14 +19,17 @@ FROM python:3.13-slim
 LABEL org.opencontainers.image.title="genlock" \
       org.opencontainers.image.description="A message-driven service that guards shared records against lost updates." \
       org.opencontainers.image.licenses="Apache-2.0"
+# The image comes without Python's own byte code, and where nothing may be written each start would compile it again,
+# each health check included: that took half a second of a core, and takes a tenth.
+RUN python -m compileall -q -x '/(site-packages|test|idlelib|ensurepip|turtledemo)/' \
+    "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=build /opt/genlock /opt/genlock
-# The byte code is there already, and nothing has to be written but in /tmp.
 ENV PATH=/opt/genlock/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # A number, so that an orchestrator can tell that it is not root's.
 USER 10001:10001
 EXPOSE 8080
 # No proxy is asked for a way to this very container.
-HEALTHCHECK --interval=5s --timeout=4s --start-period=60s \
+HEALTHCHECK --interval=5s --timeout=10s --start-period=60s \
     CMD ["python", "-I", "-c", "import os, urllib.request as web; web.build_opener(web.ProxyHandler({})).open('http://127.0.0.1:' + os.environ.get('GENLOCK_HTTP_PORT', '8080') + '/readyz', timeout=3)"]
 ENTRYPOINT ["genlock"]
 CMD ["serve"]
