@@ -5,7 +5,8 @@ import os
 
 import genlock
 
-QUEUE = "audit"
+NAMESPACE = os.environ["GENLOCK_NAMESPACE"]
+QUEUE = f"audit-{NAMESPACE}"
 
 
 async def read(client: genlock.Client, last: str) -> None:
@@ -19,7 +20,7 @@ async def read(client: genlock.Client, last: str) -> None:
 
 async def main() -> None:
     url = os.environ["GENLOCK_AMQP_URL"]
-    async with genlock.connect(url, namespace=os.environ["GENLOCK_NAMESPACE"], source="/examples/audit") as client:
+    async with genlock.connect(url, namespace=NAMESPACE, source="/examples/audit") as client:
         # The first use makes the queue; from then on it collects.
         async with client.events("document.#", queue=QUEUE):
             pass

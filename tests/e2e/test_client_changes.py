@@ -47,7 +47,9 @@ async def user(client: harness.Client, settings: Settings) -> AsyncIterator[Clie
     """A client of the package, with a service that answers it. The other one is there first and sees all events."""
     async with (
         serving(settings),
-        genlock.connect(settings.amqp_url.get_secret_value(), namespace=settings.namespace, timeout_s=20) as user,
+        genlock.connect(
+            settings.amqp_url.get_secret_value(), namespace=client.topology.namespace, timeout_s=20
+        ) as user,
     ):
         yield user
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from genlock.service.settings import Settings
-from tests.harness import DEADLINE_S, serving
+from tests.harness import DEADLINE_S, Client, serving
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "examples"
@@ -35,8 +35,7 @@ def test_an_example_is_short(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAYS)
-@pytest.mark.usefixtures("client")
-async def test_an_example_runs(name: str, settings: Settings) -> None:
+async def test_an_example_runs(name: str, client: Client, settings: Settings) -> None:
     environment = os.environ | {
         "GENLOCK_AMQP_URL": settings.amqp_url.get_secret_value(),
         "GENLOCK_NAMESPACE": settings.namespace,
@@ -53,6 +52,8 @@ async def test_an_example_runs(name: str, settings: Settings) -> None:
         )
         async with asyncio.timeout(DEADLINE_S):
             output, errors = await process.communicate()
+    # Only one of them makes it; a queue that is not there may be deleted too.
+    await client.channel.queue_delete(f"audit-{settings.namespace}")
     assert (process.returncode, errors.decode()) == (0, "")
     text = output.decode()
     assert [words for words in SAYS[name] if words not in text] == [], text
