@@ -6,7 +6,7 @@ which is no more. When anything of it is lost, all of it is, and the next sessio
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from urllib.parse import urlsplit
 
@@ -151,10 +151,7 @@ class Session:
             self.lose(reason(error))
             raise SessionLostError(self.why) from error
         except asyncio.CancelledError as error:
-            # aiormq ends what waits on a connection that is closed with this exception too. Nobody has cancelled this
-            # task then, and if nobody says so its caller ends without a word.
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if _is_cancelled():
                 raise
             self.lose("it was closed")
             raise SessionLostError(self.why) from error
@@ -176,8 +173,7 @@ async def open_session(url: str, timeout_s: float) -> Session:
     except (*CONNECTION_EXCEPTIONS, ValueError) as error:
         raise CannotConnect(f"The broker at {address} cannot be reached: {reason(error)}.") from error
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if _is_cancelled():
             raise
         raise CannotConnect(f"The broker at {address} has closed the connection at once.") from error
 
@@ -210,9 +206,14 @@ def _address(url: str) -> str:
 
 async def close(what: AbstractConnection | AbstractChannel) -> None:
     """Close properly if that can be done: the broker forgets the rest with the connection."""
-    with suppress(TimeoutError, *CONNECTION_EXCEPTIONS):
+    try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await what.close()
+    except CONNECTION_EXCEPTIONS:
+        return
+    except asyncio.CancelledError:
+        if _is_cancelled():
+            raise
 
 
 async def on_end(channel: AbstractChannel, tell: Callable[[str], None]) -> None:
@@ -224,6 +225,16 @@ async def on_end(channel: AbstractChannel, tell: Callable[[str], None]) -> None:
     channel.close_callbacks.add(lambda _channel, error: tell(reason(error)))
     underlay = await channel.get_underlay_channel()
     underlay.on_consumer_cancel_callbacks.add(lambda _frame: tell("the broker has removed the queue"))
+
+
+def _is_cancelled() -> bool:
+    """Tell whether somebody has cancelled the present task.
+
+    aiormq ends what waits on a connection that is closed with CancelledError too. Nobody has cancelled the task then,
+    and if nobody says so its caller ends without a word.
+    """
+    task = asyncio.current_task()
+    return task is None or bool(task.cancelling())
 
 
 def reason(error: BaseException | None) -> str:
