@@ -17,6 +17,7 @@ from genlock.schemas.outcomes import Conflict, GenerationToken, Rejected, Succee
 from genlock.service.database import DECIDING_PLANS, open_pool
 from genlock.service.decide import Answers, Decider
 from genlock.service.steps import Step
+from genlock.service.store import _lock_key
 from tests.factories import delete_document, merge, new_id, put, stack_command
 from tests.harness import outcomes, until, until_waiting
 
@@ -34,12 +35,17 @@ LOCK_CREATIONS = "LOCK TABLE documents, stacks IN SHARE MODE"
 async def at_once(
     decider: Decider, batches: Sequence[Sequence[Command]], second: Connection, *locks: str
 ) -> list[Answers]:
-    """Decide the batches at once: none goes on before each of them waits for what the second connection holds."""
-    async with second.transaction():
-        for lock in locks:
-            await second.execute(lock)
-        deciding = [asyncio.create_task(decider.decide(batch)) for batch in batches]
-        await until_waiting(second, len(batches))
+    """Decide the batches at once: none goes on before each of them waits for what the second connection holds.
+
+    What it holds it gives back without a trace, rows that it wrote for that included.
+    """
+    held = second.transaction()
+    await held.start()
+    for lock in locks:
+        await second.execute(lock)
+    deciding = [asyncio.create_task(decider.decide(batch)) for batch in batches]
+    await until_waiting(second, len(batches))
+    await held.rollback()
     return await asyncio.gather(*deciding)
 
 
@@ -261,33 +267,39 @@ async def test_names_taken_in_opposite_orders_never_deadlock(
 ) -> None:
     decider, _ = counted
     for _ in range(ROUNDS):
-        names = [new_id() for _ in range(4)]
-        batches = [
-            [stack_command("create", new_id(), name=name) for name in order] for order in (names, reversed(names))
-        ]
-        answers = await at_once(decider, batches, second, LOCK_NAMES)
+        names, others = [new_id() for _ in range(4)], [new_id() for _ in range(60)]
+        # The others see to it that the two batches have no order in common by chance.
+        orders = (names, [*others, *reversed(names)])
+        batches = [[stack_command("create", new_id(), name=name) for name in order] for order in orders]
+        locks = [f"SELECT pg_advisory_xact_lock({_lock_key(('stack', name))})" for name in [*names, *others]]
+        answers = await at_once(decider, batches, second, *locks)
         taken = [outcome for answer in answers for outcome in outcomes(answer) if isinstance(outcome, Succeeded)]
-        assert len(taken) == 4
+        assert len(taken) == len(names) + len(others)
+
+
+NEW_DOCUMENT = "INSERT INTO documents VALUES ('{}', 0, 1, '{{}}', gen_random_uuid(), 'x', '/x', 'now')"
+NEW_VERDICT = "INSERT INTO ledger VALUES ('{}', '', 'rejected', '', 0)"
 
 
 async def test_new_ids_created_in_opposite_orders_never_deadlock(
     counted: tuple[Decider, list[Step]], second: Connection
 ) -> None:
+    """The second connection has the one in the middle, so that each batch would come to it with one of the others."""
     decider, _ = counted
     for _ in range(ROUNDS):
-        ids = [new_id() for _ in range(4)]
+        ids = sorted(new_id() for _ in range(3))
         batches = [[put(document, None) for document in order] for order in (ids, ids[::-1])]
-        answers = await at_once(decider, batches, second, LOCK_CREATIONS)
+        answers = await at_once(decider, batches, second, NEW_DOCUMENT.format(ids[1]))
         created = [outcome for answer in answers for outcome in outcomes(answer) if isinstance(outcome, Succeeded)]
-        assert len(created) == 4
+        assert len(created) == 3
 
 
 async def test_copies_of_commands_in_opposite_orders_never_deadlock(
     counted: tuple[Decider, list[Step]], second: Connection
 ) -> None:
-    """Refused commands lock no record, so that it is the ledger alone where the two batches meet."""
+    """Refused commands change no record, so that it is the ledger alone where the two batches meet."""
     decider, _ = counted
     for _ in range(ROUNDS):
-        commands = [merge(new_id(), {}) for _ in range(4)]
-        one, other = await at_once(decider, [commands, commands[::-1]], second, "LOCK TABLE ledger IN SHARE MODE")
+        commands = sorted((merge(new_id(), {}) for _ in range(3)), key=lambda command: command.id)
+        one, other = await at_once(decider, [commands, commands[::-1]], second, NEW_VERDICT.format(commands[1].id))
         assert one.events == other.events[::-1]
