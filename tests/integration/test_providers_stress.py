@@ -23,7 +23,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 DECIDERS = 4
 PROVIDERS = 12
-BATCHES = 100
+BATCHES = 200
 
 # In one snapshot: live providers that no way leads to from a root, or whose parent is not alive.
 ASTRAY = """
@@ -69,7 +69,7 @@ class Author:
         generation = self.generations[provider]
         if generation is None:
             return create_provider(provider, self.name(), parent_id=other if self.random.random() < 0.5 else None)
-        match self.random.choices(("move", "free", "rename", "delete"), (8, 1, 1, 1))[0]:
+        match self.random.choices(("move", "free", "rename", "delete"), (16, 4, 1, 1))[0]:
             case "move":
                 return move_provider(provider, generation, other)
             case "free":
@@ -98,7 +98,7 @@ async def act(author: Author, decider: Decider, pool: Pool) -> list[tuple[Comman
     """Decide batches of a few commands, one after the other, and look for loops after each."""
     answered: list[tuple[Command, Outcome]] = []
     for _ in range(BATCHES):
-        batch = [author.command() for _ in range(author.random.choice((1, 1, 2, 4)))]
+        batch = [author.command() for _ in range(author.random.choice((1, 1, 2)))]
         for command, outcome in zip(batch, outcomes(await decider.decide(batch)), strict=True):
             author.learn(command.subject, outcome)
             answered.append((command, outcome))
