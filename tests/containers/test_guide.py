@@ -1,0 +1,119 @@
+"""docs/production.md: what it has an operator type works as it says, with the rights that it gives."""
+
+import asyncio
+import json
+import re
+import shlex
+
+import aio_pika
+import pytest
+
+import genlock
+from genlock.consumers.topology import Topology
+from genlock.schemas.documents import DocumentPut
+from genlock.schemas.stacks import StackCreate
+from tests.containers.system import ROOT, System
+from tests.containers.test_system import START_TIMEOUT_S
+from tests.factories import envelope, json_bytes, new_id
+from tests.harness import until
+
+pytestmark = pytest.mark.timeout(600)
+
+GUIDE = (ROOT / "docs" / "production.md").read_text()
+
+DATABASE_URL = "postgresql://genlock_app:change-me@postgres/genlock_app"
+"""The system has a role and a database genlock already, so what the page makes has another name here."""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+
+
+def block(language: str, start: str) -> str:
+    """The block of the page that starts so."""
+    (found,) = [text for text in blocks(language) if text.startswith(start)]
+    return found
+
+
+def broker(system: System, commands: str) -> None:
+    """Run lines of the page on the broker."""
+    for line in commands.splitlines():
+        system.compose("exec", "-T", "rabbitmq", *shlex.split(line))
+
+
+def sql(system: System, text: str, url: str) -> str:
+    return system.compose("exec", "-T", "postgres", "psql", url, "-v", "ON_ERROR_STOP=1", "-c", text)
+
+
+def amqp_url(system: System, user: str, password: str) -> str:
+    return f"amqp://{user}:{password}@{system.amqp_url.rpartition('@')[2]}genlock"
+
+
+async def test_what_the_page_sets_up_serves_and_gives_no_more_rights_than_it_says(system: System) -> None:
+    administrator = "postgresql:///genlock?user=genlock"
+    for statement in block("sql", "CREATE ROLE").replace("genlock", "genlock_app").splitlines():
+        sql(system, statement, administrator)
+    broker(system, block("sh", "rabbitmqctl add_vhost"))
+    broker(system, block("sh", "rabbitmqctl add_user inventory"))
+    environment = (
+        f"--env=GENLOCK_DATABASE_URL={DATABASE_URL}",
+        "--env=GENLOCK_AMQP_URL=amqp://genlock:change-me@rabbitmq/genlock",
+    )
+    system.compose("run", "--rm", "--no-deps", *environment, "genlock", "migrate")
+    replica = system.compose(
+        "run", "--detach", "--no-deps", "--service-ports", *environment, "genlock", "serve"
+    ).strip()
+    try:
+        await until(lambda: asyncio.to_thread(system.is_ready, replica), START_TIMEOUT_S)
+        publisher = amqp_url(system, "inventory", "change-me-too")
+        await check_rights(publisher)
+        await check_replay(system, publisher, amqp_url(system, "genlock", "change-me"))
+        assert "genlock_app" not in system.run_in(replica, "genlock", "verify")
+        # As if all of it had been decided long ago.
+        sql(system, "UPDATE batches SET decided_at = decided_at - interval '15 days'", DATABASE_URL)
+        assert re.fullmatch(r"DELETE [1-9]\d*\n", sql(system, block("sql", "WITH old"), DATABASE_URL))
+        assert sql(system, block("sql", "WITH old"), DATABASE_URL) == "DELETE 0\n"
+        system.run_in(replica, "genlock", "verify")
+    finally:
+        system.docker("rm", "--force", replica)
+
+
+async def check_rights(url: str) -> None:
+    """The publisher of the page sends commands on documents, reads, hears events, and sends no other commands."""
+    subject = new_id()
+    put = genlock.command(DocumentPut(expected_generation=None, body={}), subject=subject)
+    create = genlock.command(StackCreate(name=subject, template={}), subject=subject)
+    async with genlock.connect(url, source="/inventory") as client:
+        async with client.events() as events:
+            assert isinstance(await client.send(put), genlock.Succeeded)
+            assert (await anext(events)).command_id == put.id
+        assert await client.get("document", subject) is not None
+        with pytest.raises(genlock.GenlockError):
+            await client.send(create)
+
+
+async def check_replay(system: System, publisher: str, service: str) -> None:
+    """A command among the dead letters is decided when it is moved back, and what cannot be decoded comes again."""
+    topology = Topology("genlock")
+    command = envelope("document.put", new_id(), {"expected_generation": None, "body": {}})
+    async with await aio_pika.connect(service) as connection:
+        channel = await connection.channel()
+        dead = await channel.get_exchange(topology.dead)
+        for body in (json_bytes(command), b"not JSON"):
+            await dead.publish(aio_pika.Message(body), routing_key="document.put")
+    broker(system, block("sh", "rabbitmq-plugins enable"))
+    async with genlock.connect(publisher) as client:
+
+        async def is_decided() -> bool:
+            return await client.get("document", command["subject"]) is not None
+
+        await until(is_decided, START_TIMEOUT_S)
+
+    async def is_back() -> bool:
+        listed = system.compose(
+            "exec", "-T", "rabbitmq", "rabbitmqctl", "-q", "list_queues", "-p", "genlock", "--formatter=json"
+        )
+        return {"name": topology.dead_letters, "messages": 1} in json.loads(listed)
+
+    await until(is_back, START_TIMEOUT_S)
+    broker(system, block("sh", "rabbitmqctl purge_queue"))
