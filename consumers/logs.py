@@ -9,6 +9,11 @@ from structlog.typing import EventDict, WrappedLogger
 from genlock.service.settings import Settings
 
 
+SILENCED = ("aiormq", "aio_pika", "asyncpg")
+"""They report, some at error level and with a traceback for each try, what the session and the pools notice, tell and
+mend themselves (tests/e2e/test_process.py)."""
+
+
 def configure(settings: Settings) -> None:
     """Send this program's logs and its libraries' to stderr in one form."""
     text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
@@ -33,9 +38,7 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    # They report, some at error level and with a traceback for each try, what the session and the pools notice, tell
-    # and mend themselves (tests/e2e/test_process.py).
-    for library in ("aiormq", "aio_pika", "asyncpg"):
+    for library in SILENCED:
         logging.getLogger(library).setLevel(logging.CRITICAL)
 
 

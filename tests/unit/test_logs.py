@@ -60,7 +60,7 @@ def restored() -> Iterator[None]:
     """The logging of the test run, put back afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
-    libraries = {name: logging.getLogger(name).level for name in ("aiormq", "aio_pika")}
+    libraries = {name: logging.getLogger(name).level for name in logs.SILENCED}
     yield
     structlog.reset_defaults()
     root.handlers = handlers
@@ -96,7 +96,7 @@ def test_record_is_one_line_with_an_action(call: Call, capsys: pytest.CaptureFix
 @pytest.mark.usefixtures("restored")
 def test_line_of_a_library_has_an_action_too(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Settings(log_format="json"))
-    logging.getLogger("asyncpg").warning("something from %s", "elsewhere")
+    logging.getLogger("aiohttp").warning("something from %s", "elsewhere")
     record = json.loads(capsys.readouterr().err)
     assert record["action"] == "library"
     assert record["event"] == "something from elsewhere"
