@@ -8,7 +8,6 @@ from structlog.typing import EventDict, WrappedLogger
 
 from genlock.service.settings import Settings
 
-
 SILENCED = ("aiormq", "aio_pika", "asyncpg")
 """They report, some at error level and with a traceback for each try, what the session and the pools notice, tell and
 mend themselves (tests/e2e/test_process.py)."""
