@@ -18,6 +18,8 @@ IMAGE = "genlock:test"
 
 COMMAND_TIMEOUT_S = 300.0
 HTTP_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 120.0
+"""How long a replica may take to be ready, or a few hundred commands to be answered, on a machine with other work."""
 
 
 class System:

@@ -12,8 +12,7 @@ import genlock
 from genlock.consumers.topology import Topology
 from genlock.schemas.documents import DocumentPut
 from genlock.schemas.stacks import StackCreate
-from tests.containers.system import ROOT, System
-from tests.containers.test_system import START_TIMEOUT_S
+from tests.containers.system import ROOT, START_TIMEOUT_S, System
 from tests.factories import envelope, json_bytes, new_id
 from tests.harness import until
 

@@ -7,13 +7,11 @@ import pytest
 
 import genlock
 from genlock.schemas.documents import DocumentPut
-from tests.containers.system import System
+from tests.containers.system import START_TIMEOUT_S, System
 from tests.factories import Json, envelope, new_id
 from tests.harness import Client, until
 
 pytestmark = pytest.mark.timeout(600)
-
-START_TIMEOUT_S = 120.0
 
 
 async def until_ready(system: System, replica: str) -> None:
@@ -123,6 +121,7 @@ async def test_a_replica_that_is_killed_and_started_again_loses_and_doubles_noth
     assert_one_outcome_each(outside, commands)
     assert system.count("changes") - changed == len(succeeded(outside, commands))
     assert await outside.depth(outside.topology.dead_letters) == 0
+    system.run_in(replica, "genlock", "verify")
 
 
 async def test_rolling_restart_of_three_replicas_under_load_loses_nothing(system: System, outside: Client) -> None:
@@ -160,6 +159,7 @@ async def test_rolling_restart_of_three_replicas_under_load_loses_nothing(system
     assert_one_outcome_each(outside, published)
     assert system.count("changes") - changed == len(succeeded(outside, published))
     assert await outside.depth(outside.topology.dead_letters) == 0
+    system.run_in(replicas[0], "genlock", "verify")
     # A merge without a token is always applied, so each must be among those.
     merges = {command["id"] for command in published if command["type"] == "document.merge"}
     assert merges <= succeeded(outside, published)
