@@ -1,13 +1,16 @@
 """Publishing with confirms: a whole batch is written at once, then its confirms are awaited together."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from aio_pika.abc import AbstractChannel
+from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
+from pamqp.body import ContentBody
 from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
 from genlock.schemas.outcomes import CONTENT_TYPE
 from genlock.service.events import Event
@@ -45,16 +48,33 @@ class Publisher:
         Raises TimeoutError, and aiormq's errors where the broker refused one or the channel is gone.
         """
         async with asyncio.timeout(self._timeout_s):
-            await asyncio.gather(*map(self._publish, messages))
+            await asyncio.gather(*await self._write(list(messages)))
 
-    async def _publish(self, message: Outgoing) -> None:
-        await self._channel.basic_publish(
-            message.body,
-            exchange=message.exchange,
-            routing_key=message.routing_key,
-            properties=message.properties,
-            wait=False,
-        )
+    async def _write(self, messages: Sequence[Outgoing]) -> list[asyncio.Future[object]]:
+        """Write all messages at once; return the futures of their confirms.
+
+        What Channel.basic_publish does for one message, without a task, a lock and a system call for each of them: that
+        took 29 % of the CPU for a command. Nothing is published as mandatory here, so nothing is kept for returns, and
+        a write that is cut short ends the session, so no delivery tag is taken back.
+        """
+        channel = self._channel
+        frames = [frame for message in messages for frame in self._frames(message)]
+        batch = ChannelFrame.marshall(channel_number=channel.number, frames=frames)
+        async with channel.lock:
+            confirms = []
+            for _ in messages:
+                channel.delivery_tag += 1
+                confirms.append(channel.create_future())
+                channel.confirmations[channel.delivery_tag] = confirms[-1]
+            await channel.write_queue.put(batch)
+        return confirms
+
+    def _frames(self, message: Outgoing) -> Iterator[Basic.Publish | ContentHeader | ContentBody]:
+        yield Basic.Publish(exchange=message.exchange, routing_key=message.routing_key)
+        yield ContentHeader(properties=message.properties, body_size=len(message.body))
+        size = self._channel.max_content_size
+        for start in range(0, len(message.body), size):
+            yield ContentBody(message.body[start : start + size])
 
 
 def event_message(event: Event, exchange: str, source: str) -> Outgoing:
