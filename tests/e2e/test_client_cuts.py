@@ -141,10 +141,11 @@ async def test_events_of_a_queue_go_on_after_a_cut(proxy: Proxy, settings: Setti
         assert (await anext(events)).command_id == first.id
         # Asking for the second says that the first is done with; the second is not when the cut comes.
         assert (await anext(events)).command_id == second.id
+        # An answer on the same connection shows that the broker has got that far.
+        await client.get("document", first.subject)
         proxy.cut()
         await client.send(third)
-        assert (await anext(events)).command_id == second.id
-        assert (await anext(events)).command_id == third.id
+        assert {(await anext(events)).command_id, (await anext(events)).command_id} == {second.id, third.id}
 
 
 async def test_waiting_for_the_next_event_can_be_given_up(proxy: Proxy, settings: Settings, queue: str) -> None:
