@@ -54,8 +54,8 @@ class ProviderUpdate(CommandData):
     """Rename a provider, or move it and all that is below it; a null parent makes it a root."""
 
     expected_generation: Generation
-    # Left out and null differ only for the parent; a name cannot be null.
-    name: Name = ""
+    # Left out and null differ only for the parent; a name cannot be null, and the schema shows no default for it.
+    name: Annotated[Name, Field(json_schema_extra=lambda schema: schema.pop("default"))] = ""
     parent_id: Uuid | None = None
 
     @model_validator(mode="after")

@@ -213,9 +213,9 @@ def test_size_is_checked_before_the_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("attempt", "after_ms"), [(1, 10), (2, 20), (3, 40), (7, 640), (8, 1000), (9, 1000), (2**63 - 1, 1000)]
+    ("attempt", "after_ms"), [(1, 10), (2, 20), (3, 40), (5, 160), (6, 250), (9, 250), (2**63 - 1, 250)]
 )
-def test_advised_wait_doubles_with_each_attempt_up_to_a_second(attempt: int, after_ms: int) -> None:
+def test_advised_wait_doubles_with_each_attempt_up_to_a_quarter_of_a_second(attempt: int, after_ms: int) -> None:
     document = document_at(7)
     retry = conflicting(state_of(document), put(document.id, 6, attempt=attempt)).retry
     assert (retry.allowed, retry.attempt, retry.after_ms) == (True, attempt, after_ms)
