@@ -1,4 +1,4 @@
-"""What documents and stacks must do, written from the contract's page alone: naive, and one command at a time.
+"""What records must do, written from the contract's page alone: naive, and one command at a time.
 
 It knows nothing of batches, locks or SQL and imports nothing of the service, so that it can be held against it.
 Commands are envelopes as they are sent, with lower-case ids and nothing wrong but what is looked at here.
@@ -8,6 +8,8 @@ import json
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.property.model_providers import ModelProviders, NotAppliedError
 
 Json = dict[str, Any]
 Answer = tuple[str, str | None, Json | None, int]
@@ -23,16 +25,16 @@ FIELDS = {
     "stack.rollback": ({"expected_traversal"}, set[str]()),
     "stack.cancel": ({"expected_traversal"}, set[str]()),
     "stack.set_state": ({"expected_traversal", "status", "reason"}, set[str]()),
+    "provider.create": ({"name"}, {"parent_id"}),
+    "provider.update": ({"expected_generation"}, {"name", "parent_id"}),
+    "provider.delete": ({"expected_generation"}, set[str]()),
+    "provider.set_inventories": ({"expected_generation", "inventories"}, set[str]()),
+    "provider.put_inventory": ({"expected_generation", "resource_class", "inventory"}, set[str]()),
+    "provider.delete_inventory": ({"expected_generation", "resource_class"}, set[str]()),
+    "provider.set_traits": ({"expected_generation", "traits"}, set[str]()),
+    "provider.set_aggregates": ({"expected_generation", "aggregates"}, set[str]()),
 }
 """For each type the fields that its data must have, and those that it may have."""
-
-
-class NotAppliedError(Exception):
-    """Ends a command that is not applied."""
-
-    def __init__(self, word: str, why: str, token: Json | None = None) -> None:
-        super().__init__(word, why)
-        self.word, self.why, self.token = word, why, token
 
 
 @dataclass
@@ -76,7 +78,7 @@ class ModelStack:
 
 
 @dataclass
-class Model:
+class Model(ModelProviders):
     """All records, and the answer to each command id."""
 
     documents: dict[str, ModelDocument] = field(default_factory=dict)
@@ -92,13 +94,15 @@ class Model:
             return answer if known == content else ("rejected", "id_reused", None, self.sequence(command))
         answer = self._decide(command)
         self.answers[command["id"]] = content, answer
+        if command["type"].startswith("provider.") and answer[0] != "rejected":
+            self.shown[command["id"]] = self.show(command["subject"])
         return answer
 
     def sequence(self, command: Json) -> int:
         """How many commands were accepted so far by the record that the command is about."""
         kind, subject = command["type"].split(".")[0], command["subject"]
-        record = self.documents.get(subject) if kind == "document" else self.stacks.get(subject)
-        return record.sequence if record else 0
+        records: dict[str, Any] = {"document": self.documents, "stack": self.stacks, "provider": self.providers}
+        return records[kind][subject].sequence if subject in records[kind] else 0
 
     def _decide(self, command: Json) -> Answer:
         must, may = FIELDS[command["type"]]
@@ -114,23 +118,23 @@ class Model:
     # Documents.
 
     def _document_put(self, _id: str, subject: str, data: Json) -> Json:
-        self._expect(subject, data["expected_generation"])
+        self._expect_document(subject, data["expected_generation"])
         return self._store(subject, data["body"])
 
     def _document_merge(self, _id: str, subject: str, data: Json) -> Json:
         document = self.documents.get(subject)
         if "expected_generation" in data:
-            self._expect(subject, data["expected_generation"])
+            self._expect_document(subject, data["expected_generation"])
         elif document is None or document.body is None:
             raise NotAppliedError("rejected", "not_found")
         before = document.body if document else None
         return self._store(subject, merge_patch(before or {}, data["patch"]))
 
     def _document_delete(self, _id: str, subject: str, data: Json) -> Json:
-        self._expect(subject, data["expected_generation"])
+        self._expect_document(subject, data["expected_generation"])
         return self._store(subject, None)
 
-    def _expect(self, subject: str, expected: int | None) -> None:
+    def _expect_document(self, subject: str, expected: int | None) -> None:
         document = self.documents.get(subject)
         if document is None or document.body is None:
             if expected is not None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.factories import envelope
 from tests.property.model import Answer, Json, Model
+from tests.property.strategies_providers import PROVIDER_NAMES, PROVIDERS, provider_data
 
 DOCUMENTS = ("flavour", "server é")
 STACKS = tuple(str(uuid.UUID(int=number, version=4)) for number in (1, 2))
@@ -16,10 +17,20 @@ NOBODYS = tuple(str(uuid.UUID(int=number, version=4)) for number in (9000, 9001)
 NAMES = ("blue", "green")
 COMMANDS_MAX = 40
 
+WITHOUT_PROVIDERS = ("document", "stack", "stack")
+PROVIDERS_TOO = ("document", "stack", "provider", "provider", "provider", "provider")
+PROVIDERS_ONLY = ("provider",)
+"""Kinds to draw from."""
+
 VERBS = {
     "document": ("put", "put", "merge", "merge", "delete"),
     "stack": ("create", "update", "update", "delete", "rollback", "cancel", "set_state", "set_state", "set_state"),
+    "provider": (
+        *("create", "create", "update", "update", "update", "update", "delete", "delete"),
+        *("set_inventories", "put_inventory", "delete_inventory", "set_traits", "set_aggregates"),
+    ),
 }
+SUBJECTS = {"document": DOCUMENTS, "stack": STACKS, "provider": PROVIDERS}
 
 
 def _objects(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
@@ -39,12 +50,12 @@ _RARELY = st.integers(0, 9).map(lambda drawn: drawn == 9)
 
 
 @st.composite
-def command_lists(draw: st.DrawFn) -> list[Json]:
+def command_lists(draw: st.DrawFn, kinds: tuple[str, ...] = WITHOUT_PROVIDERS) -> list[Json]:
     """Envelopes in the order of their arrival; the model runs along, so that there are tokens to expect."""
     model, commands = Model(), list[Json]()
     for number in range(draw(st.integers(1, COMMANDS_MAX))):
         again = bool(commands) and draw(_RARELY)
-        command = _repeated(draw, commands) if again else _fresh(draw, model, commands, number)
+        command = _repeated(draw, commands) if again else _fresh(draw, model, commands, number, kinds)
         model.apply(command)
         commands.append(command)
     return commands
@@ -58,17 +69,20 @@ def _repeated(draw: st.DrawFn, commands: list[Json]) -> Json:
     return command
 
 
-def _fresh(draw: st.DrawFn, model: Model, commands: list[Json], number: int) -> Json:
-    kind = draw(st.sampled_from(("document", "stack", "stack")))
-    subject = draw(st.sampled_from(DOCUMENTS if kind == "document" else STACKS))
+def _fresh(draw: st.DrawFn, model: Model, commands: list[Json], number: int, kinds: tuple[str, ...]) -> Json:
+    kind = draw(st.sampled_from(kinds))
+    subject = draw(st.sampled_from(SUBJECTS[kind]))
     verbs = VERBS[kind]
-    if kind == "stack" and subject not in model.stacks and not draw(_RARELY):
+    absent = {"stack": subject not in model.stacks, "provider": model.show(subject) is None}
+    if absent.get(kind) and not draw(_RARELY):
         verbs = ("create",)
     verb = draw(st.sampled_from(verbs))
     if kind == "document":
         data = _document_data(draw, model, subject, verb)
-    else:
+    elif kind == "stack":
         data = _stack_data(draw, model, commands, subject, verb)
+    else:
+        data = provider_data(draw, model, subject, verb)
     if draw(st.integers(0, 39)) == 39:
         data["unknown"] = 1
     return envelope(f"{kind}.{verb}", subject, data, id=str(uuid.UUID(int=1000 + number, version=4)))
@@ -139,7 +153,7 @@ def splits(draw: st.DrawFn, commands: list[Json]) -> list[list[Json]]:
 
 def moved(commands: Iterable[Json], where: str) -> list[Json]:
     """The same commands on other records, under other names and ids: two examples can then share one database."""
-    names = (*DOCUMENTS, *NAMES)
+    names = (*DOCUMENTS, *NAMES, *PROVIDER_NAMES)
 
     def elsewhere(value: Any) -> Any:
         if not isinstance(value, str):
@@ -149,7 +163,9 @@ def moved(commands: Iterable[Json], where: str) -> list[Json]:
     result = []
     for command in deepcopy(list(commands)):
         data = command["data"]
-        data |= {name: elsewhere(data[name]) for name in ("name", "expected_traversal") if name in data}
+        data |= {name: elsewhere(data[name]) for name in ("name", "expected_traversal", "parent_id") if name in data}
+        if "aggregates" in data:
+            data["aggregates"] = [elsewhere(aggregate) for aggregate in data["aggregates"]]
         result.append(command | {"id": elsewhere(command["id"]), "subject": elsewhere(command["subject"])})
     return result
 

@@ -15,12 +15,22 @@ from genlock.service.documents import merged
 from genlock.service.events import verdict_name
 from genlock.service.fold import Change, fold
 from genlock.service.ledger import Decided
-from genlock.service.records import Document, Record, RecordKey, Stack
+from genlock.service.records import Document, Provider, Record, RecordKey, Stack
 from genlock.service.state import State
 from genlock.service.touched import Touched, touched
 from tests.factories import NOW, RETENTION, event_of, received
 from tests.property.model import Answer, Json, Model, merge_patch
-from tests.property.strategies import OBJECTS, answers_of, command_lists, comparable, moved, splits
+from tests.property.strategies import (
+    OBJECTS,
+    PROVIDERS_ONLY,
+    PROVIDERS_TOO,
+    WITHOUT_PROVIDERS,
+    answers_of,
+    command_lists,
+    comparable,
+    moved,
+    splits,
+)
 
 # Without explanations of failures: tracing every line takes minutes.
 thorough = settings(
@@ -41,6 +51,8 @@ class Memory:
     ledger: dict[str, Decided] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    shown: dict[str, Json | None] = field(default_factory=dict)
+    """What was shown of a provider to each command that was not rejected."""
 
     def read(self, wanted: Touched) -> State:
         records = {key: record for key, record in self.records.items() if key[1] in wanted.ids.get(key[0], ())}
@@ -48,7 +60,28 @@ class Memory:
         state = State(records, {name: owner for name, owner in names.items() if name in wanted.names})
         current = {(record.id, record.traversal) for record in records.values() if isinstance(record, Stack)}
         state.traversals = current | (self.traversals & wanted.traversals)
+        providers = [record for record in self.records.values() if isinstance(record, Provider)]
+        above = {provider.id: provider.parent_id for provider in providers}
+        for provider_id in wanted.ids.get("provider", ()):
+            self._read_ancestors(state, provider_id, above)
+        state.children = {
+            parent: {provider.id for provider in providers if provider.parent_id == parent} for parent in wanted.deleted
+        }
         return state
+
+    @staticmethod
+    def _read_ancestors(state: State, provider_id: str | None, above: dict[str, str | None]) -> None:
+        while provider_id is not None and provider_id in above:
+            state.parents[provider_id] = above[provider_id]
+            provider_id = above[provider_id]
+
+    def all_records(self) -> dict[RecordKey, Record | None]:
+        """All records as whoever asks for them sees them, providers with their roots."""
+        everything = Touched()
+        for kind, record_id in self.records:
+            everything.ids[kind].add(record_id)
+        state = self.read(everything)
+        return {key: state.find(key) for key in self.records}
 
     def decide(self, envelopes: Iterable[Json]) -> list[Answer]:
         """Decide one batch, with known ids and copies sorted out as the service does it."""
@@ -63,6 +96,8 @@ class Memory:
         for command, verdict in zip(fresh, folded.verdicts, strict=True):
             self.ledger[command.id] = Decided(command.content_hash, event_of(command, verdict))
             self.answers[command.id] = answer_of(verdict)
+            if command.kind == "provider" and not isinstance(verdict, RejectedData):
+                self.shown[command.id] = verdict.record if isinstance(verdict, SucceededData) else verdict.current
         return [self._answer(command, state) for command in commands]
 
     def _answer(self, command: Command, state: State) -> Answer:
@@ -87,8 +122,11 @@ def answer_of(verdict: Verdict) -> Answer:
             return name, verdict.code, None, verdict.sequence
 
 
-def record_json(record: Record) -> Json:
+def record_json(record: Record | None) -> Json:
     """What the contract lets a reader know of a record."""
+    if isinstance(record, Provider):
+        shown = None if record.deleted else record.state()
+        return {"generation": record.generation, "sequence": record.sequence, "shown": shown}
     if isinstance(record, Document):
         return {"generation": record.generation, "sequence": record.sequence, "body": record.body}
     assert isinstance(record, Stack)
@@ -112,17 +150,29 @@ def model_json(model: Model) -> dict[tuple[str, str], Json]:
         | {"token": stack.token()}
         for subject, stack in model.stacks.items()
     }
-    return documents | stacks
+    providers = {
+        ("provider", subject): {
+            "generation": provider.generation,
+            "sequence": provider.sequence,
+            "shown": model.show(subject),
+        }
+        for subject, provider in model.providers.items()
+    }
+    return documents | stacks | providers
+
+
+MIXTURES = st.sampled_from((WITHOUT_PROVIDERS, PROVIDERS_TOO, PROVIDERS_ONLY))
 
 
 @thorough
 @given(st.data())
 def test_any_batches_come_to_what_one_command_at_a_time_comes_to(data: st.DataObject) -> None:
-    commands = data.draw(command_lists())
+    commands = data.draw(command_lists(data.draw(MIXTURES)))
     memory, model = Memory(), Model()
     answers = [answer for batch in data.draw(splits(commands)) for answer in memory.decide(batch)]
     assert comparable(answers) == comparable(answers_of(model, commands))
-    assert {key: record_json(record) for key, record in memory.records.items()} == model_json(model)
+    assert {key: record_json(record) for key, record in memory.all_records().items()} == model_json(model)
+    assert memory.shown == model.shown
     succeeded = [command_id for command_id, answer in memory.answers.items() if answer[0] == "succeeded"]
     assert [change.command.id for change in memory.changes] == succeeded
     assert_sequences_go_up_by_one_and_tokens_never_go_back(memory.changes)
@@ -134,7 +184,7 @@ def assert_sequences_go_up_by_one_and_tokens_never_go_back(changes: list[Change]
         histories.setdefault((change.record.kind, change.record.id), []).append(change.record)
     for history in histories.values():
         assert [record.sequence for record in history] == list(range(1, len(history) + 1))
-        generations = [record.generation for record in history if isinstance(record, Document)]
+        generations = [record.generation for record in history if isinstance(record, Document | Provider)]
         assert generations == list(range(len(generations)))
         traversals = [record.traversal for record in history if isinstance(record, Stack)]
         started = [name for index, name in enumerate(traversals) if index == 0 or name != traversals[index - 1]]
@@ -161,9 +211,11 @@ class Asked(State):
     """A state that remembers what the rules asked it for."""
 
     def __init__(self, state: State) -> None:
-        super().__init__(RecordsAsked(state.records), state.names, state.traversals)
+        super().__init__(RecordsAsked(state.records), state.names, state.traversals, state.parents, state.children)
         self.names_asked: set[Any] = set()
         self.traversals_asked: set[tuple[str, str]] = set()
+        self.ancestors_asked: set[str] = set()
+        self.children_asked: set[str] = set()
 
     def owner(self, name: Any) -> str | None:
         self.names_asked.add(name)
@@ -173,12 +225,20 @@ class Asked(State):
         self.traversals_asked.add((stack_id, traversal))
         return super().had_traversal(stack_id, traversal)
 
+    def ancestors_of(self, provider_id: str) -> list[str]:
+        self.ancestors_asked.add(provider_id)
+        return super().ancestors_of(provider_id)
+
+    def children_of(self, provider_id: str) -> set[str]:
+        self.children_asked.add(provider_id)
+        return super().children_of(provider_id)
+
 
 @settings(thorough, max_examples=100)
 @given(st.data())
 def test_deciding_changes_no_argument_and_asks_for_nothing_that_is_not_touched(data: st.DataObject) -> None:
     memory = Memory()
-    for batch in data.draw(splits(data.draw(command_lists()))):
+    for batch in data.draw(splits(data.draw(command_lists(data.draw(MIXTURES))))):
         commands = [received(members) for members in batch]
         wanted = touched(commands)
         state = Asked(memory.read(wanted))
@@ -190,11 +250,13 @@ def test_deciding_changes_no_argument_and_asks_for_nothing_that_is_not_touched(d
         assert {key for key in state.records.asked if key[1] not in wanted.ids.get(key[0], ())} == set()
         assert state.names_asked <= wanted.names
         assert state.traversals_asked <= wanted.traversals
+        assert state.ancestors_asked <= wanted.ids.get("provider", set())
+        assert state.children_asked <= wanted.deleted
         memory.decide(batch)
 
 
 @settings(thorough, max_examples=50)
-@given(command_lists())
+@given(command_lists(PROVIDERS_TOO))
 def test_moved_commands_come_to_the_same_answers(commands: list[Json]) -> None:
     def words(answers: list[Answer]) -> list[Any]:
         return [(word, why, sequence) for word, why, _, sequence in answers]
