@@ -239,6 +239,8 @@ class Proxy:
         link = asyncio.create_task(self._link(reader, writer))
         self._links.add(link)
         link.add_done_callback(self._links.discard)
+        # Also where it is cut before it has begun.
+        link.add_done_callback(lambda _: writer.transport.abort())
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
@@ -252,8 +254,7 @@ class Proxy:
         finally:
             for way in ways:
                 way.cancel()
-            for end in (writer, far_writer):
-                end.transport.abort()
+            far_writer.transport.abort()
             await asyncio.gather(*ways, return_exceptions=True)
 
     async def _requests(
