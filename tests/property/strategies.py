@@ -26,7 +26,7 @@ VERBS = {
     "document": ("put", "put", "merge", "merge", "delete"),
     "stack": ("create", "update", "update", "delete", "rollback", "cancel", "set_state", "set_state", "set_state"),
     "provider": (
-        *("create", "create", "update", "update", "update", "update", "delete", "delete"),
+        *("update", "update", "update", "update", "create", "delete", "delete"),
         *("set_inventories", "put_inventory", "delete_inventory", "set_traits", "set_aggregates"),
     ),
 }

@@ -22,7 +22,6 @@ _INVENTORIES = st.sampled_from(
         {"total": 8, "reserved": 9},
     )
 )
-_PARENTS = st.sampled_from((None, *PROVIDERS, *PROVIDERS, *PROVIDERS, NOBODY))
 
 
 def provider_data(draw: st.DrawFn, model: Model, subject: str, verb: str) -> Json:
@@ -36,11 +35,16 @@ def provider_data(draw: st.DrawFn, model: Model, subject: str, verb: str) -> Jso
         if verb == "create" or draw(_MAYBE):
             data["name"] = draw(st.sampled_from((own, own, own, *PROVIDER_NAMES)))
         if draw(_MAYBE) or (verb == "update" and "name" not in data):
-            data["parent_id"] = draw(_PARENTS)
+            live = [other for other in PROVIDERS if model.show(other)]
+            data["parent_id"] = draw(st.sampled_from((None, *live, *live, *live, *PROVIDERS, NOBODY)))
     elif verb == "set_inventories":
         data["inventories"] = draw(st.dictionaries(_CLASSES, _INVENTORIES, max_size=2))
     elif verb in ("put_inventory", "delete_inventory"):
-        data["resource_class"] = draw(_CLASSES)
+        provider = model.providers.get(subject)
+        there = sorted(provider.inventories) if provider else []
+        data["resource_class"] = draw(st.sampled_from(there) if there else _CLASSES)
+        if draw(_MAYBE):
+            data["resource_class"] = draw(_CLASSES)
     if verb == "put_inventory":
         data["inventory"] = draw(_INVENTORIES)
     elif verb == "set_traits":
