@@ -13,9 +13,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-IMAGE = "genlock:test"
-"""Built by every run under the same name, so that none is left behind by any."""
-
 COMMAND_TIMEOUT_S = 300.0
 HTTP_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 120.0
@@ -26,11 +23,12 @@ class System:
     """The system's replicas, and what can be asked of it from outside. Its calls block."""
 
     def __init__(self, project: str) -> None:
+        self.image = f"genlock:{project}"
         self._password = secrets.token_hex(8)
         self._environment = {
             **os.environ,
             "COMPOSE_PROJECT_NAME": project,
-            "GENLOCK_IMAGE": IMAGE,
+            "GENLOCK_IMAGE": self.image,
             "GENLOCK_POSTGRES_PASSWORD": secrets.token_hex(8),
             "GENLOCK_RABBITMQ_PASSWORD": self._password,
             # Any free one, and one for each replica.
@@ -61,9 +59,16 @@ class System:
         """Have that many replicas, and return when all are healthy."""
         self.compose("up", "--detach", "--wait", "--no-recreate", f"--scale=genlock={replicas}")
 
+    def build(self) -> None:
+        """Build the image, once for all services that share it."""
+        self.compose("build", "--quiet", "genlock")
+
     def down(self) -> None:
-        """Remove all of it, data included."""
+        """Remove all of it, data and image included."""
         self.compose("--profile=demo", "down", "--volumes", "--remove-orphans", "--timeout=5")
+        # Listed first, because there is none where building it has failed.
+        for _ in self.docker("image", "ls", "--quiet", self.image).split():
+            self.docker("image", "rm", self.image)
 
     @property
     def amqp_url(self) -> str:
@@ -126,7 +131,7 @@ def brought_up() -> Iterator[System]:
     """Build the image and bring the system up; in the end, and after any failure, it is removed."""
     system = System(f"genlock-test-{secrets.token_hex(4)}")
     try:
-        system.compose("build", "--quiet")
+        system.build()
         try:
             system.up()
         except AssertionError:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.containers.system import IMAGE, System
+from tests.containers.system import System
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -35,7 +35,7 @@ def test_it_holds_the_service_and_no_tool_to_build_one(system: System, replica: 
     assert "genlock" in packages
     assert not {"pip", "hatchling", "pytest", "testcontainers"} & set(packages)
     # Whatever a checkout holds besides stays out: tests, benchmarks, the repository itself.
-    layers = system.docker("image", "history", "--no-trunc", "--format={{.CreatedBy}}", IMAGE)
+    layers = system.docker("image", "history", "--no-trunc", "--format={{.CreatedBy}}", system.image)
     assert "hatchling" not in layers
 
 
@@ -53,7 +53,7 @@ def test_every_module_comes_compiled(system: System, replica: str) -> None:
 
 
 def test_its_labels_ports_and_words_are_those_that_the_documentation_names(system: System) -> None:
-    config = json.loads(system.docker("image", "inspect", "--format={{json .Config}}", IMAGE))
+    config = json.loads(system.docker("image", "inspect", "--format={{json .Config}}", system.image))
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] == ["genlock"]
     assert config["Cmd"] == ["serve"]
@@ -64,5 +64,5 @@ def test_its_labels_ports_and_words_are_those_that_the_documentation_names(syste
 
 def test_any_command_of_the_command_line_works_in_it(system: System) -> None:
     hardened = ("--rm", "--read-only", "--cap-drop=ALL", "--network=none")
-    rows = json.loads(system.docker("run", *hardened, IMAGE, "settings", "--json"))
+    rows = json.loads(system.docker("run", *hardened, system.image, "settings", "--json"))
     assert {"GENLOCK_DATABASE_URL", "GENLOCK_AMQP_URL"} <= {row["variable"] for row in rows}
