@@ -30,13 +30,7 @@ def provider_data(draw: st.DrawFn, model: Model, subject: str, verb: str) -> Jso
     if verb != "create":
         data["expected_generation"] = _generation(draw, model, subject)
     if verb in ("create", "update"):
-        # A creation has a name of its own as a rule, or hardly any would be accepted.
-        own = PROVIDER_NAMES[PROVIDERS.index(subject)]
-        if verb == "create" or draw(_MAYBE):
-            data["name"] = draw(st.sampled_from((own, own, own, *PROVIDER_NAMES)))
-        if draw(_MAYBE) or (verb == "update" and "name" not in data):
-            live = [other for other in PROVIDERS if model.show(other)]
-            data["parent_id"] = draw(st.sampled_from((None, *live, *live, *live, *PROVIDERS, NOBODY)))
+        data |= _place(draw, model, subject, verb)
     elif verb == "set_inventories":
         data["inventories"] = draw(st.dictionaries(_CLASSES, _INVENTORIES, max_size=2))
     elif verb in ("put_inventory", "delete_inventory"):
@@ -52,6 +46,19 @@ def provider_data(draw: st.DrawFn, model: Model, subject: str, verb: str) -> Jso
     elif verb == "set_aggregates":
         data["aggregates"] = draw(st.lists(st.sampled_from(AGGREGATES), max_size=2))
     return data
+
+
+def _place(draw: st.DrawFn, model: Model, subject: str, verb: str) -> Json:
+    """A name, a parent or both."""
+    place: Json = {}
+    # As a rule it is a name of its own, or hardly any would be free.
+    own = PROVIDER_NAMES[PROVIDERS.index(subject)]
+    if verb == "create" or draw(_MAYBE):
+        place["name"] = draw(st.sampled_from((own, own, own, *PROVIDER_NAMES)))
+    if not place or draw(_MAYBE):
+        live = [other for other in PROVIDERS if model.show(other)]
+        place["parent_id"] = draw(st.sampled_from((None, *live, *live, *live, *PROVIDERS, NOBODY)))
+    return place
 
 
 def _generation(draw: st.DrawFn, model: Model, subject: str) -> int:

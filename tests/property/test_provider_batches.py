@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genlock import servers as servers_module
-from genlock.schemas.queries import ProviderList
+from genlock.schemas.queries import NoFilters
 from genlock.servers import Servers
 from genlock.service.database import DECIDING_PLANS, Pool, open_pool
 from genlock.service.decide import Decider
@@ -101,10 +101,12 @@ async def ordered(stage: Stage, numbers: dict[int, list[Json]]) -> list[tuple[Js
 
 async def check_left(stage: Stage, model: Model) -> None:
     """What the database holds of the model's providers is what the model holds, and the names are those of the live."""
-    answer = await read(stage.pool, "provider.list", "", ProviderList(limit=1000, required=[]))
-    assert not isinstance(answer, QueryError)
-    held = {record["id"]: record for record in answer["records"] if record["id"] in model.providers}
-    assert held == {provider: shown for provider in model.providers if (shown := model.show(provider))}
+    held: dict[str, Json] = {}
+    for provider_id in model.providers:
+        answer = await read(stage.pool, "provider.get", provider_id, NoFilters())
+        if not isinstance(answer, QueryError):
+            held[provider_id] = answer["record"]
+    assert held == {provider_id: shown for provider_id in model.providers if (shown := model.show(provider_id))}
     rows = await stage.pool.fetch(
         "SELECT id::text, generation, sequence, deleted FROM providers WHERE id = ANY ($1::uuid[])",
         list(model.providers),
