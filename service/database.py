@@ -34,12 +34,15 @@ DECIDING_PLANS = {
 }
 
 
-class DecideAgainError(Exception):
-    """The batch was rolled back, or nobody knows: decide it again, and the ledger tells what had been decided."""
-
-
 class DatabaseTroubleError(Exception):
     """The database cannot work now, for no fault of the batch: pause and repeat."""
+
+
+class DecideAgainError(DatabaseTroubleError):
+    """The batch was rolled back, or nobody knows: decide it again, and the ledger tells what had been decided.
+
+    Who cannot decide again can pause and repeat.
+    """
 
 
 async def open_pool(url: str, *, size: int, timeout_s: float, plans: dict[str, str] | None = None) -> Pool:

@@ -145,7 +145,16 @@ class Decider:
             await ledger.confirm(connection, batch_ids)
 
     async def _reject_poison(self, command: Command, confirmed: Collection[int]) -> Answers:
-        answers = await self._transact([replace(command, data=INTERNAL_ERROR)], confirmed, tracing.OFF)
+        poison = replace(command, data=INTERNAL_ERROR)
+        try:
+            answers = await self._transact([poison], confirmed, tracing.OFF)
+        except DatabaseTroubleError:
+            raise
+        except Exception:
+            # Then its dead letter is its record, and nobody waits for its outcome in vain.
+            log.exception("rejection not recorded", action="poison", command_id=command.id)
+            verdict = refused(poison, None, INTERNAL_ERROR).verdict
+            answers = Answers([events.build(poison, verdict, self._source, timestamp(self._clock()))], [])
         return replace(answers, faulty=frozenset({command.id}))
 
     def _entries(self, fresh: Sequence[Command], folded: Folded, decided_at: str, traced: BatchTrace) -> list[Entry]:

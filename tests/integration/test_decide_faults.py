@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from genlock.schemas.codes import Code
-from genlock.schemas.outcomes import Rejected, Succeeded
+from genlock.schemas.outcomes import Rejected, Succeeded, outcome_id
 from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, Pool, open_pool
 from genlock.service.decide import TRIES_MAX, Decider
 from genlock.service.steps import Step
@@ -133,12 +133,12 @@ END $$;
 """
 
 
-async def fail(second: Connection, document: str, state: str, times: int = 10**6) -> None:
-    """Make the next so many writes of a document raise a SQLSTATE."""
+async def fail(second: Connection, row: str, state: str, times: int = 10**6, table: str = "documents") -> None:
+    """Make the next so many writes of a row raise a SQLSTATE."""
     await second.execute(FAILING)
     await second.execute(
-        f"CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON documents FOR EACH ROW "
-        f"EXECUTE FUNCTION fail('{document}', '{state}', '{times}')"
+        f"CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW "
+        f"EXECUTE FUNCTION fail('{row}', '{state}', '{times}')"
     )
 
 
@@ -167,6 +167,18 @@ async def test_a_command_that_breaks_the_transaction_takes_nobody_with_it(
     # The verdict stands: what comes again is answered, not tried again.
     again = await decider.decide(commands)
     assert (again.events, again.batch_ids) == (answers.events, [])
+
+
+async def test_a_rejection_that_cannot_be_recorded_is_told_all_the_same(decider: Decider, second: Connection) -> None:
+    before, culprit, after = (put(new_id(), None) for _ in range(3))
+    await fail(second, culprit.id, "22P05", table="ledger")
+    answers = await decider.decide([before, culprit, after])
+    first, rejected, last = outcomes(answers)
+    assert isinstance(first, Succeeded)
+    assert isinstance(last, Succeeded)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.code, rejected.id) == (Code.INTERNAL_ERROR, outcome_id(culprit.id))
+    assert answers.faulty == {culprit.id}
 
 
 async def test_confirmations_are_noted_though_their_batch_is_halved(decider: Decider, second: Connection) -> None:
