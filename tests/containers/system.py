@@ -117,8 +117,12 @@ class System:
 
     def decided_by(self, replica: str) -> int:
         """How many commands a replica has answered since its start."""
+        return self.metric(replica, "genlock_commands_total")
+
+    def metric(self, replica: str, name: str) -> int:
+        """The sum of a metric over its labels."""
         _, metrics = self.get(replica, "/metrics")
-        return int(sum(map(float, re.findall(r"^genlock_commands_total\{.*\} (\S+)$", metrics, re.MULTILINE))))
+        return int(sum(map(float, re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", metrics, re.MULTILINE))))
 
     def count(self, table: str) -> int:
         """Count the rows of a table, in the database's own container: PostgreSQL is not published."""

@@ -68,6 +68,11 @@ async def test_what_the_page_sets_up_serves_and_gives_no_more_rights_than_it_say
         await check_rights(publisher)
         await check_replay(system, publisher, amqp_url(system, "genlock", "change-me"))
         assert "genlock_app" not in system.run_in(replica, "genlock", "verify")
+
+        async def all_are_confirmed() -> bool:
+            return await asyncio.to_thread(system.metric, replica, "genlock_unconfirmed_batches") == 0
+
+        await until(all_are_confirmed, START_TIMEOUT_S)
         # As if all of it had been decided long ago.
         sql(system, "UPDATE batches SET decided_at = decided_at - interval '15 days'", DATABASE_URL)
         assert re.fullmatch(r"DELETE [1-9]\d*\n", sql(system, block("sql", "WITH old"), DATABASE_URL))

@@ -28,6 +28,15 @@ async def until_answered(client: Client, commands: list[Json]) -> None:
     await until(all_there, START_TIMEOUT_S)
 
 
+async def until_confirmed(system: System, replica: str) -> None:
+    """Return when the events of all batches are confirmed."""
+
+    async def all_are() -> bool:
+        return await asyncio.to_thread(system.metric, replica, "genlock_unconfirmed_batches") == 0
+
+    await until(all_are, START_TIMEOUT_S)
+
+
 async def until_decided(system: System, replica: str) -> None:
     """Return when a replica has decided commands since its start."""
 
@@ -121,7 +130,6 @@ async def test_a_replica_that_is_killed_and_started_again_loses_and_doubles_noth
     assert_one_outcome_each(outside, commands)
     assert system.count("changes") - changed == len(succeeded(outside, commands))
     assert await outside.depth(outside.topology.dead_letters) == 0
-    system.run_in(replica, "genlock", "verify")
 
 
 async def test_rolling_restart_of_three_replicas_under_load_loses_nothing(system: System, outside: Client) -> None:
@@ -159,6 +167,8 @@ async def test_rolling_restart_of_three_replicas_under_load_loses_nothing(system
     assert_one_outcome_each(outside, published)
     assert system.count("changes") - changed == len(succeeded(outside, published))
     assert await outside.depth(outside.topology.dead_letters) == 0
+    # What the kill of the test before has left unconfirmed is published again by the sweep, after a minute or so.
+    await until_confirmed(system, replicas[0])
     system.run_in(replicas[0], "genlock", "verify")
     # A merge without a token is always applied, so each must be among those.
     merges = {command["id"] for command in published if command["type"] == "document.merge"}
