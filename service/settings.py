@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     ] = 5.0
     sweep_after_s: Annotated[
         float, Field(gt=0, description="How old an unconfirmed batch is before its events are published again.")
-    ] = 60.0
+    ] = 30.0
     ledger_retention_days: Annotated[
         float, Field(gt=1, description="How long ids are remembered, in days. Older unknown commands are refused.")
     ] = 14.0

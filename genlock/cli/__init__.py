@@ -1,6 +1,7 @@
 """The command line, `genlock`: this is the list of its commands, and what becomes of their errors."""
 
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -9,6 +10,8 @@ import typer
 from genlock.cli import contract, messages, process, proof
 from genlock.cli.failure import NO_ANSWER, USAGE, Failure, sentence
 from genlock.errors import GenlockError, InvalidMessage
+
+TERMINATED = 128 + signal.SIGTERM
 
 app = typer.Typer(
     help="Genlock guards shared records against lost updates: a command says which version of a record its author "
@@ -36,6 +39,8 @@ for command in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line, that of this process by default, and exit with its code."""
+    # As process 1 of a container, a program without a handler of its own does not even notice SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     # What the AMQP library has to say reaches the user as one sentence, by the error that it raises.
     for library in ("aio_pika", "aiormq"):
         logging.getLogger(library).addHandler(logging.NullHandler())
