@@ -78,10 +78,10 @@ class Decider:
         `confirmed` are earlier batches whose events the broker has confirmed; the transaction notes them.
         Raises DatabaseTroubleError while the database cannot work; nothing is lost by calling again.
         """
-        for _ in range(TRIES_MAX):
+        for before in range(TRIES_MAX):
             try:
                 with tracing.batch(commands) as traced:
-                    return await self._transact(commands, confirmed, traced)
+                    return await self._transact(commands, confirmed, traced, alone=before > 0)
             except DecideAgainError as again:
                 log.info("decide_again", action="decide_again", why=str(again), commands=len(commands))
             except DatabaseTroubleError:
@@ -115,15 +115,20 @@ class Decider:
         del self._accused[command.id]
         return answers
 
-    async def _transact(self, commands: Sequence[Command], confirmed: Collection[int], traced: BatchTrace) -> Answers:
-        """Answer known ids, lock and read, fold, write, and last the ledger: one transaction."""
+    async def _transact(
+        self, commands: Sequence[Command], confirmed: Collection[int], traced: BatchTrace, *, alone: bool = False
+    ) -> Answers:
+        """Answer known ids, lock and read, fold, write, and last the ledger: one transaction.
+
+        `alone` keeps other batches from moving providers meanwhile, so that trees cannot change before each try.
+        """
         now = self._clock()
         async with transaction(self._pool, self._timeout_s) as connection:
             self._reached(Step.BEGUN)
             decided = await ledger.find(connection, {command.id for command in commands})
             fresh, reused = _sort_out(commands, decided)
             self._reached(Step.KNOWN_ANSWERED)
-            state = await lock_and_read(connection, touched([*fresh, *reused]))
+            state = await lock_and_read(connection, touched([*fresh, *reused]), alone=alone)
             before = dict(state.records)
             self._reached(Step.LOCKED)
             folded = fold(state, fresh, now, self._retention)

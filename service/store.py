@@ -15,12 +15,15 @@ from genlock.service.tables import TABLES
 from genlock.service.touched import Touched
 
 
-async def lock_and_read(connection: Connection, touched: Touched) -> State:
-    """Lock the wanted names, then the rows of each table in order, and read them as they are under the locks."""
+async def lock_and_read(connection: Connection, touched: Touched, *, alone: bool = False) -> State:
+    """Lock the wanted names, then the rows of each table in order, and read them as they are under the locks.
+
+    `alone` waits until no other batch moves providers, and lets none begin.
+    """
     state = State()
     if touched.names:
         await connection.execute(statement("lock_names"), sorted(map(_lock_key, touched.names)))
-    if roots := await trees.find_roots(connection, touched):
+    if roots := await trees.find_roots(connection, touched, alone=alone):
         touched.ids["provider"] |= roots
     for table in TABLES:
         if ids := touched.ids.get(table.kind):

@@ -17,7 +17,7 @@ from genlock.service.database import Pool
 from genlock.service.decide import Decider
 from genlock.service.steps import Step
 from tests.factories import Json, new_id
-from tests.harness import outcomes, until_waiting
+from tests.harness import outcomes, until, until_waiting
 from tests.provider_factories import (
     create_provider,
     delete_provider,
@@ -169,6 +169,38 @@ async def test_tree_that_gets_another_root_meanwhile_is_decided_again(watched: W
         assert outcome.record is not None
         assert outcome.record["root_id"] == other
     assert watched.tries == 2
+
+
+ADVISORY = "SELECT mode, granted FROM pg_locks WHERE locktype = 'advisory' ORDER BY mode"
+
+
+async def test_batch_that_is_decided_again_for_its_trees_has_them_alone(
+    watched: Watched, second: Connection, pool: Pool
+) -> None:
+    """Else moves that are faster could give its tree another root before each of its tries."""
+    leaf, root, top, other, elsewhere = ids(5)
+    await watched.decider.decide([create_provider(provider) for provider in (root, top, other, elsewhere)])
+    await watched.decider.decide([create_provider(leaf, parent_id=root)])
+    watched.steps.clear()
+
+    async def has_them_alone() -> bool:
+        return [tuple(row) for row in await second.fetch(ADVISORY)] == [("ExclusiveLock", True)]
+
+    async with pool.acquire() as third, third.transaction():
+        await third.execute(LOCK_ONE, top)
+        async with second.transaction():
+            await second.execute(LOCK_ONE, root)
+            deciding = asyncio.create_task(watched.decider.decide([move_provider(leaf, 0, None)]))
+            await until_waiting(second, 1)
+            await second.execute(MOVE, root, top)
+        # Its second try waits for the new root, and another move waits for it, though it is nowhere near.
+        await until(has_them_alone)
+        another = asyncio.create_task(watched.decider.decide([move_provider(other, 0, elsewhere)]))
+        await until_waiting(second, 2)
+        assert [tuple(row) for row in await second.fetch(ADVISORY)] == [("ExclusiveLock", True), ("ShareLock", False)]
+    verdicts = [outcomes(answers) for answers in await asyncio.gather(deciding, another)]
+    assert all(isinstance(outcome, Succeeded) for [outcome] in verdicts)
+    assert watched.tries == 3
 
 
 async def test_loop_that_the_other_tree_brings_meanwhile_is_seen(watched: Watched, second: Connection) -> None:
