@@ -11,6 +11,7 @@ from time import monotonic
 import structlog
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import DeliveryError
 from pamqp.commands import Basic
 
 from genlock.consumers.confirmations import Confirmations
@@ -26,6 +27,9 @@ from genlock.service.settings import Settings
 from genlock.service.steps import Reached, Step, ignore
 
 RETRY_DELAY_FIRST_S = 0.1
+
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+"""No batch takes more once its messages have so many bytes: a conflict is several times as large as its command."""
 
 log = structlog.get_logger()
 
@@ -102,7 +106,8 @@ class CommandConsumer:
         if first is None or first.suspicious:
             return [first] if first else []
         deliveries = [first]
-        while len(deliveries) < self._settings.batch_size_max and not self._arrived.empty():
+        size = len(first.body)
+        while len(deliveries) < self._settings.batch_size_max and size < BATCH_BYTES_MAX and not self._arrived.empty():
             delivery = await self._next()
             if delivery is None:
                 self._arrived.put_nowait(None)
@@ -111,6 +116,7 @@ class CommandConsumer:
                 self._set_aside = delivery
                 break
             deliveries.append(delivery)
+            size += len(delivery.body)
         return deliveries
 
     async def _next(self) -> Delivery | None:
@@ -140,12 +146,26 @@ class CommandConsumer:
 
     async def _publish_batches(self) -> None:
         while batch := await self._decided.get():
-            await self._publisher.publish(self._messages(batch))
+            await self._publish(self._messages(batch))
             self._reached(Step.PUBLISHED)
             await self._settle(batch)
             self._confirmations.add(batch.answers.batch_ids)
             self._vitals.settled(len(batch.deliveries))
             self._reached(Step.SETTLED)
+
+    async def _publish(self, messages: list[Outgoing]) -> None:
+        """Publish, however long the broker refuses: a queue of a subscriber may be full, or the broker's disk.
+
+        What is held stays held meanwhile, and with the prefetch limit no more than that comes.
+        """
+        delay_s = RETRY_DELAY_FIRST_S
+        while True:
+            try:
+                return await self._publisher.publish(messages)
+            except (DeliveryError, TimeoutError) as refusal:
+                log.warning("publishing put off", action="publish", why=repr(refusal), again_in_s=delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
 
     def _messages(self, batch: Batch) -> list[Outgoing]:
         """What a batch has to say: an event and perhaps a reply for each command, a dead letter for the rest."""
@@ -186,6 +206,8 @@ class CommandConsumer:
             )
             self._consumer_tag = consumed.consumer_tag
             self._vitals.registered = True
+            if self._stopping:
+                await self._hold()
 
     async def _hold(self) -> None:
         """Cancel the consumer and keep what it brought, unacknowledged: no redelivery is counted on an open channel."""

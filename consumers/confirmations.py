@@ -52,5 +52,6 @@ class Confirmations:
                 await self._decider.confirm(batch_ids)
             except DatabaseTroubleError as trouble:
                 log.warning("confirmations not noted", action="confirm", why=str(trouble))
+                self._added.set()
             else:
                 self.noted(batch_ids)

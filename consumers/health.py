@@ -69,12 +69,14 @@ class Monitor:
             unready.append("the consumer is not registered")
         if self._vitals.held_s() > self._timeout_s:
             unready.append(f"a delivery is held for {self._vitals.held_s():.0f} s")
-        return Status(unready, self._dead(unready, waiting), unconfirmed, self._vitals.metrics.hottest())
+        work = bool(waiting or self._vitals.held_s())
+        dead = self._dead(work=work, servers_answer=not no_database and not no_broker)
+        return Status(unready, dead, unconfirmed, self._vitals.metrics.hottest())
 
-    def _dead(self, unready: list[str], waiting: int) -> list[str]:
+    def _dead(self, *, work: bool, servers_answer: bool) -> list[str]:
         """Judge whether there has been work for too long, and servers to do it with, and nothing has moved."""
         since_last_check = self._vitals.still_s() > CHECK_EVERY_S
-        if unready or not waiting or not since_last_check:
+        if not servers_answer or not work or not since_last_check:
             self._stuck_since = None
             return []
         self._stuck_since = self._stuck_since or monotonic()

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
+from aiormq.exceptions import DeliveryError
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
@@ -16,6 +18,8 @@ from genlock.schemas.outcomes import CONTENT_TYPE
 from genlock.service.events import Event
 
 PERSISTENT = 2
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ class Outgoing:
     routing_key: str
     body: bytes
     properties: Basic.Properties
+    optional: bool = False
+    """Whether nothing but a line in the log follows where the broker refuses it, as a full queue does."""
 
 
 class Publisher:
@@ -48,7 +54,13 @@ class Publisher:
         Raises TimeoutError, and aiormq's errors where the broker refused one or the channel is gone.
         """
         async with asyncio.timeout(self._timeout_s):
-            await asyncio.gather(*await self._write(list(messages)))
+            outgoing = list(messages)
+            confirms = await asyncio.gather(*await self._write(outgoing), return_exceptions=True)
+        for message, confirm in zip(outgoing, confirms, strict=True):
+            if isinstance(confirm, DeliveryError) and message.optional:
+                log.warning("refused by the broker", action="drop_reply", routing_key=message.routing_key)
+            elif isinstance(confirm, BaseException):
+                raise confirm
 
     async def _write(self, messages: Sequence[Outgoing]) -> list[asyncio.Future[object]]:
         """Write all messages at once; return the futures of their confirms.
@@ -84,7 +96,7 @@ def event_message(event: Event, exchange: str, source: str) -> Outgoing:
 
 def reply_message(event: Event, reply_to: str, correlation_id: str | None, source: str) -> Outgoing:
     """The copy of an outcome event for whoever asked for one, through the default exchange."""
-    return Outgoing("", reply_to, event.body.encode(), _properties(event, source, correlation_id))
+    return Outgoing("", reply_to, event.body.encode(), _properties(event, source, correlation_id), optional=True)
 
 
 def _properties(event: Event, source: str, correlation_id: str | None) -> Basic.Properties:

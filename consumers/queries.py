@@ -27,6 +27,7 @@ from genlock.service.reads import Answer, QueryError, read
 from genlock.service.settings import Settings
 
 TRANSIENT = 1
+SHORT_TEXT_BYTES_MAX = 255
 QUERIES_AT_ONCE_PER_CONNECTION = 4
 
 log = structlog.get_logger()
@@ -162,4 +163,7 @@ def _envelope(body: bytes) -> Envelope:
     members, flaws = parse(body.decode())
     if flaws:
         raise ValueError(f"the JSON {', '.join(flaws)}")
-    return Envelope.model_validate(members)
+    envelope = Envelope.model_validate(members)
+    if len(f"{envelope.type}.result".encode()) > SHORT_TEXT_BYTES_MAX:
+        raise ValueError("its type is too long for that of an answer")
+    return envelope

@@ -112,9 +112,9 @@ class Service:
         """Work in one session after another."""
         delay_s = RETRY_DELAY_FIRST_S
         while not self._stopping.is_set():
+            settled = self._vitals.batches
             try:
                 async with open_session(self._settings) as session:
-                    delay_s = RETRY_DELAY_FIRST_S
                     await self._work(session, decider, deciding, reading)
             except* (SessionLostError, TopologyError, *BROKER_ERRORS) as errors:
                 log.warning("session lost", action="reconnect", why=_why(errors), again_in_s=delay_s)
@@ -122,6 +122,8 @@ class Service:
                 self.ready.clear()
                 self._watching = None
                 self._vitals.lost()
+            # A session that settles nothing costs what it holds one of the returns that the broker counts.
+            delay_s = RETRY_DELAY_FIRST_S if self._vitals.batches > settled else delay_s
             await self._pause(delay_s)
             delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
 
@@ -138,6 +140,8 @@ class Service:
             await queries.start()
             consuming = group.create_task(commands.run())
             self.ready.set()
+            if self._monitor:
+                self._monitor.status = await self._monitor.check()
             log.info("ready", action="ready", namespace=settings.namespace)
             stopping = group.create_task(self._stopping.wait())
             await stopping
@@ -167,7 +171,8 @@ class Service:
         deadline = asyncio.get_running_loop().time() + self._settings.start_timeout_s
         while True:
             try:
-                return await attempt()
+                async with asyncio.timeout_at(deadline):
+                    return await attempt()
             except (SchemaError, TopologyError, UnsafeDatabaseError) as error:
                 raise StartError(str(error)) from error
             except faults as error:

@@ -8,6 +8,7 @@ import asyncio
 from datetime import timedelta
 
 import structlog
+from aiormq.exceptions import DeliveryError
 
 from genlock.consumers.publisher import Publisher, event_message
 from genlock.consumers.session import Session
@@ -37,7 +38,7 @@ class Sweep:
         while True:
             try:
                 swept = await self.sweep(publisher)
-            except DatabaseTroubleError as trouble:
+            except (DatabaseTroubleError, DeliveryError) as trouble:
                 log.warning("sweep put off", action="sweep", why=str(trouble))
                 swept = 0
             if swept < BATCHES_AT_ONCE:

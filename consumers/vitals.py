@@ -12,6 +12,8 @@ class Vitals:
 
     metrics: Metrics = field(default_factory=Metrics)
     registered: bool = False
+    batches: int = 0
+    """How many batches were settled."""
     _held: int = 0
     _held_since: float = 0.0
     _moved_at: float = field(default_factory=monotonic)
@@ -26,6 +28,7 @@ class Vitals:
 
     def settled(self, deliveries: int) -> None:
         """Note that the oldest deliveries were acknowledged."""
+        self.batches += 1
         self._held -= deliveries
         self._held_since = self._moved_at = monotonic()
 

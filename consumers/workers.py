@@ -10,6 +10,7 @@ import os
 import signal
 import tempfile
 from multiprocessing.connection import Connection
+from time import monotonic
 from typing import cast
 
 import structlog
@@ -24,6 +25,8 @@ from genlock.service import tracing
 from genlock.service.settings import Settings
 
 RESTART_DELAY_S = 1.0
+KILL_AFTER_S = 5.0
+"""How much longer than the time for a shutdown a worker has to end."""
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """By this variable prometheus_client learns, when it is imported, to keep its values in files that a parent can sum."""
@@ -37,7 +40,10 @@ class Workers:
     def __init__(self, settings: Settings, count: int) -> None:
         self._settings = settings
         self._statuses = [Status() for _ in range(count)]
+        self._told_at = [monotonic()] * count
         self._stopping = asyncio.Event()
+        self._was_ready = False
+        """Whether any worker ever was: from then on no outage is a reason to give up."""
         self._failed = False
 
     @property
@@ -55,7 +61,7 @@ class Workers:
             os.environ[METRICS_FOLDER] = folder
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]  # as the library has it
-            async with serving_if(self._settings, lambda: self._statuses, registry), asyncio.TaskGroup() as group:
+            async with serving_if(self._settings, self.statuses, registry), asyncio.TaskGroup() as group:
                 for number in range(len(self._statuses)):
                     group.create_task(self._keep(number))
         return 1 if self._failed else 0
@@ -63,11 +69,11 @@ class Workers:
     async def _keep(self, number: int) -> None:
         """Run one worker after another in the place of this number."""
         while not self._stopping.is_set():
-            exit_code, was_ready = await self._run_one(number)
+            exit_code = await self._run_one(number)
             self._statuses[number] = Status()
             if self._stopping.is_set():
                 return
-            if not was_ready:
+            if not self._was_ready:
                 self._failed = True
                 self.stop()
                 return
@@ -75,23 +81,33 @@ class Workers:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), RESTART_DELAY_S)
 
-    async def _run_one(self, number: int) -> tuple[int, bool]:
-        """Run a worker to its end; return its exit code, and whether it was ever ready."""
+    def statuses(self) -> list[Status]:
+        """The last word of each worker; one that has not spoken for too long neither works nor lives."""
+        silent = Status(unready=["a worker is silent"], dead=["a worker is silent"])
+        too_old = monotonic() - self._settings.progress_timeout_s
+        return [
+            status if told_at > too_old else silent
+            for status, told_at in zip(self._statuses, self._told_at, strict=True)
+        ]
+
+    async def _run_one(self, number: int) -> int:
+        """Run a worker to its end, and return its exit code."""
         ours, theirs = multiprocessing.Pipe(duplex=False)
         process = multiprocessing.get_context("spawn").Process(target=_work, args=(self._settings, theirs))
         process.start()
         theirs.close()
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        was_ready = False
+        self._told_at[number] = monotonic()
 
         def receive() -> None:
-            nonlocal was_ready
             try:
                 self._statuses[number] = cast("Status", ours.recv())
             except (EOFError, OSError):
                 loop.remove_reader(ours.fileno())
-            was_ready = was_ready or not self._statuses[number].unready
+                return
+            self._told_at[number] = monotonic()
+            self._was_ready = self._was_ready or not self._statuses[number].unready
 
         loop.add_reader(ours.fileno(), receive)
         loop.add_reader(process.sentinel, ended.set)
@@ -99,13 +115,16 @@ class Workers:
         await asyncio.wait({stopping, asyncio.create_task(ended.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if not ended.is_set():
             process.terminate()
-            await ended.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), self._settings.shutdown_timeout_s + KILL_AFTER_S)
+            # One that is frozen does not hear the signal, and has settled what it could.
+            process.kill()
         stopping.cancel()
         loop.remove_reader(process.sentinel)
         loop.remove_reader(ours.fileno())
         ours.close()
         process.join()
-        return process.exitcode or 0, was_ready
+        return process.exitcode or 0
 
 
 def _work(settings: Settings, parent: Connection) -> None:

@@ -13,10 +13,12 @@ from pydantic import ValidationError
 
 from genlock.schemas.base import CommandData, JsonObject, Kind
 from genlock.schemas.catalogue import COMMANDS, SUBJECTS
-from genlock.schemas.codes import Code
+from genlock.schemas.codes import Code, VerdictName
 from genlock.schemas.envelope import Envelope, read_id
-from genlock.schemas.outcomes import CommandEcho, FieldError
+from genlock.schemas.outcomes import UNKNOWN_COMMAND, CommandEcho, FieldError
 from genlock.schemas.strictjson import DEPTH_MAX, parse, skim, text_flaws
+
+OUTCOME_TYPES = frozenset(f"{stem}.{verdict}" for stem in (*COMMANDS, UNKNOWN_COMMAND) for verdict in VerdictName)
 
 COMMAND_BYTES_MAX = 1024 * 1024
 """Past this a command gets the verdict `too_large`."""
@@ -96,11 +98,19 @@ def _read(body: bytes, routing_key: str, subject_header: Any) -> Command | Undec
     command_id = read_id(members)
     if command_id is None:
         return Undecodable("no UUID as its id")
+    if _is_outcome(members):
+        return Undecodable("an outcome event, not a command")
     if flaws:
         # Its data is not repeated: 0 stands in it where a number did not fit.
         clean = {name: value for name, value in _clean(members).items() if name != "data"}
         return _refused(command_id, clean, _raw_hash(body), _flawed(flaws))
     return _from_members(command_id, members, body, routing_key, subject_header)
+
+
+def _is_outcome(members: JsonObject) -> bool:
+    """Tell an outcome event: bound to the inbox by somebody, events would be answered by events without end."""
+    command_type = members.get("type")
+    return isinstance(command_type, str) and command_type in OUTCOME_TYPES
 
 
 def _from_members(

@@ -69,6 +69,10 @@ def written(status: str) -> int:
     return int(status.rpartition(" ")[2])
 
 
+class TooSlowError(DatabaseTroubleError):
+    """A statement took too long: the database may be in trouble, or the batch too large for it."""
+
+
 @contextlib.asynccontextmanager
 async def transaction(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
     """Run the body in one transaction at READ COMMITTED, and commit it.
@@ -124,12 +128,16 @@ def _meaning(error: Exception) -> DecideAgainError | DatabaseTroubleError | None
     SQLSTATE classes: https://www.postgresql.org/docs/current/errcodes-appendix.html
     """
     text = f"{type(error).__name__}: {error}"
+    if isinstance(error, ValueError):
+        return None  # asyncpg could not even encode a value
+    if isinstance(error, TimeoutError):
+        return TooSlowError(text)
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or "XX000"
         if state[:2] in ("22", "23", "54"):
             return None
         again = state[:2] == "40" or state == "0A000"
         return DecideAgainError(text) if again else DatabaseTroubleError(text)
-    if isinstance(error, OSError | asyncpg.InterfaceError | TimeoutError):
+    if isinstance(error, OSError | asyncpg.InterfaceError):
         return DatabaseTroubleError(text)
     return None

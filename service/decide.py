@@ -13,7 +13,7 @@ from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import Verdict, id_reused_id
 from genlock.service import events, ledger, tracing
-from genlock.service.database import Connection, DatabaseTroubleError, DecideAgainError, Pool, transaction
+from genlock.service.database import Connection, DatabaseTroubleError, DecideAgainError, Pool, TooSlowError, transaction
 from genlock.service.events import Event, timestamp
 from genlock.service.fold import INTERNAL_ERROR, Folded, fold
 from genlock.service.ledger import Decided, Entry
@@ -84,6 +84,10 @@ class Decider:
                     return await self._transact(commands, confirmed, traced, alone=before > 0)
             except DecideAgainError as again:
                 log.info("decide_again", action="decide_again", why=str(again), commands=len(commands))
+            except TooSlowError:
+                if len(commands) == 1:
+                    raise
+                break
             except DatabaseTroubleError:
                 raise
             except Exception as error:

@@ -1,7 +1,7 @@
 """What a batch can touch, told from its commands alone: the one place that knows what must be locked and read."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from genlock.schemas.base import Kind
@@ -35,7 +35,7 @@ class Touched:
     """Providers that are deleted, so that it matters what is below them."""
 
 
-def touched(commands: Iterable[Command]) -> Touched:
+def touched(commands: Sequence[Command]) -> Touched:
     """Gather what these commands can touch."""
     result = Touched()
     for command in commands:
@@ -62,7 +62,21 @@ def touched(commands: Iterable[Command]) -> Touched:
                 result.traversals.add((command.subject, expected))
             case _:
                 pass
+    _add_parents_to_be(result, commands)
     return result
+
+
+def _add_parents_to_be(result: Touched, commands: Sequence[Command]) -> None:
+    """Where a provider moves below one that the batch creates, the tree which that one is to stand in is touched."""
+    created = {
+        command.subject: command.data.parent_id for command in commands if isinstance(command.data, ProviderCreate)
+    }
+    waiting = list(result.moved)
+    while waiting:
+        parent_id = created.get(waiting.pop())
+        if parent_id is not None and parent_id not in result.moved:
+            result.moved.add(parent_id)
+            waiting.append(parent_id)
 
 
 def _touched_by_update(result: Touched, provider_id: str, data: ProviderUpdate) -> None:

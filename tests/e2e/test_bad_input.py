@@ -88,7 +88,7 @@ BAD = {
     "an unknown type": Bad(changed(type="document.paint"), "unknown_type", routing_key="document.paint"),
     "a long unknown type": Bad(changed(type="x" * 255), "unknown_type", routing_key="x" * 255),
     "an event's type": Bad(
-        changed(type="document.put.succeeded"), "unknown_type", routing_key="document.put.succeeded"
+        changed(type="document.put.succeeded"), reason="outcome event", routing_key="document.put.succeeded"
     ),
     "another subject in the header": Bad(changed(), "invalid_data", headers={"subject": "another"}),
     "a number as header": Bad(changed(), "invalid_data", headers={"subject": 7}),

@@ -5,6 +5,7 @@ import pytest
 from genlock.schemas.codes import Code, Reason
 from genlock.service.records import Provider
 from genlock.service.state import State
+from genlock.service.touched import touched
 from tests.factories import accepted, conflicting, key, new_id, turned_down
 from tests.provider_factories import (
     below,
@@ -231,3 +232,15 @@ def test_ancestors_of_a_broken_tree_end() -> None:
     state = State(parents={"a": "b", "b": "c", "c": "b"})
     assert state.ancestors_of("a") == ["b", "c"]
     assert state.root_of("a") == "c"
+
+
+def test_move_below_a_provider_that_its_batch_creates_touches_the_tree_that_one_is_to_stand_in() -> None:
+    moved, created, below, parent = (new_id() for _ in range(4))
+    result = touched(
+        [
+            create_provider(below, parent_id=created),
+            create_provider(created, parent_id=parent),
+            move_provider(moved, 0, below),
+        ]
+    )
+    assert result.moved == {moved, below, created, parent}
