@@ -10,7 +10,7 @@ import typer
 
 from genlock._states import ReadableKind, State
 from genlock.cli.failure import Failure, load_settings, sentence
-from genlock.cli.output import EXIT_CODES, OutcomePrinter, print_record
+from genlock.cli.output import EXIT_CODES, OutcomePrinter, print_record, wants_json
 from genlock.client import TIMEOUT_S, Client, connect
 from genlock.commands import complete, parse_object, read_lines
 from genlock.errors import GenlockError, InvalidMessage, Unanswered
@@ -81,7 +81,8 @@ def send(
     # Their ids are made here, so that they are known when something goes wrong.
     envelopes = [complete(members, source) for members in commands]
     connecting = _connect(amqp_url, namespace, source, timeout_s)
-    raise typer.Exit(asyncio.run(_send(connecting, envelopes, concurrency, OutcomePrinter(as_json=as_json).print)))
+    printer = OutcomePrinter(as_json=wants_json(as_json=as_json))
+    raise typer.Exit(asyncio.run(_send(connecting, envelopes, concurrency, printer.print)))
 
 
 def _input(command_type: str | None, file: Path | None) -> bytes:
@@ -199,7 +200,7 @@ def tail(
 
       genlock tail 'stack.*.conflict' --count 10
     """
-    printer = OutcomePrinter(as_json=as_json)
+    printer = OutcomePrinter(as_json=wants_json(as_json=as_json))
     with suppress(KeyboardInterrupt):
         asyncio.run(_tail(_connect(amqp_url, namespace, SOURCE, timeout_s), pattern, count, printer.print))
 

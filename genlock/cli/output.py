@@ -31,10 +31,10 @@ def wants_json(*, as_json: bool) -> bool:
 
 
 class OutcomePrinter:
-    """Prints outcomes as they come: rows of a table on a terminal, else the full events as JSON Lines."""
+    """Prints outcomes as they come: rows of a table, or the full events as JSON Lines."""
 
     def __init__(self, *, as_json: bool) -> None:
-        self._json = wants_json(as_json=as_json)
+        self._json = as_json
         self._console = console()
         self._empty = True
 

@@ -79,7 +79,7 @@ def demo(
 ) -> None:
     """Show a lost update being refused, with real servers; they are started for it and gone in the end.
 
-    With --file your own commands are sent in order instead, as by genlock send.
+    With --file your own commands are sent in order instead, and their outcomes printed, whatever they are.
     """
     # For the same reason as in serve.
     from genlock import demo, servers  # noqa: PLC0415
@@ -89,13 +89,13 @@ def demo(
         if commands is None:
             raise typer.Exit(demo.main())
         with servers.running() as running:
-            raise typer.Exit(asyncio.run(_play(running, commands)))
+            asyncio.run(_play(running, commands))
     except servers.ServersUnavailable as error:
         raise Failure(str(error)) from error
 
 
-async def _play(running: "Servers", commands: list[JsonObject]) -> int:
+async def _play(running: "Servers", commands: list[JsonObject]) -> None:
     from genlock.demo.stage import staged  # noqa: PLC0415 - as in demo
 
     async with staged(running) as stage:
-        return await send_all(stage.client, commands, OutcomePrinter(as_json=False).print)
+        await send_all(stage.client, commands, OutcomePrinter(as_json=False).print)
