@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +20,7 @@ from genlock.service.steps import Step
 from genlock.service.store import _lock_key
 from tests.factories import delete_document, merge, new_id, put, stack_command
 from tests.harness import outcomes, until, until_waiting
+from tests.races import at_once
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -30,23 +31,6 @@ LOCK_DOCUMENTS = "SELECT id FROM documents ORDER BY id FOR UPDATE"
 LOCK_STACKS = "SELECT id FROM stacks ORDER BY id FOR UPDATE"
 LOCK_NAMES = "LOCK TABLE names IN SHARE MODE"
 LOCK_CREATIONS = "LOCK TABLE documents, stacks IN SHARE MODE"
-
-
-async def at_once(
-    decider: Decider, batches: Sequence[Sequence[Command]], second: Connection, *locks: str
-) -> list[Answers]:
-    """Decide the batches at once: none goes on before each of them waits for what the second connection holds.
-
-    What it holds it gives back without a trace, rows that it wrote for that included.
-    """
-    held = second.transaction()
-    await held.start()
-    for lock in locks:
-        await second.execute(lock)
-    deciding = [asyncio.create_task(decider.decide(batch)) for batch in batches]
-    await until_waiting(second, len(batches))
-    await held.rollback()
-    return await asyncio.gather(*deciding)
 
 
 async def test_of_many_puts_with_one_token_exactly_one_wins(decider: Decider, second: Connection) -> None:

@@ -1,11 +1,11 @@
 """Deciders at once on providers, in an order that a lock held from a second connection fixes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import asyncpg
 import pytest
@@ -25,6 +25,7 @@ from tests.provider_factories import (
     provider_command,
     rename_provider,
 )
+from tests.races import in_turn
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -34,22 +35,6 @@ CROWD = 16
 def ids(count: int) -> list[str]:
     """New ids, sorted: the order in which rows are locked is known."""
     return sorted(new_id() for _ in range(count))
-
-
-async def in_turn(
-    decider: Decider, batches: Sequence[Sequence[Command]], second: Connection, lock: str, *arguments: Any
-) -> list[list[Outcome]]:
-    """Decide the batches at once; they wait one behind the other for what is locked here first.
-
-    Two of them go on in their order. Of more, PostgreSQL promises none.
-    """
-    deciding = []
-    async with second.transaction():
-        await second.execute(lock, *arguments)
-        for batch in batches:
-            deciding.append(asyncio.create_task(decider.decide(batch)))
-            await until_waiting(second, len(deciding))
-    return [outcomes(answers) for answers in await asyncio.gather(*deciding)]
 
 
 LOCK_ONE = "SELECT id FROM providers WHERE id = $1 FOR UPDATE"

@@ -1,0 +1,47 @@
+"""Deciders at once, in an order that a lock held from a second connection fixes."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from genlock.schemas.decode import Command
+from genlock.schemas.outcomes import Outcome
+from genlock.service.decide import Answers, Decider
+from tests.harness import outcomes, until_waiting
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+async def at_once(
+    decider: Decider, batches: Sequence[Sequence[Command]], second: Connection, *locks: str
+) -> list[Answers]:
+    """Decide the batches at once: none goes on before each of them waits for what the second connection holds.
+
+    What it holds it gives back without a trace, rows that it wrote for that included.
+    """
+    held = second.transaction()
+    await held.start()
+    for lock in locks:
+        await second.execute(lock)
+    deciding = [asyncio.create_task(decider.decide(batch)) for batch in batches]
+    await until_waiting(second, len(batches))
+    await held.rollback()
+    return await asyncio.gather(*deciding)
+
+
+async def in_turn(
+    decider: Decider, batches: Sequence[Sequence[Command]], second: Connection, lock: str, *arguments: Any
+) -> list[list[Outcome]]:
+    """Decide the batches at once; they wait one behind the other for what is locked here first.
+
+    Two of them go on in their order. Of more, PostgreSQL promises none.
+    """
+    deciding = []
+    async with second.transaction():
+        await second.execute(lock, *arguments)
+        for batch in batches:
+            deciding.append(asyncio.create_task(decider.decide(batch)))
+            await until_waiting(second, len(deciding))
+    return [outcomes(answers) for answers in await asyncio.gather(*deciding)]
