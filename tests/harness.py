@@ -5,9 +5,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import aio_pika
 import aiormq
@@ -26,7 +24,6 @@ DEADLINE_S = 30.0
 """Nothing that is waited for takes this long, unless it is broken."""
 
 POLL_S = 0.01
-CHUNK_BYTES = 2**16
 
 CONTENT_TYPE = "application/cloudevents+json"
 
@@ -188,104 +185,3 @@ async def _remove(connection: aio_pika.abc.AbstractConnection, topology: Topolog
         await topology.delete(channel)
     except aiormq.exceptions.ChannelClosed:
         return
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Where a proxy cuts a connection, once or always: at a mark in a request, before the server gets it or after."""
-
-    mark: bytes
-    after: bool = False
-    always: bool = False
-
-
-class Proxy:
-    """A TCP proxy in front of a server, which can cut its connections and refuse new ones."""
-
-    def __init__(self, url: str) -> None:
-        self.next_cut: Cut | None = None
-        self.cuts = 0
-        """How many connections were cut at a mark."""
-        self._upstream = urlsplit(url)
-        self._links: set[asyncio.Task[None]] = set()
-        self._listener: asyncio.Server | None = None
-        self._port = 0
-
-    @property
-    def url(self) -> str:
-        """Where clients connect instead."""
-        user = self._upstream.netloc.rpartition("@")[0]
-        return self._upstream._replace(netloc=f"{user}@127.0.0.1:{self._port}").geturl()
-
-    async def accept(self) -> None:
-        """Take connections, on the same port as before."""
-        self._listener = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
-        self._port = self._listener.sockets[0].getsockname()[1]
-
-    def cut(self) -> None:
-        """Drop all connections without a word."""
-        for link in self._links:
-            link.cancel()
-
-    async def refuse(self) -> None:
-        """Drop all connections, and take no more."""
-        if self._listener is not None:
-            self._listener.close()
-        self.cut()
-        if self._links:
-            await asyncio.wait(self._links)
-
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = asyncio.create_task(self._link(reader, writer))
-        self._links.add(link)
-        link.add_done_callback(self._links.discard)
-        # Also where it is cut before it has begun.
-        link.add_done_callback(lambda _: writer.transport.abort())
-
-    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
-        silent = asyncio.Event()
-        ways = {
-            asyncio.create_task(self._requests(reader, far_writer, silent)),
-            asyncio.create_task(self._answers(far_reader, writer, silent)),
-        }
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-            far_writer.transport.abort()
-            await asyncio.gather(*ways, return_exceptions=True)
-
-    async def _requests(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silent: asyncio.Event
-    ) -> None:
-        while data := await reader.read(CHUNK_BYTES):
-            if self.next_cut and self.next_cut.mark in data:
-                cut = self.next_cut
-                self.next_cut = cut if cut.always else None
-                self.cuts += 1
-                if not cut.after:
-                    return
-                silent.set()
-            writer.write(data)
-            await writer.drain()
-
-    @staticmethod
-    async def _answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silent: asyncio.Event) -> None:
-        while data := await reader.read(CHUNK_BYTES):
-            if silent.is_set():
-                return
-            writer.write(data)
-            await writer.drain()
-
-
-@asynccontextmanager
-async def proxied(url: str) -> AsyncIterator[Proxy]:
-    """Put a proxy in front of a server for the time of the context."""
-    proxy = Proxy(url)
-    await proxy.accept()
-    try:
-        yield proxy
-    finally:
-        await proxy.refuse()

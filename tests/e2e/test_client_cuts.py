@@ -16,7 +16,8 @@ from genlock.client import Client
 from genlock.service.settings import Settings
 from tests import harness
 from tests.factories import Json, accepted, conflicting, event_of, new_id, put, state_of
-from tests.harness import DEADLINE_S, Cut, Proxy, proxied, serving
+from tests.harness import DEADLINE_S, serving
+from tests.proxy import Cut, Proxy, proxied
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

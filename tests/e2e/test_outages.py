@@ -10,8 +10,9 @@ from pydantic import SecretStr
 from genlock.consumers.process import Service
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, new_id
-from tests.harness import Client, Cut, Proxy, proxied, serving, until
+from tests.harness import Client, serving, until
 from tests.property.replay import check_explained
+from tests.proxy import Cut, Proxy, proxied
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from genlock.schemas.queries import result_id
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, json_bytes, new_id
-from tests.harness import DEADLINE_S, Client, proxied, serving, until
+from tests.harness import DEADLINE_S, Client, serving, until
+from tests.proxy import proxied
 
 
 @dataclass

@@ -15,7 +15,8 @@ from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, Pool,
 from genlock.service.decide import TRIES_MAX, Decider
 from genlock.service.steps import Step
 from tests.factories import merge, new_id, put, stack_command
-from tests.harness import Cut, Proxy, outcomes, proxied, until_waiting
+from tests.harness import outcomes, until_waiting
+from tests.proxy import Cut, Proxy, proxied
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
