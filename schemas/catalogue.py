@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from genlock.schemas.base import CommandData, Kind, Uuid
+from genlock.schemas.consumers import ConsumerReshape, ConsumerSetAllocations, ConsumerSetMany
 from genlock.schemas.documents import DocumentDelete, DocumentId, DocumentMerge, DocumentPut
 from genlock.schemas.providers import (
     ProviderCreate,
@@ -28,15 +29,19 @@ from genlock.schemas.stacks import (
 
 @dataclass(frozen=True, slots=True)
 class CommandType:
-    """A command as the catalogue knows it. `name` is `<kind>.<verb>` and the routing key."""
+    """A command as the catalogue knows it. `name` is `<kind>.<verb>` and the routing key.
+
+    One on several records names them all in its data, and has no subject.
+    """
 
     name: str
     kind: Kind
     model: type[CommandData]
+    on_several: bool = False
 
 
-def _catalogue(kind: Kind, verbs: dict[str, type[CommandData]]) -> dict[str, CommandType]:
-    return {f"{kind}.{verb}": CommandType(f"{kind}.{verb}", kind, model) for verb, model in verbs.items()}
+def _catalogue(kind: Kind, verbs: dict[str, type[CommandData]], *, on_several: bool = False) -> dict[str, CommandType]:
+    return {f"{kind}.{verb}": CommandType(f"{kind}.{verb}", kind, model, on_several) for verb, model in verbs.items()}
 
 
 COMMANDS: dict[str, CommandType] = {
@@ -53,6 +58,8 @@ COMMANDS: dict[str, CommandType] = {
             "set_aggregates": ProviderSetAggregates,
         },
     ),
+    **_catalogue("consumer", {"set_allocations": ConsumerSetAllocations}),
+    **_catalogue("consumer", {"set_many": ConsumerSetMany, "reshape": ConsumerReshape}, on_several=True),
     **_catalogue(
         "stack",
         {

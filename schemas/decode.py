@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from genlock.schemas.base import CommandData, JsonObject, Kind
-from genlock.schemas.catalogue import COMMANDS, SUBJECTS
+from genlock.schemas.catalogue import COMMANDS, SUBJECTS, CommandType
 from genlock.schemas.codes import Code, VerdictName
 from genlock.schemas.envelope import Envelope, read_id
 from genlock.schemas.outcomes import UNKNOWN_COMMAND, CommandEcho, FieldError
@@ -53,7 +53,8 @@ class Refusal:
 class Command:
     """A command as it is decided.
 
-    `type` is in the catalogue, save that a refusal may have left `type`, `kind` and `subject` empty.
+    `type` is in the catalogue, save that a refusal may have left `type`, `kind` and `subject` empty; `subject` is empty
+    for commands on several records too.
     `content_hash` is the SHA-256 of what an id stands for: 32 bytes.
     """
 
@@ -133,7 +134,7 @@ def _from_members(
         message = "The AMQP header 'subject' differs from the subject in the body."
         return _refused(command_id, members, content_hash, Refusal(Code.INVALID_DATA, message))
     data: CommandData | Refusal
-    subject, errors = _subject(known.kind, envelope.subject)
+    subject, errors = _subject(known, envelope.subject)
     try:
         data = known.model.model_validate(envelope.data)
     except ValidationError as error:
@@ -194,9 +195,12 @@ def _flawed(flaws: list[str]) -> Refusal:
     return Refusal(Code.INVALID_DATA, f"The JSON {', '.join(flaws)}.", errors)
 
 
-def _subject(kind: Kind, value: str | None) -> tuple[str, tuple[FieldError, ...]]:
+def _subject(known: CommandType, value: str | None) -> tuple[str, tuple[FieldError, ...]]:
+    if known.on_several:
+        message = "must be left out: the data names the records"
+        return "", () if value is None else (FieldError(path="subject", message=message),)
     try:
-        return SUBJECTS[kind].validate_python(value, strict=True), ()
+        return SUBJECTS[known.kind].validate_python(value, strict=True), ()
     except ValidationError as error:
         return "", _errors(error, "subject")
 
@@ -207,7 +211,7 @@ def _refused(
     """Build a command around its refusal from those parts of it that are valid themselves."""
     valid = _valid_parts(members)
     known = COMMANDS.get(valid.get("type", ""))
-    subject = _subject(known.kind, valid.get("subject"))[0] if known else ""
+    subject = _subject(known, valid.get("subject"))[0] if known else ""
     return Command(
         id=command_id,
         type=known.name if known else "",
@@ -241,7 +245,7 @@ def _echo(valid: JsonObject) -> CommandEcho:
     """What of the command may stand in its rejection: its subject and its data only if its type takes them."""
     known = COMMANDS.get(valid.get("type", ""))
     subject, data = valid.get("subject"), valid.get("data")
-    if known and subject is not None and _subject(known.kind, subject)[1]:
+    if known and subject is not None and _subject(known, subject)[1]:
         subject = None
     if known and data is not None:
         try:

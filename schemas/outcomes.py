@@ -62,20 +62,50 @@ class FieldError(Shown):
     message: str
 
 
+class Failure(Shown):
+    """A record that a command on several records did not find as its author had seen it."""
+
+    kind: Kind
+    id: str
+    sequence: int
+    reason: Known[Reason]
+    expected: Token | None
+    actual: Token | None
+    winner: Winner | None
+    current: JsonObject | None = None
+
+
+class Shortage(Shown):
+    """What a provider cannot serve: `asked` by the command in all, on top of what is `used` by others."""
+
+    provider_id: Uuid
+    resource_class: str
+    asked: int
+    used: int
+    capacity: int
+
+
 class SucceededData(Shown):
-    """`record` is the state after the change, null after a delete; `token` is the one to expect next."""
+    """`record` is the state after the change, null after a delete; `token` is the one to expect next.
+
+    `tokens` are those of the other records that were touched. A command on several records has no `record` and no
+    `token`; `tokens` are all of theirs.
+    """
 
     kind: Kind
     id: str | None
     sequence: int
     record: JsonObject | None
-    token: Token
+    token: Token | None
     tokens: dict[Kind, dict[str, Token]] | None = None
     truncated: bool = False
 
 
 class ConflictData(Shown):
-    """Somebody else got there first. `expected` is what the caller passed, `actual` what it should have been."""
+    """Somebody else got there first. `expected` is what the caller passed, `actual` what it should have been.
+
+    A command that names several records has all of its `failures` there, and the first of them at the top level too.
+    """
 
     kind: Kind
     id: str | None
@@ -86,6 +116,7 @@ class ConflictData(Shown):
     winner: Winner | None
     current: JsonObject | None = None
     command: CommandEcho | None = None
+    failures: list[Failure] | None = None
     retry: Retry
     truncated: bool = False
 
@@ -99,6 +130,7 @@ class RejectedData(Shown):
     code: Known[Code]
     message: str
     errors: list[FieldError]
+    shortages: list[Shortage] | None = None
     command: CommandEcho | None = None
     truncated: bool = False
 
@@ -141,7 +173,7 @@ class Succeeded(OutcomeEvent):
         return self.data.record
 
     @property
-    def token(self) -> Token:
+    def token(self) -> Token | None:
         return self.data.token
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
+
+from genlock.service.sql import statement
 
 # asyncpg's classes are generic for type checkers alone.
 if TYPE_CHECKING:
@@ -67,6 +69,25 @@ async def _keep(_connection: Any) -> None:
 def written(status: str) -> int:
     """Read the number of rows from a command tag such as `UPDATE 3`."""
     return int(status.rpartition(" ")[2])
+
+
+def columns(rows: Collection[tuple[Any, ...]]) -> list[list[Any]]:
+    """Turn rows, one at least, into the arrays that `unnest` makes rows of again."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+async def must_write(connection: Connection, name: str, rows: Collection[tuple[Any, ...]]) -> None:
+    """Run a statement of genlock.service.sql for some rows, one at least.
+
+    Raises DecideAgainError where it could not write all of them: somebody else got there first.
+    """
+    same_count(len(rows), written(await connection.execute(statement(name), *columns(rows))), name)
+
+
+def same_count(wanted: int, done: int, what: str) -> None:
+    """Raise DecideAgainError where fewer rows were written than must be."""
+    if done != wanted:
+        raise DecideAgainError(f"{what}: {done} of {wanted} rows were as they had been read")
 
 
 class TooSlowError(DatabaseTroubleError):

@@ -12,7 +12,7 @@ from typing import Any
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import Verdict
-from genlock.service import documents, providers, stacks
+from genlock.service import consumers, documents, providers, stacks
 from genlock.service.events import timestamp
 from genlock.service.records import Record
 from genlock.service.state import State
@@ -29,6 +29,9 @@ RULES: Mapping[str, Rule] = {
     "provider.delete_inventory": providers.delete_inventory,
     "provider.set_traits": providers.set_traits,
     "provider.set_aggregates": providers.set_aggregates,
+    "consumer.set_allocations": consumers.set_allocations,
+    "consumer.set_many": consumers.set_many,
+    "consumer.reshape": consumers.reshape,
     "stack.create": stacks.create,
     "stack.update": stacks.update,
     "stack.delete": stacks.delete,
@@ -88,10 +91,17 @@ def decide(state: State, command: Command, now: datetime, retention: timedelta) 
     record = state.find((command.kind, command.subject)) if command.kind else None
     if isinstance(command.data, Refusal):
         return refused(command, record, command.data)
-    if record is not None and record.maker.command_id == command.id:
-        return Decision(success(record))  # the ledger has forgotten it; its record has not
+    if remembered := _remembered(state, command, record):
+        return remembered
     if command.time is not None and command.time < now - retention + EXPIRY_MARGIN:
         # As it came: a time on the first day of the calendar has no UTC to show (tests/e2e/test_bad_input.py).
         message = f"The command is from {command.time.isoformat()}, too old to know whether it was decided before."
         return refused(command, record, Refusal(Code.EXPIRED, message))
     return RULES[command.type](state, command, command.data, timestamp(now))
+
+
+def _remembered(state: State, command: Command, record: Record | None) -> Decision | None:
+    """The success of a command that the ledger has forgotten and its records have not."""
+    if command.kind == "consumer":
+        return consumers.repeated(state, command)
+    return Decision(success(record)) if record is not None and record.maker.command_id == command.id else None

@@ -2,12 +2,13 @@
 
 from typing import Protocol
 
-from genlock.schemas.base import JsonObject
+from genlock.schemas.base import JsonObject, Kind
+from genlock.schemas.catalogue import COMMANDS
 from genlock.schemas.codes import Reason
 from genlock.schemas.decode import Command
-from genlock.schemas.outcomes import GenerationToken
+from genlock.schemas.outcomes import Failure, GenerationToken
 from genlock.service.records import Record
-from genlock.service.verdicts import Decision, conflict
+from genlock.service.verdicts import Decision, conflicts, failure
 
 GENERATION_FIRST = 0
 
@@ -20,7 +21,14 @@ class Counted(Record, Protocol):
 
 
 def mismatch(command: Command, record: Counted | None, expected: int | None) -> Decision | None:
-    """The conflict that the expected generation ends in, or None where it is the actual one.
+    """The conflict that the expected generation ends in, or None where it is the actual one."""
+    kind = COMMANDS[command.type].kind
+    failed = check(kind, command.subject, record, expected)
+    return conflicts(command, [failed]) if failed else None
+
+
+def check(kind: Kind, record_id: str, record: Counted | None, expected: int | None) -> Failure | None:
+    """How a record differs from the generation that is expected of it, or None where it does not.
 
     None expects that the record does not exist; a tombstone does not.
     """
@@ -35,4 +43,4 @@ def mismatch(command: Command, record: Counted | None, expected: int | None) -> 
         reason = Reason.STALE if expected < actual else Reason.AHEAD
     current: JsonObject | None = record.state() if record and actual is not None else None
     token = None if expected is None else GenerationToken(generation=expected)
-    return conflict(command, record, reason, token, current=current)
+    return failure(kind, record_id, record, reason, token, current=current)

@@ -1,14 +1,20 @@
-"""The inventories of providers: rows of their own, guarded by the row of their provider, which is locked first."""
+"""The inventories of providers: rows of their own, guarded by the row of their provider, which is locked first.
+
+What is used of them is guarded twice: by the fold, and by the WHERE clauses here, so that no race can oversell.
+"""
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from genlock.schemas.providers import Inventory
-from genlock.service.database import Connection
+from genlock.service.database import Connection, must_write
 from genlock.service.records import Provider, Record, RecordKey
 from genlock.service.sql import statement
 from genlock.service.state import State
+
+Row = tuple[Any, ...]
 
 
 async def read(connection: Connection, state: State) -> None:
@@ -19,7 +25,8 @@ async def read(connection: Connection, state: State) -> None:
     for row in await connection.fetch(statement("find_inventories"), locked):
         provider = state.records["provider", str(row["provider_id"])]
         if isinstance(provider, Provider):
-            complete = replace(provider, inventories=parse(row["inventories"]))
+            used = json.loads(row["used"]) if row["used"] else {}
+            complete = replace(provider, inventories=parse(row["inventories"]), used=used)
             state.records["provider", provider.id] = complete
 
 
@@ -29,37 +36,59 @@ def parse(text: str | None) -> Mapping[str, Inventory]:
     return {name: Inventory.model_validate(amounts) for name, amounts in members.items()}
 
 
+@dataclass(slots=True)
+class _Differences:
+    """Rows for the statements that make of one picture of inventories another one."""
+
+    removed: list[Row] = field(default_factory=list)
+    changed: list[Row] = field(default_factory=list)
+    added: list[Row] = field(default_factory=list)
+
+    def note(self, before: Provider | None, after: Provider) -> None:
+        """Add what is different in one provider."""
+        inventories = before.inventories if before else {}
+        used = before.used if before else {}
+        for name in inventories:
+            if name not in after.inventories:
+                self.removed.append((after.id, name, used.get(name, 0)))
+        for name, inventory in after.inventories.items():
+            row = _row(after.id, name, inventory, after.used.get(name, 0))
+            if name not in inventories:
+                self.added.append(row)
+            elif inventories[name] != inventory or used.get(name, 0) != after.used.get(name, 0):
+                self.changed.append((*row, used.get(name, 0), inventories[name] != inventory))
+
+
+def _row(provider_id: str, name: str, inventory: Inventory, used: int) -> Row:
+    return (
+        provider_id,
+        name,
+        inventory.total,
+        inventory.reserved,
+        inventory.min_unit,
+        inventory.max_unit,
+        inventory.step_size,
+        inventory.allocation_ratio,
+        used,
+    )
+
+
 async def write(
     connection: Connection, before: Mapping[RecordKey, Record], changed: Mapping[RecordKey, Record]
 ) -> None:
-    """Write the differences between the providers' inventories before and after the batch."""
-    gone: list[tuple[str, str]] = []
-    put: list[tuple[str, str, Inventory]] = []
+    """Write the differences between the providers' inventories before and after the batch.
+
+    Raises DecideAgainError where what is used is not what was read, or would be more than the capacity.
+    """
+    differences = _Differences()
     for key, after in changed.items():
-        if not isinstance(after, Provider):
-            continue
-        old = before.get(key)
-        old_inventories = old.inventories if isinstance(old, Provider) else {}
-        gone += [(after.id, name) for name in old_inventories if name not in after.inventories]
-        put += [
-            (after.id, name, inventory)
-            for name, inventory in after.inventories.items()
-            if old_inventories.get(name) != inventory
-        ]
-    if gone:
-        await connection.execute(statement("delete_inventories"), *map(list, zip(*gone, strict=True)))
-    if put:
-        rows = [
-            (
-                provider_id,
-                name,
-                inventory.total,
-                inventory.reserved,
-                inventory.min_unit,
-                inventory.max_unit,
-                inventory.step_size,
-                inventory.allocation_ratio,
-            )
-            for provider_id, name, inventory in put
-        ]
-        await connection.execute(statement("put_inventories"), *map(list, zip(*rows, strict=True)))
+        if isinstance(after, Provider):
+            old = before.get(key)
+            differences.note(old if isinstance(old, Provider) else None, after)
+    for name, rows in (
+        ("delete_inventories", differences.removed),
+        ("update_inventories", differences.changed),
+        ("insert_inventories", differences.added),
+    ):
+        if rows:
+            await must_write(connection, name, rows)

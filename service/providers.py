@@ -21,6 +21,7 @@ from genlock.schemas.providers import (
     ProviderUpdate,
 )
 from genlock.schemas.standards import complaint, unknown
+from genlock.service.capacity import in_use
 from genlock.service.generations import GENERATION_FIRST, mismatch
 from genlock.service.records import Provider
 from genlock.service.state import State, made_by
@@ -78,6 +79,8 @@ def delete(state: State, command: Command, data: ProviderDelete, decided_at: str
     if children := state.children_of(record.id):
         message = f"The provider has children, such as {min(children)}."
         return rejected(command, record, Code.PROVIDER_HAS_CHILDREN, message)
+    if used := in_use(record.id, {}, record.used):
+        return rejected(command, record, Code.PROVIDER_IN_USE, " ".join(used))
     return _changed(
         record,
         command,
@@ -153,9 +156,11 @@ def _with_inventories(
     named: Mapping[str, Inventory],
     decided_at: str,
 ) -> Decision:
-    """Accept the inventories, if the resource classes that the command named exist."""
+    """Accept the inventories, if the resource classes that the command named exist, and those in use stay."""
     if names := unknown("resource class", list(named)):
         return rejected(command, record, Code.UNKNOWN_RESOURCE_CLASS, complaint("resource class", names))
+    if used := in_use(record.id, inventories, record.used):
+        return rejected(command, record, Code.INVENTORY_IN_USE, " ".join(used))
     return _changed(record, command, decided_at, inventories=inventories)
 
 

@@ -1,10 +1,11 @@
 """Records as the fold sees them: immutable values, read under their locks and folded command by command."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from genlock.schemas.base import JsonObject, Kind
+from genlock.schemas.consumers import ConsumerState
 from genlock.schemas.documents import DocumentState
 from genlock.schemas.outcomes import GenerationToken, Token, TraversalToken, Winner
 from genlock.schemas.providers import Inventory, ProviderState
@@ -15,6 +16,9 @@ RecordKey = tuple[Kind, str]
 
 Name = tuple[Kind, str]
 """A name, unique among the live records of its kind."""
+
+Allocations = Mapping[str, Mapping[str, int]]
+"""Amounts by provider and resource class."""
 
 
 class Record(Protocol):
@@ -91,6 +95,8 @@ class Provider:
     traits: frozenset[str]
     aggregates: frozenset[str]
     deleted: bool
+    used: Mapping[str, int] = field(default_factory=dict)
+    """How much of each resource class is allocated; what is not there is 0."""
     root_id: str = ""
     """The topmost ancestor as the state knows it; not stored, for it changes with any move above."""
 
@@ -112,6 +118,42 @@ class Provider:
             inventories=dict(self.inventories),
             traits=sorted(self.traits),
             aggregates=sorted(self.aggregates),
+        ).model_dump()
+
+    def summary(self) -> JsonObject:
+        return self.state()
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    kind: ClassVar[Kind] = "consumer"
+
+    id: str
+    generation: int
+    sequence: int
+    maker: Winner
+    project_id: str
+    user_id: str
+    consumer_type: str | None
+    allocations: Allocations
+    deleted: bool
+
+    @property
+    def token(self) -> GenerationToken:
+        return GenerationToken(generation=self.generation)
+
+    @property
+    def name(self) -> None:
+        return None
+
+    def state(self) -> JsonObject:
+        return ConsumerState(
+            id=self.id,
+            generation=self.generation,
+            project_id=self.project_id,
+            user_id=self.user_id,
+            consumer_type=self.consumer_type,
+            allocations={name: dict(sorted(amounts.items())) for name, amounts in sorted(self.allocations.items())},
         ).model_dump()
 
     def summary(self) -> JsonObject:

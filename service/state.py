@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Winner
-from genlock.service.records import Document, Name, Provider, Record, RecordKey, Stack
+from genlock.service.records import Consumer, Document, Name, Provider, Record, RecordKey, Stack
 
 
 @dataclass(slots=True)
@@ -31,6 +31,10 @@ class State:
     def provider(self, provider_id: str) -> Provider | None:
         record = self.find(("provider", provider_id))
         return record if isinstance(record, Provider) else None
+
+    def consumer(self, consumer_id: str) -> Consumer | None:
+        record = self.records.get(("consumer", consumer_id))
+        return record if isinstance(record, Consumer) else None
 
     def document(self, document_id: str) -> Document | None:
         record = self.records.get(("document", document_id))

@@ -1,12 +1,12 @@
 """Reading and writing what a batch touches: set-based statements, rows locked once and in one global order."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from genlock.schemas.base import Kind
 from genlock.schemas.outcomes import GenerationToken, Token
-from genlock.service import inventories, trees
-from genlock.service.database import Connection, DecideAgainError, written
+from genlock.service import allocations, inventories, trees
+from genlock.service.database import Connection, columns, must_write, same_count
 from genlock.service.fold import Change
 from genlock.service.records import Name, Record, RecordKey, Stack
 from genlock.service.sql import statement
@@ -25,14 +25,17 @@ async def lock_and_read(connection: Connection, touched: Touched, *, alone: bool
         await connection.execute(statement("lock_names"), sorted(map(_lock_key, touched.names)))
     if roots := await trees.find_roots(connection, touched, alone=alone):
         touched.ids["provider"] |= roots
+    if consumers := touched.ids.get("consumer"):
+        touched.ids["provider"] |= await allocations.find_providers(connection, consumers)
     for table in TABLES:
         if ids := touched.ids.get(table.kind):
             for record in await table.lock(connection, ids):
                 state.records[record.kind, record.id] = record
     if touched.names:
-        rows = await connection.fetch(statement("find_names"), *_unzip(touched.names, 2))
+        rows = await connection.fetch(statement("find_names"), *columns(touched.names))
         state.names = {(row["kind"], row["name"]): row["record_id"] for row in rows}
     await inventories.read(connection, state)
+    await allocations.read(connection, state)
     await trees.read(connection, touched, state)
     await _read_traversals(connection, touched, state)
     return state
@@ -43,7 +46,7 @@ async def _read_traversals(connection: Connection, touched: Touched, state: Stat
         if isinstance(record, Stack):
             state.traversals.add((record.id, record.traversal))
     if unknown := touched.traversals - state.traversals:
-        rows = await connection.fetch(statement("find_traversals"), *_unzip(unknown, 2))
+        rows = await connection.fetch(statement("find_traversals"), *columns(unknown))
         state.traversals |= {(row["record_id"], row["token"]) for row in rows}
 
 
@@ -59,19 +62,20 @@ async def write(
         return
     freed, taken = _names(before, changed)
     if freed:
-        await _write_all(connection, "delete_names", freed, 3)
+        await must_write(connection, "delete_names", freed)
     for table in TABLES:
         pairs = [(before[key], record) for key, record in changed.items() if key[0] == table.kind and key in before]
         if pairs:
-            _check(len(pairs), await table.update(connection, pairs), table.name)
+            same_count(len(pairs), await table.update(connection, pairs), table.name)
     for table in TABLES:
         created = [record for key, record in changed.items() if key[0] == table.kind and key not in before]
         if created:
-            _check(len(created), await table.insert(connection, created), table.name)
+            same_count(len(created), await table.insert(connection, created), table.name)
     await inventories.write(connection, before, changed)
+    await allocations.write(connection, before, changed)
     if taken:
-        await _write_all(connection, "insert_names", taken, 3)
-    await _write_all(connection, "insert_changes", [_change_row(change) for change in changes], 8)
+        await must_write(connection, "insert_names", taken)
+    await must_write(connection, "insert_changes", [_change_row(change) for change in changes])
 
 
 def _names(
@@ -87,15 +91,6 @@ def _names(
         if record.name is not None and old != record.name:
             taken.append((kind, record.name, record_id))
     return freed, taken
-
-
-async def _write_all(connection: Connection, name: str, rows: Collection[tuple[object, ...]], columns: int) -> None:
-    _check(len(rows), written(await connection.execute(statement(name), *_unzip(rows, columns))), name)
-
-
-def _check(wanted: int, done: int, what: str) -> None:
-    if done != wanted:
-        raise DecideAgainError(f"{what}: {done} of {wanted} rows were as they had been read")
 
 
 def _change_row(change: Change) -> tuple[object, ...]:
@@ -114,11 +109,6 @@ def _change_row(change: Change) -> tuple[object, ...]:
 
 def _token_text(token: Token) -> str:
     return str(token.generation) if isinstance(token, GenerationToken) else token.traversal
-
-
-def _unzip(rows: Iterable[tuple[object, ...]], columns: int) -> list[list[object]]:
-    unzipped = [list(column) for column in zip(*rows, strict=True)]
-    return unzipped or [[] for _ in range(columns)]
 
 
 def _lock_key(name: Name) -> int:

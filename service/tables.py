@@ -10,8 +10,8 @@ import asyncpg
 from genlock.schemas.base import JsonObject, Kind, compact_json
 from genlock.schemas.outcomes import Winner
 from genlock.schemas.stacks import Action, Status
-from genlock.service.database import Connection, written
-from genlock.service.records import Document, Provider, Record, Stack
+from genlock.service.database import Connection, columns, written
+from genlock.service.records import Consumer, Document, Provider, Record, Stack
 from genlock.service.sql import statement
 
 R = TypeVar("R", bound=Record)
@@ -36,16 +36,12 @@ class Table(Generic[R]):
     async def insert(self, connection: Connection, records: Sequence[R]) -> int:
         """Create the records; return how many there was room for."""
         rows = [self.row(record) for record in records]
-        return written(await connection.execute(statement(f"insert_{self.name}"), *_columns(rows)))
+        return written(await connection.execute(statement(f"insert_{self.name}"), *columns(rows)))
 
     async def update(self, connection: Connection, changes: Sequence[tuple[R, R]]) -> int:
         """Change records from the first of a pair to the second; return how many were still as the first."""
         rows = [self.row(after) + self.expected(before) for before, after in changes]
-        return written(await connection.execute(statement(f"update_{self.name}"), *_columns(rows)))
-
-
-def _columns(rows: Sequence[Row]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+        return written(await connection.execute(statement(f"update_{self.name}"), *columns(rows)))
 
 
 def _maker(row: asyncpg.Record) -> Winner:
@@ -119,6 +115,33 @@ def _provider_row(provider: Provider) -> Row:
     )
 
 
+def _consumer(row: asyncpg.Record) -> Consumer:
+    return Consumer(
+        id=str(row["id"]),
+        generation=row["generation"],
+        sequence=row["sequence"],
+        maker=_maker(row),
+        project_id=row["project_id"],
+        user_id=row["user_id"],
+        consumer_type=row["consumer_type"],
+        allocations={},
+        deleted=row["deleted"],
+    )
+
+
+def _consumer_row(consumer: Consumer) -> Row:
+    return (
+        consumer.id,
+        consumer.generation,
+        consumer.sequence,
+        consumer.project_id,
+        consumer.user_id,
+        consumer.consumer_type,
+        consumer.deleted,
+        *_maker_row(consumer.maker),
+    )
+
+
 def _stack(row: asyncpg.Record) -> Stack:
     return Stack(
         id=str(row["id"]),
@@ -157,6 +180,7 @@ def _stack_row(stack: Stack) -> Row:
 
 TABLES: tuple[Table[Any], ...] = (
     Table("provider", "providers", _provider, _provider_row, lambda provider: (provider.generation,)),
+    Table("consumer", "consumers", _consumer, _consumer_row, lambda consumer: (consumer.generation,)),
     Table("stack", "stacks", _stack, _stack_row, lambda stack: (stack.traversal, stack.sequence)),
     Table("document", "documents", _document, _document_row, lambda document: (document.generation,)),
 )

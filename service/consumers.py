@@ -1,0 +1,236 @@
+"""The rules of consumers: pure functions from a state and a command to a decision.
+
+After OpenStack Placement: all allocations of a consumer are replaced at once, guarded by its generation, by those of
+the providers if the command names them, and by the capacity of their inventories. All or nothing, over all records.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from genlock.schemas.base import Kind
+from genlock.schemas.codes import Code
+from genlock.schemas.consumers import (
+    Allocation,
+    ConsumerAllocations,
+    ConsumerReshape,
+    ConsumerSetAllocations,
+    ConsumerSetMany,
+    NewInventories,
+)
+from genlock.schemas.decode import ERRORS_MAX, Command, Refusal
+from genlock.schemas.outcomes import Failure, FieldError, Shortage, SucceededData, Token, Winner
+from genlock.schemas.standards import complaint, unknown
+from genlock.service.capacity import Ask, Flaw, Load, flaws
+from genlock.service.generations import check
+from genlock.service.records import Consumer, Provider, Record, RecordKey
+from genlock.service.state import State, made_by
+from genlock.service.verdicts import Decision, conflicts, refused, success, success_of_several
+
+GENERATION_FIRST = 1
+
+CHECK_ORDER = (
+    Code.INVENTORY_IN_USE,
+    Code.NO_INVENTORY,
+    Code.UNIT_CONSTRAINT_VIOLATED,
+    Code.CAPACITY_EXCEEDED,
+)
+"""A command with several flaws is rejected under the code that comes first here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a command wants of consumers and of providers, by their ids."""
+
+    consumers: Mapping[str, ConsumerAllocations]
+    inventories: Mapping[str, NewInventories]
+
+    def allocations(self) -> Iterator[tuple[str, str, Allocation]]:
+        """Each allocation, after the ids of its consumer and its provider."""
+        for consumer_id, new in self.consumers.items():
+            for provider_id, allocation in new.allocations.items():
+                yield consumer_id, provider_id, allocation
+
+
+def set_allocations(state: State, command: Command, data: ConsumerSetAllocations, decided_at: str) -> Decision:
+    """Replace all allocations of one consumer; without any it is removed."""
+    return _decide(state, command, Wanted({command.subject: data}, {}), decided_at)
+
+
+def set_many(state: State, command: Command, data: ConsumerSetMany, decided_at: str) -> Decision:
+    """Replace all allocations of several consumers."""
+    return _decide(state, command, Wanted(data.consumers, {}), decided_at)
+
+
+def reshape(state: State, command: Command, data: ConsumerReshape, decided_at: str) -> Decision:
+    """Replace inventories and allocations together: only the picture in the end must be legal."""
+    return _decide(state, command, Wanted(data.consumers, data.inventories), decided_at)
+
+
+def repeated(state: State, command: Command) -> Decision | None:
+    """The success of a command that the ledger has forgotten, as far as records still have the tokens it made."""
+    keys: list[RecordKey]
+    match command.data:
+        case ConsumerSetAllocations(allocations=allocations):
+            keys = [("consumer", command.subject), *(("provider", name) for name in allocations)]
+        case ConsumerSetMany(consumers=consumers):
+            keys = [("consumer", name) for name in consumers]
+        case ConsumerReshape(consumers=consumers, inventories=inventories):
+            keys = [*(("consumer", name) for name in consumers), *(("provider", name) for name in inventories)]
+        case _:
+            return None
+    made = [record for key in keys if (record := state.find(key)) and record.maker.command_id == command.id]
+    if not made or (command.subject and made[0].kind != "consumer"):
+        return None
+    return Decision(_success(command, made))
+
+
+def _decide(state: State, command: Command, wanted: Wanted, decided_at: str) -> Decision:
+    """Check existence, then tokens, then names, then capacity; then change everything."""
+    failed = _absent(state, command, wanted) or _outdated(state, command, wanted) or _unknown(state, command, wanted)
+    if failed:
+        return failed
+    loads = _loads(state, wanted)
+    if found := list(flaws(loads, _asks(command, wanted))):
+        return _flawed(state, command, found)
+    maker = made_by(command, decided_at)
+    consumers = [
+        _consumer(state.consumer(consumer_id), consumer_id, new, maker) for consumer_id, new in wanted.consumers.items()
+    ]
+    changed: tuple[Record, ...] = (*consumers, *(_provider(load, maker) for load in loads.values()))
+    return Decision(_success(command, changed), changed)
+
+
+def _success(command: Command, changed: Iterable[Record]) -> SucceededData:
+    tokens: dict[Kind, dict[str, Token]] = defaultdict(dict)
+    own = None
+    for record in changed:
+        if record.id == command.subject:
+            own = record
+        else:
+            tokens[record.kind][record.id] = record.token
+    return success(own, tokens=tokens) if own else success_of_several("consumer", tokens)
+
+
+def _absent(state: State, command: Command, wanted: Wanted) -> Decision | None:
+    """Refuse to take from a consumer or a provider that is not there, where nothing else was expected of it."""
+    errors = []
+    for consumer_id, new in wanted.consumers.items():
+        consumer = state.consumer(consumer_id)
+        if new.expected_generation is None and not new.allocations and (consumer is None or consumer.deleted):
+            path = _path(command, consumer_id)
+            errors.append(FieldError(path=path, message=f"There is no consumer {consumer_id}."))
+    for consumer_id, provider_id, allocation in wanted.allocations():
+        provider = state.records.get(("provider", provider_id))
+        if allocation.generation is None and (provider is None or provider.deleted):
+            path = f"{_path(command, consumer_id)}.allocations.{provider_id}"
+            errors.append(FieldError(path=path, message=f"There is no provider {provider_id}."))
+    return _rejected(state, command, Code.NOT_FOUND, errors) if errors else None
+
+
+def _outdated(state: State, command: Command, wanted: Wanted) -> Decision | None:
+    """The conflict with all records that are not as expected, each told once for each thing expected of it."""
+    failures: dict[tuple[Kind, str, int | None], Failure | None] = {}
+    for consumer_id, new in wanted.consumers.items():
+        expected = new.expected_generation
+        failed = check("consumer", consumer_id, state.consumer(consumer_id), expected)
+        failures["consumer", consumer_id, expected] = failed
+    providers = [(provider_id, new.expected_generation) for provider_id, new in wanted.inventories.items()]
+    providers += [
+        (provider_id, allocation.generation)
+        for _, provider_id, allocation in wanted.allocations()
+        if allocation.generation is not None
+    ]
+    for provider_id, generation in providers:
+        failed = check("provider", provider_id, state.provider(provider_id), generation)
+        failures["provider", provider_id, generation] = failed
+    found = [failed for failed in failures.values() if failed]
+    return conflicts(command, found, on_several=True) if found else None
+
+
+def _unknown(state: State, command: Command, wanted: Wanted) -> Decision | None:
+    classes = {name for new in wanted.inventories.values() for name in new.inventories}
+    classes |= {name for _, _, allocation in wanted.allocations() for name in allocation.resources}
+    if names := unknown("resource class", classes):
+        refusal = Refusal(Code.UNKNOWN_RESOURCE_CLASS, complaint("resource class", names))
+        return refused(command, state.consumer(command.subject), refusal)
+    return None
+
+
+def _loads(state: State, wanted: Wanted) -> dict[str, Load]:
+    """What becomes of each provider that is in the old or the new allocations, or gets other inventories, by id."""
+    given_up: dict[str, Counter[str]] = defaultdict(Counter)
+    asked: dict[str, Counter[str]] = defaultdict(Counter)
+    for consumer_id in wanted.consumers:
+        if consumer := state.consumer(consumer_id):
+            for provider_id, amounts in consumer.allocations.items():
+                given_up[provider_id].update(amounts)
+    for _, provider_id, allocation in wanted.allocations():
+        asked[provider_id].update(allocation.resources)
+    loads = {}
+    for provider_id in sorted(given_up.keys() | asked.keys() | wanted.inventories.keys()):
+        provider = state.records["provider", provider_id]
+        assert isinstance(provider, Provider)  # noqa: S101 - its key says so
+        others = Counter(provider.used)
+        others.subtract(given_up[provider_id])
+        new = wanted.inventories.get(provider_id)
+        loads[provider_id] = Load(
+            provider, new.inventories if new else provider.inventories, others, asked[provider_id]
+        )
+    return loads
+
+
+def _asks(command: Command, wanted: Wanted) -> Iterator[Ask]:
+    for consumer_id, provider_id, allocation in wanted.allocations():
+        for name, amount in allocation.resources.items():
+            path = f"{_path(command, consumer_id)}.allocations.{provider_id}.resources.{name}"
+            yield Ask(provider_id, name, amount, path)
+
+
+def _flawed(state: State, command: Command, found: Sequence[Flaw]) -> Decision:
+    """Reject the command for all its flaws, those that are checked first before the others."""
+    ordered = sorted(found, key=lambda flaw: CHECK_ORDER.index(flaw.code))
+    shortages = [flaw.shortage for flaw in ordered if flaw.shortage]
+    return _rejected(state, command, ordered[0].code, [flaw.error for flaw in ordered], shortages)
+
+
+def _rejected(
+    state: State, command: Command, code: Code, errors: Sequence[FieldError], shortages: Sequence[Shortage] = ()
+) -> Decision:
+    more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
+    refusal = Refusal(code, errors[0].message + more, tuple(errors[:ERRORS_MAX]))
+    return refused(command, state.consumer(command.subject), refusal, shortages[:ERRORS_MAX])
+
+
+def _path(command: Command, consumer_id: str) -> str:
+    """Where the command says what this consumer is to have."""
+    return "data" if command.subject else f"data.consumers.{consumer_id}"
+
+
+def _consumer(record: Consumer | None, consumer_id: str, new: ConsumerAllocations, maker: Winner) -> Consumer:
+    """The consumer as the command leaves it; without allocations a tombstone."""
+    kept_type = record.consumer_type if record and not record.deleted else None
+    return Consumer(
+        id=consumer_id,
+        generation=record.generation + 1 if record else GENERATION_FIRST,
+        sequence=record.sequence + 1 if record else 1,
+        maker=maker,
+        project_id=new.project_id,
+        user_id=new.user_id,
+        consumer_type=new.consumer_type if "consumer_type" in new.model_fields_set else kept_type,
+        allocations={provider_id: allocation.resources for provider_id, allocation in new.allocations.items()},
+        deleted=not new.allocations,
+    )
+
+
+def _provider(load: Load, maker: Winner) -> Provider:
+    """The provider as the command leaves it."""
+    before = load.before
+    return replace(
+        before,
+        generation=before.generation + 1,
+        sequence=before.sequence + 1,
+        maker=maker,
+        inventories=load.inventories,
+        used=load.used,
+    )
