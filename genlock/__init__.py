@@ -7,17 +7,19 @@ command, Command
 ProviderCreate, ProviderUpdate, ProviderDelete, ProviderSetInventories, ProviderPutInventory, ProviderDeleteInventory,
 ProviderSetTraits, ProviderSetAggregates, Inventory
     the commands on resource providers, and what they say of an inventory
+ConsumerSetAllocations, ConsumerSetMany, ConsumerReshape, ConsumerAllocations, Allocation, NewInventories
+    the commands on consumers of what providers have, and what they consist of
 DocumentPut, DocumentMerge, DocumentDelete
     the commands on documents
 StackCreate, StackUpdate, StackDelete, StackRollback, StackCancel, StackSetState
     the commands on stacks
 Outcome, Succeeded, Conflict, Rejected
     what becomes of a command: `Outcome` is the union of the other three
-Token, GenerationToken, TraversalToken, Winner, Retry, FieldError, Reason, Code
+Token, GenerationToken, TraversalToken, Winner, Retry, Failure, FieldError, Shortage, Reason, Code
     what an outcome holds
-ProviderState, DocumentState, StackState
+ProviderState, ConsumerState, DocumentState, StackState
     what a record looks like when it is read
-DocumentDraft, StackDraft, ProviderDraft
+DocumentDraft, StackDraft, ProviderDraft, ConsumerDraft
     commands without their token, as `Client.change` takes them
 GenlockError, InvalidMessage, CannotConnect, NotTaken, Unroutable, Refused, Unanswered, NoAnswer, Disconnected,
 UnreadableAnswer, GaveUp, QueryFailed
@@ -26,7 +28,7 @@ UnreadableAnswer, GaveUp, QueryFailed
 Importing it neither connects nor reads the environment.
 """
 
-from genlock._drafts import DocumentDraft, ProviderDraft, StackDraft
+from genlock._drafts import ConsumerDraft, DocumentDraft, ProviderDraft, StackDraft
 from genlock.client import Client, connect
 from genlock.commands import Command, command
 from genlock.errors import (
@@ -44,14 +46,25 @@ from genlock.errors import (
     Unroutable,
 )
 from genlock.schemas.codes import Code, Reason
+from genlock.schemas.consumers import (
+    Allocation,
+    ConsumerAllocations,
+    ConsumerReshape,
+    ConsumerSetAllocations,
+    ConsumerSetMany,
+    ConsumerState,
+    NewInventories,
+)
 from genlock.schemas.documents import DocumentDelete, DocumentMerge, DocumentPut, DocumentState
 from genlock.schemas.outcomes import (
     Conflict,
+    Failure,
     FieldError,
     GenerationToken,
     Outcome,
     Rejected,
     Retry,
+    Shortage,
     Succeeded,
     Token,
     TraversalToken,
@@ -80,23 +93,32 @@ from genlock.schemas.stacks import (
 )
 
 __all__ = [
+    "Allocation",
     "CannotConnect",
     "Client",
     "Code",
     "Command",
     "Conflict",
+    "ConsumerAllocations",
+    "ConsumerDraft",
+    "ConsumerReshape",
+    "ConsumerSetAllocations",
+    "ConsumerSetMany",
+    "ConsumerState",
     "Disconnected",
     "DocumentDelete",
     "DocumentDraft",
     "DocumentMerge",
     "DocumentPut",
     "DocumentState",
+    "Failure",
     "FieldError",
     "GaveUp",
     "GenerationToken",
     "GenlockError",
     "InvalidMessage",
     "Inventory",
+    "NewInventories",
     "NoAnswer",
     "NotTaken",
     "Outcome",
@@ -115,6 +137,7 @@ __all__ = [
     "Refused",
     "Rejected",
     "Retry",
+    "Shortage",
     "StackCancel",
     "StackCreate",
     "StackDelete",

@@ -13,6 +13,7 @@ from genlock._states import ReadableKind, State
 from genlock.errors import InvalidMessage
 from genlock.schemas.base import CommandData
 from genlock.schemas.catalogue import TYPE_OF
+from genlock.schemas.consumers import ConsumerSetAllocations
 from genlock.schemas.documents import DocumentDelete, DocumentMerge, DocumentPut
 from genlock.schemas.providers import (
     ProviderCreate,
@@ -53,6 +54,9 @@ ProviderDraft = Callable[
 ]
 """A command on a provider, without its `expected_generation`."""
 
+ConsumerDraft = Callable[..., ConsumerSetAllocations]
+"""New allocations of a consumer, without its `expected_generation`."""
+
 _S = TypeVar("_S")
 _D = TypeVar("_D")
 Drafting = Callable[[_S | None], _D | Awaitable[_D | None] | None]
@@ -85,7 +89,7 @@ def _model(draft: Any, kind: ReadableKind) -> type[CommandData]:
     model = draft.func if isinstance(draft, partial) else draft
     if not isinstance(model, type) or model not in TYPE_OF:
         raise InvalidMessage("A draft is a functools.partial of a command's model, the model itself, or None.")
-    if TYPE_OF[model].kind != kind:
+    if TYPE_OF[model].kind != kind or TYPE_OF[model].on_several:
         raise InvalidMessage(f"The command {TYPE_OF[model].name} is none on a {kind}.")
     if isinstance(draft, partial) and (given := draft.keywords.keys() & set(TOKENS)):
         raise InvalidMessage(f"The client fills in {given.pop()}: a draft is a command without it.")

@@ -6,14 +6,16 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from genlock.errors import UnreadableAnswer
+from genlock.schemas.consumers import ConsumerState
 from genlock.schemas.documents import DocumentState
 from genlock.schemas.providers import ProviderState
 from genlock.schemas.stacks import StackState
 
-ReadableKind = Literal["provider", "stack", "document"]
-State = ProviderState | StackState | DocumentState
+ReadableKind = Literal["provider", "consumer", "stack", "document"]
+State = ProviderState | ConsumerState | StackState | DocumentState
 STATES: Mapping[ReadableKind, type[State]] = {
     "provider": ProviderState,
+    "consumer": ConsumerState,
     "stack": StackState,
     "document": DocumentState,
 }

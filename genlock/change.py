@@ -96,7 +96,10 @@ def _pause_s(conflict: Conflict) -> float:
 
 
 async def _state_after(client: Sender, kind: ReadableKind, record_id: str, conflict: Conflict) -> State | None:
-    """The state that the conflict was with; read only where it did not fit into the event."""
-    if conflict.data.truncated:
+    """The state that the conflict was with; read only where the event has not got it.
+
+    That is so where it did not fit, and where a provider was in the way of a consumer.
+    """
+    if conflict.data.truncated or conflict.data.kind != kind:
         return await client.get(kind, record_id)
     return None if conflict.current is None else read_state(kind, conflict.current)

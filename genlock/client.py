@@ -21,7 +21,7 @@ from typing import Any, Literal, overload
 from pydantic import TypeAdapter, ValidationError
 
 from genlock._amqp import Link, connected
-from genlock._drafts import DocumentDraft, Drafting, ProviderDraft, StackDraft
+from genlock._drafts import ConsumerDraft, DocumentDraft, Drafting, ProviderDraft, StackDraft
 from genlock._letters import Letter
 from genlock._states import ReadableKind, State, read_state
 from genlock._subscriptions import durable, passing
@@ -30,6 +30,7 @@ from genlock.commands import Command, complete
 from genlock.errors import InvalidMessage, QueryFailed, UnreadableAnswer
 from genlock.schemas.base import JsonObject
 from genlock.schemas.codes import Code
+from genlock.schemas.consumers import ConsumerState
 from genlock.schemas.documents import DocumentState
 from genlock.schemas.envelope import SOURCE_BYTES_MAX, Source
 from genlock.schemas.outcomes import Outcome, parse_outcome
@@ -140,6 +141,8 @@ class Client:
     @overload
     async def get(self, kind: Literal["provider"], record_id: str) -> ProviderState | None: ...
     @overload
+    async def get(self, kind: Literal["consumer"], record_id: str) -> ConsumerState | None: ...
+    @overload
     async def get(self, kind: Literal["document"], record_id: str) -> DocumentState | None: ...
     @overload
     async def get(self, kind: Literal["stack"], record_id: str) -> StackState | None: ...
@@ -185,6 +188,16 @@ class Client:
         kind: Literal["provider"],
         record_id: str,
         fn: Drafting[ProviderState, ProviderDraft],
+        attempts: int = ATTEMPTS,
+        *,
+        correlationid: str | None = None,
+    ) -> Outcome | None: ...
+    @overload
+    async def change(
+        self,
+        kind: Literal["consumer"],
+        record_id: str,
+        fn: Drafting[ConsumerState, ConsumerDraft],
         attempts: int = ATTEMPTS,
         *,
         correlationid: str | None = None,

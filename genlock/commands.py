@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field
 from uuid_utils.compat import uuid7
 
 from genlock.errors import InvalidMessage
-from genlock.schemas.base import GENERATION_MAX, CommandData, JsonObject, Model, Uuid
+from genlock.schemas.base import GENERATION_MAX, CommandData, JsonObject, Kind, Model, Uuid
 from genlock.schemas.catalogue import SUBJECTS, TYPE_OF
 from genlock.schemas.envelope import CorrelationId, read_id
 
@@ -25,7 +25,7 @@ class Command(Model):
 
     id: Uuid
     type: str
-    subject: str
+    subject: str | None
     time: AwareDatetime
     correlationid: CorrelationId | None = None
     causationid: CorrelationId | None = None
@@ -42,7 +42,7 @@ class Command(Model):
 def command(
     data: CommandData,
     *,
-    subject: str | UUID,
+    subject: str | UUID | None = None,
     attempt: int = 1,
     correlationid: str | None = None,
     causationid: str | None = None,
@@ -50,20 +50,29 @@ def command(
 ) -> Command:
     """Make a command of its data: `command(DocumentPut(expected_generation=None, body={}), subject="server-1")`.
 
-    The type follows from the data, the id is a new UUIDv7 unless given, the time is now. Raises ValueError (pydantic's
-    ValidationError is one) for a subject that its kind of record cannot have and for attributes that are not valid.
+    The type follows from the data, the id is a new UUIDv7 unless given, the time is now. A command on several records
+    has no subject, for its data names them. Raises ValueError (pydantic's ValidationError is one) for a subject that
+    its kind of record cannot have and for attributes that are not valid.
     """
     known = TYPE_OF[type(data)]
+    if known.on_several and subject is not None:
+        raise ValueError(f"{known.name} has no subject: its data names the records.")
     return Command(
         id=str(id or uuid7()),
         type=known.name,
-        subject=SUBJECTS[known.kind].validate_python(str(subject), strict=True),
+        subject=None if known.on_several else _subject(known.kind, subject),
         time=datetime.now(UTC),
         correlationid=correlationid,
         causationid=causationid,
         attempt=attempt,
         data=data,
     )
+
+
+def _subject(kind: Kind, subject: str | UUID | None) -> str:
+    if subject is None:
+        raise ValueError(f"A command on a {kind} needs its id as the subject.")
+    return SUBJECTS[kind].validate_python(str(subject), strict=True)
 
 
 def complete(members: JsonObject, source: str) -> JsonObject:

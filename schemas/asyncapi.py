@@ -135,9 +135,9 @@ def _command_message(command: CommandType) -> JsonObject:
         command.model.__doc__,
         _enveloped(
             Envelope,
-            ["subject", "data"],
+            ["data"] if command.on_several else ["subject", "data"],
             type={"const": command.name},
-            subject=SUBJECTS[command.kind].json_schema(),
+            subject={"type": "null"} if command.on_several else SUBJECTS[command.kind].json_schema(),
             data=_reference(f"{_SCHEMAS}{command.model.__name__}"),
         ),
     )

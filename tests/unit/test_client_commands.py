@@ -62,6 +62,8 @@ def test_what_the_contract_does_not_allow_is_refused_at_once(data: CommandData, 
 
 def test_every_command_reaches_the_service_as_it_was_made() -> None:
     inventory = genlock.Inventory(total=8, reserved=1)
+    allocations = {STACK: genlock.Allocation(resources={"VCPU": 2})}
+    taken: dict[str, Any] = {"project_id": "p", "user_id": "u", "allocations": allocations}
     made: list[CommandData] = [
         genlock.ProviderCreate(name="host-1"),
         genlock.ProviderUpdate(expected_generation=0, parent_id=None),
@@ -71,6 +73,12 @@ def test_every_command_reaches_the_service_as_it_was_made() -> None:
         genlock.ProviderDeleteInventory(expected_generation=0, resource_class="VCPU"),
         genlock.ProviderSetTraits(expected_generation=0, traits=["CUSTOM_FAST"]),
         genlock.ProviderSetAggregates(expected_generation=0, aggregates=[STACK]),
+        genlock.ConsumerSetAllocations(expected_generation=None, **taken),
+        genlock.ConsumerSetMany(consumers={STACK: genlock.ConsumerAllocations(expected_generation=2, **taken)}),
+        genlock.ConsumerReshape(
+            inventories={STACK: genlock.NewInventories(expected_generation=0, inventories={"VCPU": inventory})},
+            consumers={},
+        ),
         genlock.DocumentPut(expected_generation=3, body={"a": [1, None]}),
         genlock.DocumentMerge(patch={"a": None}),
         genlock.DocumentDelete(expected_generation=0),
@@ -83,12 +91,13 @@ def test_every_command_reaches_the_service_as_it_was_made() -> None:
     ]
     assert {type(data) for data in made} == set(TYPE_OF)
     for data in made:
-        sent = command(data, subject=STACK)
+        subject = None if TYPE_OF[type(data)].on_several else STACK
+        sent = command(data, subject=subject)
         body = encode(complete(sent.members(), "/test"))
-        came = decode.decode(body, sent.type, STACK)
+        came = decode.decode(body, sent.type, subject)
         assert isinstance(came, decode.Command)
         assert came.data == data
-        assert (came.id, came.type, came.subject, came.time) == (sent.id, sent.type, sent.subject, sent.time)
+        assert (came.id, came.type, came.subject or None, came.time) == (sent.id, sent.type, sent.subject, sent.time)
 
 
 def test_complete_fills_in_what_is_missing_and_changes_nothing_else() -> None:
