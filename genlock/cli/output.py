@@ -63,13 +63,17 @@ class OutcomePrinter:
 def explain(outcome: Outcome) -> str:
     """Say in a few words what a person wants to know first."""
     match outcome:
+        case Succeeded(token=None):
+            return f"{sum(map(len, (outcome.data.tokens or {}).values()))} records changed"
         case Succeeded(record=None, token=token):
             return f"deleted, {_token(token)}"
         case Succeeded(token=token):
             return _token(token)
         case Conflict(reason=reason, expected=expected, actual=actual, winner=winner):
             by = f", by {winner.type} from {winner.source}" if winner else ""
-            return f"{reason}: expected {_token(expected)}, actual {_token(actual)}{by}"
+            others = len(outcome.data.failures or [()]) - 1
+            more = f", and {others} more" if others else ""
+            return f"{reason}: expected {_token(expected)}, actual {_token(actual)}{by}{more}"
         case Rejected(code=code, message=message, errors=errors):
             return " ".join([f"{code}: {message}", *(f"{error.path}: {error.message}." for error in errors)])
         case _:

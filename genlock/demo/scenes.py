@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -212,6 +213,32 @@ async def tree_moves(stage: Stage, lines: Lines) -> list[Claim]:
     ]
 
 
+async def last_units(stage: Stage, lines: Lines) -> list[Claim]:
+    """60 consumers that each want one unit of two providers, which have ten each."""
+    for line in lines:
+        if line["type"].startswith("provider."):
+            await stage.client.send_envelope(line)
+    claims = [line for line in lines if line["type"] == "consumer.set_allocations"]
+    outcomes = await stage.send(claims)
+    short = [
+        (shortage.asked, shortage.used, shortage.capacity)
+        for outcome in outcomes
+        if isinstance(outcome, Rejected) and outcome.code is Code.CAPACITY_EXCEEDED
+        for shortage in outcome.data.shortages or []
+    ]
+    providers = {line["subject"] for line in lines if line["type"] == "provider.create"}
+    rows = await stage.database.fetch(
+        "SELECT used, (SELECT sum(amount) FROM allocations WHERE allocations.provider_id = inventories.provider_id)"
+        " FROM inventories WHERE provider_id = ANY ($1::uuid[])",
+        list(providers),
+    )
+    return [
+        _equal("exactly ten of 60 are granted", sum(isinstance(outcome, Succeeded) for outcome in outcomes), 10),
+        _equal("50 are told of both providers: asked, used, capacity", Counter(short), Counter({(1, 10, 10): 100})),
+        _equal("of each provider ten are used, and as many allocated", [tuple(row) for row in rows], [(10, 10)] * 2),
+    ]
+
+
 SCENES: Mapping[str, Callable[[Stage, Lines], Awaitable[list[Claim]]]] = {
     "one_winner": one_winner,
     "failure_too_late": failure_too_late,
@@ -220,6 +247,7 @@ SCENES: Mapping[str, Callable[[Stage, Lines], Awaitable[list[Claim]]]] = {
     "killed": killed,
     "publishers": publishers,
     "tree_moves": tree_moves,
+    "last_units": last_units,
 }
 
 

@@ -21,6 +21,7 @@ SAYS: dict[str, list[str]] = {
     "durable_subscription.py": ["read document.put.succeeded rack-1", "after a pause", "succeeded rack-3"],
     "queries.py": ["CREATE FAILED", "['stack.create', 'stack.cancel']", "stack.create.succeeded", "invalid_data"],
     "plain_aio_pika.py": ["document.put.succeeded {'generation': 0}"],
+    "claim_capacity.py": ["12 VCPUs for", "capacity_exceeded: ", "others use 12 of its capacity of 16"],
     "move_provider.py": ["provider.update.succeeded", "other rack: True", "parent_loop"],
 }
 
