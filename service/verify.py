@@ -14,7 +14,7 @@ CHECKS: tuple[tuple[str, ...], ...] = (
     ("document_sequences",),
     ("provider_sequences", "provider_trees"),
     ("stack_sequences", "stack_chains"),
-    ("applied_once", "names_held", "ledger_verdicts", "batches_confirmed"),
+    ("applied_once", "names_held", "ledger_verdicts", "changes_made", "batches_confirmed"),
 )
 """Statements in genlock.service.checks; those in one tuple share a snapshot."""
 

@@ -80,6 +80,7 @@ async def test_nothing_is_wrong_in_an_empty_database(database_url: str) -> None:
         ("DELETE FROM names WHERE kind = 'stack'", "Every live provider and stack holds its name"),
         ("UPDATE names SET name = 'other' WHERE name = 'child'", "Every live provider and stack holds its name"),
         ("UPDATE ledger SET verdict = 'conflict' WHERE verdict = 'succeeded'", "Every verdict is the one"),
+        ("DELETE FROM changes WHERE kind = 'provider' AND sequence = 1", "Every accepted command that the ledger"),
         (
             "UPDATE batches SET confirmed_at = NULL, decided_at = decided_at - interval '2 minutes'",
             "Every batch older than a minute",
