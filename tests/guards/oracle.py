@@ -1,0 +1,26 @@
+"""What the tests of the guards judge by: `genlock verify`, and what the service says of its own tries."""
+
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+from genlock.service.verify import verify
+
+TWICE = "No command has changed a record twice."
+UNCHANGED = "Every accepted command that the ledger remembers has changed a record."
+TREES = "Every live provider hangs below a root"
+NAMES = "Every live provider and stack holds its name"
+
+
+async def wrong(database_url: str) -> list[str]:
+    """The claims of `genlock verify` that do not hold."""
+    return [checked.claim async for checked in verify(database_url) if checked.offences]
+
+
+def found(claims: Sequence[str], claim: str) -> bool:
+    """Tell whether the claim that begins so is among them."""
+    return any(each.startswith(claim) for each in claims)
+
+
+def decided_again(logs: Sequence[MutableMapping[str, Any]]) -> list[str]:
+    """Why batches were decided again, from captured logs."""
+    return [str(line["why"]) for line in logs if line.get("action") == "decide_again"]

@@ -1,0 +1,246 @@
+"""The guards of the service, and how a test takes one away: by a patch of its text in memory, never in the product.
+
+A guard is named with the exact text that it is. Where the service's code moves on, `without` fails instead of
+removing nothing; and where a scenario never comes past the guard, it fails too.
+"""
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+from genlock.service.sql import statement
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What makes a guard ineffective: a text in a file of the repository, and what stands there instead.
+
+    `function` is where in a Python file, such as `Decider.decide`; a statement in SQL is a file by itself.
+    """
+
+    file: str
+    text: str
+    instead: str = ""
+    function: str = ""
+
+
+RECORDS = {"documents": "generation", "providers": "generation", "consumers": "generation", "stacks": "sequence"}
+"""The tables of records, and the column of each whose fence lets one of two authors pass."""
+
+GUARDS: dict[str, tuple[Edit, ...]] = {
+    "the expected token": (Edit("service/generations.py", "if expected == actual:", "if True:", function="check"),),
+    "the fence": tuple(
+        Edit(f"service/sql/update_{table}.sql", f"AND {table}.{column} = new.expected_{column}")
+        for table, column in RECORDS.items()
+    ),
+    "row locks": tuple(Edit(f"service/sql/lock_{table}.sql", "FOR NO KEY UPDATE") for table in RECORDS),
+    "the history's key": (
+        Edit(
+            "service/store.py",
+            'await must_write(connection, "insert_changes", [_change_row(change) for change in changes])',
+            'await connection.execute(statement("insert_changes"), *columns(list(map(_change_row, changes))))',
+            function="write",
+        ),
+    ),
+    "the fence of capacity": (
+        Edit("service/sql/update_inventories.sql", "AND inventories.used = new.expected_used"),
+        Edit("service/sql/update_inventories.sql", "new.replaced\n", "true\n"),
+    ),
+    "tokens never go back": (
+        Edit(
+            "service/documents.py",
+            "generation=record.generation + 1",
+            "generation=0 if record.deleted else record.generation + 1",
+            function="_stored",
+        ),
+    ),
+    "known ids are answered": (
+        Edit(
+            "service/decide.py",
+            "decided = await ledger.find(connection, {command.id for command in commands})",
+            "decided = await ledger.find(connection, set())",
+            function="Decider._transact",
+        ),
+    ),
+    "missing ledger rows": (
+        Edit(
+            "service/decide.py",
+            'raise DecideAgainError("another consumer decided one of the commands meanwhile")',
+            "return []",
+            function="_record",
+        ),
+    ),
+    "the maker of a token": (
+        Edit(
+            "service/fold.py",
+            "if remembered := _remembered(state, command, record):",
+            "if remembered := None:",
+            function="decide",
+        ),
+    ),
+    "the content's hash": (
+        Edit(
+            "service/decide.py",
+            "if command.content_hash == decided.content_hash:",
+            "if True:",
+            function="Decider._answer",
+        ),
+    ),
+    "one order of row locks": (Edit("service/sql/lock_documents.sql", "ORDER BY id", "ORDER BY id DESC"),),
+    "one order of new ids": (
+        Edit("service/sql/insert_ledger.sql", "ORDER BY new.id"),
+        Edit(
+            "service/decide.py",
+            "sorted(entries, key=lambda entry: entry.command_id)",
+            "entries",
+            function="_record",
+        ),
+    ),
+    "locks of names": (Edit("service/sql/lock_names.sql", "pg_advisory_xact_lock(key)", "key"),),
+    "the key of names": (
+        Edit(
+            "service/store.py",
+            'await must_write(connection, "insert_names", taken)',
+            'await connection.execute(statement("insert_names"), *columns(taken))',
+            function="write",
+        ),
+    ),
+    "locks of roots": (
+        Edit("service/store.py", 'touched.ids["provider"] |= roots', "touched.moved = set()", function="lock_and_read"),
+    ),
+    "roots are found again": (
+        Edit(
+            "service/trees.py",
+            "if state.root_of(provider_id) not in locked:",
+            "if False:",
+            function="read",
+        ),
+    ),
+    "halving": (
+        Edit(
+            "service/decide.py",
+            "return await self._reject_poison(commands[0], confirmed)\n                break",
+            "return await self._reject_poison(commands[0], confirmed)\n                raise",
+            function="Decider.decide",
+        ),
+    ),
+    "strict UTF-8": (
+        Edit("schemas/decode.py", "text = body.decode()", 'text = body.decode(errors="replace")', function="_read"),
+    ),
+    "holding": (
+        Edit(
+            "consumers/commands.py",
+            "await self._hold()",
+            "raise ConnectionError(str(trouble)) from trouble",
+            function="CommandConsumer._decide",
+        ),
+    ),
+    "publishing before acknowledging": (
+        Edit(
+            "consumers/commands.py",
+            "await self._publish(self._messages(batch))\n            self._reached(Step.PUBLISHED)\n"
+            "            await self._settle(batch)",
+            "await self._settle(batch)\n            self._reached(Step.SETTLED)\n"
+            "            await self._publish(self._messages(batch))",
+            function="CommandConsumer._publish_batches",
+        ),
+    ),
+    "confirming after publishing": (
+        Edit(
+            "consumers/commands.py",
+            "await self._publish(self._messages(batch))",
+            "self._confirmations.add(batch.answers.batch_ids)\n            await self._confirmations.flush()\n"
+            "            await self._publish(self._messages(batch))",
+            function="CommandConsumer._publish_batches",
+        ),
+    ),
+}
+"""Each guard by its name, which docs/guarantees.md has too."""
+
+
+@contextmanager
+def without(*guards: str) -> Iterator[None]:
+    """Take guards away until the context ends. What runs in it must come past each of them."""
+    used: set[str] = set()
+    edits = sorted(
+        ((name, edit) for name in guards for edit in GUARDS[name]), key=lambda pair: (pair[1].file, pair[1].function)
+    )
+    with ExitStack() as patches:
+        statements: dict[str, tuple[str, list[str]]] = {}
+        for (file, function), group in groupby(edits, key=lambda pair: (pair[1].file, pair[1].function)):
+            pairs = list(group)
+            names = [name for name, _ in pairs]
+            if function:
+                original, changed = _changed(_module(file), function, [edit for _, edit in pairs])
+                patches.enter_context(_replaced(function, original, _noting(changed, names, used)))
+            else:
+                name = file.rpartition("/")[2].removesuffix(".sql")
+                statements[name] = (_edited(statement(name), [edit for _, edit in pairs]), names)
+        if statements:
+            patches.enter_context(_replaced("statement", statement, _other_statement(statements, used)))
+        yield
+    assert used == set(guards), f"nothing came past {set(guards) - used}"
+
+
+def _edited(text: str, edits: Sequence[Edit]) -> str:
+    for edit in edits:
+        assert text.count(edit.text) == 1, f"{edit.file} has no longer, or more than once: {edit.text}"
+        text = text.replace(edit.text, edit.instead)
+    return text
+
+
+def _module(file: str) -> ModuleType:
+    return importlib.import_module(f"genlock.{file.removesuffix('.py').replace('/', '.')}")
+
+
+def _changed(module: ModuleType, function: str, edits: Sequence[Edit]) -> tuple[Any, Callable[..., Any]]:
+    """The function as it is, and compiled again from its edited source."""
+    original: Any = functools.reduce(getattr, function.split("."), module)
+    source = _edited(inspect.getsource(original), edits)
+    if source[0].isspace():
+        source = f"if True:\n{source}"
+    made: dict[str, Any] = {}
+    exec(compile(source, f"<{function} without a guard>", "exec"), vars(module), made)  # noqa: S102 - our own code
+    return original, made[original.__name__]
+
+
+def _noting(function: Callable[..., Any], guards: Sequence[str], used: set[str]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        used.update(guards)
+        return function(*args, **kwargs)
+
+    return noting
+
+
+def _other_statement(texts: dict[str, tuple[str, list[str]]], used: set[str]) -> Callable[[str], str]:
+    def other(name: str) -> str:
+        if name not in texts:
+            return statement(name)
+        text, guards = texts[name]
+        used.update(guards)
+        return text
+
+    return other
+
+
+@contextmanager
+def _replaced(path: str, original: Any, other: Callable[..., Any]) -> Iterator[None]:
+    """Put another function in the place of the original, wherever the service has it under its name."""
+    *owner, name = path.split(".")
+    modules = [module for key, module in sys.modules.items() if key.startswith("genlock.")]
+    places: list[Any] = [getattr(module, owner[0], None) for module in modules] if owner else list(modules)
+    holders = {id(place): place for place in places if getattr(place, name, None) is original}
+    assert holders, f"nobody has {path}"
+    with ExitStack() as patches:
+        for holder in holders.values():
+            patches.enter_context(patch.object(holder, name, other))
+        yield

@@ -1,0 +1,126 @@
+"""What keeps an outcome from being decided and never told, and what becomes of it without."""
+
+from typing import TypeAlias
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from genlock.service.settings import Settings
+from genlock.service.steps import Step
+from tests.factories import Json, envelope, new_id
+from tests.guards.removal import without
+from tests.harness import Client, serving, until
+from tests.proxy import Cut, proxied
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+NEVER_S = 3600.0
+SOON_S = 0.1
+
+
+def creation() -> Json:
+    return envelope("document.put", new_id(), {"expected_generation": None, "body": {}})
+
+
+async def is_decided(second: Connection, command: Json) -> bool:
+    decided: bool = await second.fetchval("SELECT count(*) = 1 FROM ledger WHERE id = $1", command["id"])
+    return decided
+
+
+# A process that ends between publishing and acknowledging, whichever comes first.
+
+
+class CrashError(Exception):
+    """The end of a process."""
+
+
+def crash(step: Step) -> None:
+    if step in (Step.PUBLISHED, Step.SETTLED):
+        raise CrashError
+
+
+async def crashed_between_the_last_two_steps(settings: Settings, client: Client) -> Json:
+    """A command whose process ended there."""
+    command = creation()
+    with pytest.RaisesGroup(CrashError, flatten_subgroups=True):
+        async with serving(settings, reached=crash, sweep_after_s=NEVER_S) as service:
+            await client.send(command)
+
+            async def ended() -> bool:
+                return not service.ready.is_set()
+
+            await until(ended)
+    return command
+
+
+async def test_command_whose_process_ended_before_it_was_acknowledged_is_answered_again(
+    settings: Settings, client: Client
+) -> None:
+    command = await crashed_between_the_last_two_steps(settings, client)
+    async with serving(settings, sweep_after_s=NEVER_S):
+        await client.decided(command, command)
+    assert len(set(client.bodies[command["id"]])) == 1
+
+
+async def test_event_of_a_command_that_was_acknowledged_first_is_found_by_the_sweep(
+    settings: Settings, client: Client
+) -> None:
+    with without("publishing before acknowledging"):
+        command = await crashed_between_the_last_two_steps(settings, client)
+    async with serving(settings, sweep_after_s=SOON_S):
+        await client.decided(command)
+
+
+async def test_without_publishing_first_and_without_the_sweep_an_outcome_is_never_told(
+    settings: Settings, client: Client, second: Connection
+) -> None:
+    with without("publishing before acknowledging"):
+        command = await crashed_between_the_last_two_steps(settings, client)
+    async with serving(settings, sweep_after_s=NEVER_S):
+        # Whatever the broker had kept of it would come before this one.
+        await client.ask(creation())
+    assert await is_decided(second, command)
+    assert command["id"] not in client.bodies
+    assert await client.depth(client.topology.inbox) == 0
+
+
+# A broker that loses what it holds before it has got the event.
+
+
+async def lost_by_the_broker(settings: Settings, client: Client) -> Json:
+    """A command that was decided, whose event never reached the broker, and which the broker has forgotten."""
+    command = creation()
+    async with proxied(settings.amqp_url.get_secret_value()) as broker:
+        broker.next_cut = Cut(b"document.put.succeeded", always=True)
+        async with serving(settings, amqp_url=SecretStr(broker.url), sweep_after_s=NEVER_S, shutdown_timeout_s=0.1):
+            await client.send(command)
+
+            async def cut() -> bool:
+                return broker.cuts > 0
+
+            await until(cut)
+    await client.until_depth(client.topology.inbox, 1)
+    await (await client.channel.get_queue(client.topology.inbox)).purge()
+    return command
+
+
+async def test_event_that_the_broker_never_got_is_published_by_the_sweep(
+    settings: Settings, client: Client, second: Connection
+) -> None:
+    command = await lost_by_the_broker(settings, client)
+    assert await is_decided(second, command)
+    async with serving(settings, sweep_after_s=SOON_S):
+        await client.decided(command)
+
+
+async def test_without_confirming_last_an_event_that_the_broker_never_got_is_never_told(
+    settings: Settings, client: Client, second: Connection
+) -> None:
+    with without("confirming after publishing"):
+        command = await lost_by_the_broker(settings, client)
+    assert await is_decided(second, command)
+    assert await second.fetchval("SELECT count(*) FROM batches WHERE confirmed_at IS NULL") == 0
+    async with serving(settings, sweep_after_s=SOON_S):
+        await client.ask(creation())
+    assert command["id"] not in client.bodies
