@@ -23,6 +23,7 @@ from genlock.consumers.vitals import Vitals
 from genlock.schemas.decode import Command, Undecodable
 from genlock.service.database import DatabaseTroubleError
 from genlock.service.decide import Answers, Decider
+from genlock.service.events import is_internal_error
 from genlock.service.settings import Settings
 from genlock.service.steps import Reached, Step, ignore
 
@@ -73,12 +74,15 @@ class CommandConsumer:
 
     async def run(self) -> None:
         """Work until `stop`, then return once everything that was held is settled."""
-        async with asyncio.TaskGroup() as group:
-            noting = group.create_task(self._confirmations.run())
-            group.create_task(self._decide_batches())
-            await group.create_task(self._publish_batches())
-            noting.cancel()
-        await self._confirmations.flush()
+        try:
+            async with asyncio.TaskGroup() as group:
+                noting = group.create_task(self._confirmations.run())
+                group.create_task(self._decide_batches())
+                await group.create_task(self._publish_batches())
+                noting.cancel()
+            await self._confirmations.flush()
+        finally:
+            await self._decider.withdraw()
 
     async def stop(self) -> None:
         """Take no more deliveries; what is held is still decided, published and settled."""
@@ -183,7 +187,8 @@ class CommandConsumer:
             if reply_to := delivery.reply_to(self._topology):
                 correlation_id = delivery.properties.correlation_id
                 messages.append(reply_message(event, reply_to, correlation_id, self._settings.source))
-            if delivery.content.id in batch.answers.faulty:
+            # Whoever decided a redelivered one may have died before this.
+            if delivery.content.id in batch.answers.faulty or (delivery.redelivered and is_internal_error(event)):
                 self._vitals.metrics.dead_letter()
                 messages.append(dead_letter(delivery, "internal_error", self._topology))
         return messages

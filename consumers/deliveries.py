@@ -34,6 +34,8 @@ class Delivery:
     content: Command | Undecodable
     returns: int
     """How often the broker has had it back, by its own count."""
+    redelivered: bool = False
+    """Whether somebody has had it before, and may have died between deciding it and telling so."""
 
     @property
     def suspicious(self) -> bool:
@@ -65,6 +67,7 @@ async def read(message: DeliveredMessage) -> Delivery:
         message.body,
         content,
         returns if isinstance(returns, int) else 0,
+        bool(deliver.redelivered),
     )
 
 

@@ -20,6 +20,9 @@ else:
 NEVER_S = 10**6
 """A timeout in seconds that never strikes: asyncpg cancels a statement that is late, and a COMMIT must not be."""
 
+ROLL_BACK_TIMEOUT_S = 1.0
+"""How long a server may take to roll back, in seconds: one that is alive needs none, and others are not worth it."""
+
 READING_PLANS = {
     # A filter that is not set must vanish from the plan, which it does where the plan is made for its values.
     "plan_cache_mode": "force_custom_plan",
@@ -103,8 +106,8 @@ async def transaction(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]
     """
     try:
         async with pool.acquire(timeout=timeout_s) as connection:
-            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             try:
+                await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
                 yield connection
             except BaseException:
                 await _roll_back(connection)
@@ -121,7 +124,8 @@ async def transaction(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]
 
 async def _roll_back(connection: Connection) -> None:
     try:
-        await connection.execute("ROLLBACK")
+        # Before this is sent, the statement that was late or cancelled is given up, which the server has to answer.
+        await connection.execute("ROLLBACK", timeout=ROLL_BACK_TIMEOUT_S)
     except Exception:  # noqa: BLE001 - whatever is wrong with it, a connection that cannot roll back is of no use
         connection.terminate()
 

@@ -3,6 +3,7 @@
 This page is the whole trip of a batch through PostgreSQL. The WHERE clauses fence, the fold explains.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,9 @@ TRIES_MAX = 5
 DEATHS_MAX = 3
 """How many processes may die over a command alone; after that it is rejected without being decided."""
 
+WITHDRAW_TIMEOUT_S = 1.0
+"""How long an end in good order may take to say that it is none of those deaths."""
+
 log = structlog.get_logger()
 
 
@@ -39,7 +43,8 @@ log = structlog.get_logger()
 class Answers:
     """One event for each command of a batch, in their order, and the batches in the ledger that hold them.
 
-    `faulty` are the ids of the commands that ended as internal_error; their messages belong in the dead letters too.
+    `faulty` are the ids of the commands that ended as internal_error just now; their messages belong in the dead
+    letters too.
     """
 
     events: list[Event]
@@ -70,7 +75,7 @@ class Decider:
         self._clock = clock
         self._reached = reached
         self._accused: dict[str, int] = {}
-        """Suspects that this process decides now, and in how many processes that makes."""
+        """Suspects that this process has not decided yet, and how many processes have accused them, it included."""
 
     async def decide(self, commands: Sequence[Command], confirmed: Collection[int] = ()) -> Answers:
         """Decide the commands in their order and return their events, which are in the ledger by then.
@@ -105,10 +110,7 @@ class Decider:
 
         Raises as `decide` does; calling again in the same process is the same try.
         """
-        if command.id not in self._accused:
-            async with transaction(self._pool, self._timeout_s) as connection:
-                self._accused[command.id] = await connection.fetchval(statement("accuse"), command.id)
-        deaths = self._accused[command.id] - 1
+        deaths = await self._accuse(command.id)
         if deaths >= DEATHS_MAX:
             log.error("gave up", action="poison", command_id=command.id, type=command.type, deaths=deaths)
             answers = await self._reject_poison(command, confirmed)
@@ -116,8 +118,39 @@ class Decider:
             answers = await self.decide([command], confirmed)
         async with transaction(self._pool, self._timeout_s) as connection:
             await connection.execute(statement("acquit"), command.id)
-        del self._accused[command.id]
+        self._accused.pop(command.id, None)
         return answers
+
+    async def _accuse(self, command_id: str) -> int:
+        """Note that this process may die over the command; return how many others have.
+
+        One that is decided is only answered, and over that nobody dies.
+        """
+        if command_id not in self._accused:
+            async with transaction(self._pool, self._timeout_s) as connection:
+                if await ledger.find(connection, {command_id}):
+                    return 0
+                accusers = await connection.fetchval(statement("accuse"), command_id)
+            self._accused[command_id] = accusers
+        return self._accused[command_id] - 1
+
+    async def withdraw(self) -> None:
+        """Take the accusations of suspects that were not decided back: the work ends, but in good order.
+
+        Without the database they stand, and count as one death unless this process gets the command again.
+        """
+        if not self._accused:
+            return
+        try:
+            async with (
+                asyncio.timeout(WITHDRAW_TIMEOUT_S),
+                transaction(self._pool, WITHDRAW_TIMEOUT_S) as connection,
+            ):
+                await connection.execute(statement("withdraw"), list(self._accused))
+        except (TimeoutError, DatabaseTroubleError) as trouble:
+            log.warning("accusations stand", action="withdraw", why=str(trouble), suspects=len(self._accused))
+        else:
+            self._accused.clear()
 
     async def _transact(
         self, commands: Sequence[Command], confirmed: Collection[int], traced: BatchTrace, *, alone: bool = False
@@ -164,6 +197,9 @@ class Decider:
             log.exception("rejection not recorded", action="poison", command_id=command.id)
             verdict = refused(poison, None, INTERNAL_ERROR).verdict
             answers = Answers([events.build(poison, verdict, self._source, timestamp(self._clock()))], [])
+        else:
+            if not answers.batch_ids:
+                return answers  # Another consumer has decided it meanwhile, and lived.
         return replace(answers, faulty=frozenset({command.id}))
 
     def _entries(self, fresh: Sequence[Command], folded: Folded, decided_at: str, traced: BatchTrace) -> list[Entry]:

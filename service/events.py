@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
-from genlock.schemas.codes import VerdictName
+from genlock.schemas.codes import Code, VerdictName
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import (
     UNKNOWN_COMMAND,
@@ -38,6 +38,14 @@ class Event:
         """Read back an event from the ledger."""
         attributes = json.loads(body)
         return cls(attributes["id"], attributes["type"], attributes.get("subject"), attributes["time"], body)
+
+
+def is_internal_error(event: Event) -> bool:
+    """Tell whether an event says that the service has failed on its command."""
+    if not event.type.endswith(f".{VerdictName.REJECTED}"):
+        return False
+    code: str = json.loads(event.body)["data"]["code"]
+    return code == Code.INTERNAL_ERROR
 
 
 def verdict_name(verdict: Verdict) -> VerdictName:

@@ -128,3 +128,19 @@ async def test_events_of_commands_that_the_broker_lost_are_published_by_the_swee
     async with serving(settings, sweep_after_s=0.1):
         await until_confirmed(second)
     assert sorted(message.body for message in client.events) == sorted(lost)
+
+
+async def test_copy_of_a_poisonous_command_is_in_the_dead_letters_though_its_decider_died_before(
+    client: Client, second: Connection, settings: Settings
+) -> None:
+    await second.execute("ALTER TABLE documents ADD CHECK (id <> 'poison')")
+    command = envelope("document.put", "poison", {"expected_generation": None, "body": {}})
+    await client.send(command)
+    await killed_at(Step.COMMITTED, 1, settings)
+    async with serving(settings):
+        [event] = await client.decided(command)
+        # What its publisher repeats is answered, and is no other dead letter.
+        await client.ask(command, command)
+    assert event["data"]["code"] == "internal_error"
+    [letter] = await client.drain(client.topology.dead_letters)
+    assert json.loads(letter.body)["id"] == command["id"]

@@ -7,10 +7,15 @@ import sys
 from typing import TypeAlias
 
 import asyncpg
+import pytest
+from pydantic import SecretStr
 
-from genlock.service.decide import DEATHS_MAX
-from tests.factories import envelope
-from tests.harness import DEADLINE_S, Client
+from genlock.consumers.deliveries import SUSPICIOUS_RETURNS
+from genlock.service.decide import DEATHS_MAX, Decider
+from genlock.service.settings import Settings
+from tests.factories import Json, envelope, merge, new_id, put
+from tests.harness import DEADLINE_S, Client, serving, until, until_waiting
+from tests.proxy import proxied
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -61,3 +66,76 @@ async def _start_until_decided(database_url: str, amqp_url: str, client: Client,
             return deaths
         answered.cancel()
     raise AssertionError(f"{STARTS_MAX} replicas died")
+
+
+async def send_suspicious(client: Client, command: Json) -> None:
+    """Publish a command, and give it back to the broker as often as makes it suspicious."""
+    await client.send(command)
+    inbox = await client.channel.get_queue(client.topology.inbox)
+    for _ in range(SUSPICIOUS_RETURNS):
+        await client.until_depth(client.topology.inbox, 1)
+        await (await inbox.get()).reject(requeue=True)
+    await client.until_depth(client.topology.inbox, 1)
+
+
+async def lock_document(second: Connection, decider: Decider) -> str:
+    """Make a document, and lock it until the transaction of the second connection ends."""
+    document = new_id()
+    await decider.decide([put(document, None)])
+    await second.execute("SELECT * FROM documents FOR UPDATE")
+    return document
+
+
+async def check_applied(client: Client, second: Connection, settings: Settings, command: Json) -> None:
+    async with serving(settings):
+        [event] = await client.decided(command)
+    assert event["type"] == "document.merge.succeeded"
+    assert await client.depth(client.topology.dead_letters) == 0
+    assert await second.fetchval("SELECT count(*) FROM suspects") == 0
+
+
+@pytest.mark.parametrize("decide_timeout_s", [10.0, 0.2], ids=["while it is decided", "in trouble with the database"])
+async def test_stops_in_good_order_are_not_counted_as_deaths(
+    client: Client, second: Connection, settings: Settings, decider: Decider, decide_timeout_s: float
+) -> None:
+    async with second.transaction():
+        command = envelope("document.merge", await lock_document(second, decider), {"patch": {}})
+        await send_suspicious(client, command)
+        for _ in range(DEATHS_MAX + 1):
+            async with serving(settings, shutdown_timeout_s=0.2, decide_timeout_s=decide_timeout_s):
+                await until_waiting(second, 1)
+            await client.until_depth(client.topology.inbox, 1)
+    await check_applied(client, second, settings, command)
+
+
+async def test_lost_sessions_of_many_replicas_are_not_counted_as_deaths(
+    client: Client, second: Connection, settings: Settings, decider: Decider, amqp_url: str
+) -> None:
+    async with second.transaction(), proxied(amqp_url) as broker:
+        command = envelope("document.merge", await lock_document(second, decider), {"patch": {}})
+        await send_suspicious(client, command)
+        for _ in range(DEATHS_MAX + 1):
+            async with serving(settings, amqp_url=SecretStr(broker.url)) as service:
+                await until_waiting(second, 1)
+                await broker.refuse()
+
+                async def lost(ready: asyncio.Event = service.ready) -> bool:
+                    return not ready.is_set()
+
+                await until(lost)
+            await client.until_depth(client.topology.inbox, 1)
+            await broker.accept()
+    await check_applied(client, second, settings, command)
+
+
+async def test_suspect_that_was_decided_is_answered_from_the_ledger_however_many_died(
+    client: Client, second: Connection, settings: Settings, decider: Decider
+) -> None:
+    document = new_id()
+    command = merge(document, {})
+    _, event = (await decider.decide([put(document, None), command])).events
+    await second.execute("INSERT INTO suspects (id, times) VALUES ($1, $2)", command.id, DEATHS_MAX + 5)
+    copy = envelope("document.merge", document, {"patch": {}}, id=command.id)
+    await send_suspicious(client, copy)
+    await check_applied(client, second, settings, copy)
+    assert client.bodies[command.id] == [event.body.encode()]
