@@ -6,7 +6,9 @@ from typing import Any
 
 import structlog
 from aiormq.abc import DeliveredMessage
+from pamqp import encode
 from pamqp.commands import Basic
+from pamqp.common import FieldTable
 
 from genlock.consumers.publisher import PERSISTENT, Outgoing
 from genlock.consumers.topology import Topology
@@ -88,7 +90,7 @@ def dead_letter(delivery: Delivery, reason: str, topology: Topology) -> Outgoing
     properties = Basic.Properties(
         content_type=came.content_type,
         content_encoding=came.content_encoding,
-        headers={**(came.headers or {}), REASON_HEADER: reason},
+        headers={**_writable(came.headers or {}), REASON_HEADER: reason},
         delivery_mode=PERSISTENT,
         correlation_id=came.correlation_id,
         reply_to=came.reply_to,
@@ -98,3 +100,16 @@ def dead_letter(delivery: Delivery, reason: str, topology: Topology) -> Outgoing
         app_id=came.app_id,
     )
     return Outgoing(topology.dead, delivery.routing_key, delivery.body, properties)
+
+
+def _writable(headers: FieldTable) -> FieldTable:
+    """Headers as they came; one that can be read but not be written, such as a large double, is told in words."""
+    kept: FieldTable = {}
+    for name, value in headers.items():
+        try:
+            encode.field_table({name: value})
+        except (TypeError, ValueError, OverflowError):
+            kept[name] = repr(value)
+        else:
+            kept[name] = value
+    return kept

@@ -13,6 +13,7 @@ from pamqp import decode
 
 LENGTH_BYTES = 4
 TIMESTAMP_BYTES = 8
+SHORT_TEXT_BYTES_MAX = 255
 NO_TIME = datetime.fromtimestamp(0, tz=UTC)
 
 Decode = Callable[[bytes], tuple[int, Any]]
@@ -36,7 +37,9 @@ def _any_timestamp(value: bytes) -> tuple[int, datetime]:
 
 def _any_short_text(value: bytes) -> tuple[int, str]:
     length = value[0]
-    return length + 1, value[1 : length + 1].decode(errors="replace")
+    text = value[1 : length + 1].decode(errors="replace")
+    # A replacement has three bytes, and where this text is repeated to others it has to be a short one again.
+    return length + 1, text.encode()[:SHORT_TEXT_BYTES_MAX].decode(errors="ignore")
 
 
 def _any_table(value: bytes) -> tuple[int, Any]:

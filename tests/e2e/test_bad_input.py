@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,6 +11,11 @@ import aio_pika
 import aiormq
 import asyncpg
 import pytest
+from aiormq.abc import ChannelFrame
+from pamqp.body import ContentBody
+from pamqp.commands import Basic
+from pamqp.frame import marshal
+from pamqp.header import ContentHeader
 
 from genlock.schemas.decode import COMMAND_BYTES_MAX, READABLE_BYTES_MAX
 from genlock.service.settings import Settings
@@ -136,6 +142,45 @@ async def test_bad_messages_end_in_one_outcome_or_dead_letter_each_and_neighbour
         assert not bad.reason or bad.reason in str(reasons[sent[name]["id"]]), name
     await client.until_empty(f"{namespace}.inbox")
     assert await second.fetchval("SELECT count(*) FROM documents") == len(neighbours)
+
+
+async def publish_badly(
+    settings: Settings, body: bytes, properties: Basic.Properties, *wrong: tuple[bytes, bytes]
+) -> None:
+    """Publish what no library would: bytes in its properties are put in the place of others."""
+    header = marshal(ContentHeader(body_size=len(body), properties=properties), 1)
+    for there, instead in wrong:
+        assert there in header
+        header = header.replace(there, instead)
+    publish = Basic.Publish(exchange=f"{settings.namespace}.commands", routing_key="document.put")
+    frames = marshal(publish, 1) + header + marshal(ContentBody(body), 1)
+    async with await aio_pika.connect(settings.amqp_url.get_secret_value()) as connection:
+        channel = await connection.channel(channel_number=1, publisher_confirms=False)
+        underlay = await channel.get_underlay_channel()
+        await underlay.connection.write_queue.put(ChannelFrame(frames, should_close=False))
+        # The broker has read it by the time that it answers this.
+        await channel.close()
+
+
+async def test_properties_that_cannot_be_repeated_as_they_came_end_no_process(
+    client: Client, settings: Settings, namespace: str
+) -> None:
+    command, neighbour = put(new_id()), put(new_id())
+    replies = await client.channel.declare_queue(exclusive=True)
+    async with serving(settings):
+        asked = Basic.Properties(reply_to=replies.name, correlation_id="w" * 255)
+        await publish_badly(settings, json.dumps(command).encode(), asked, (b"w" * 255, b"\xff" * 255))
+        large = Basic.Properties(headers={"large": 2**40, "text": "wrong"})
+        double = (b"l" + (2**40).to_bytes(8), b"d" + struct.pack(">d", 1e300))
+        await publish_badly(settings, b"no command", large, double, (b"wrong", b"wr\xffng"))
+        await client.until_depth(f"{namespace}.dead_letters", 1)
+        await client.decided(command)
+        await client.ask(neighbour)
+    [reply] = await client.drain(replies.name)
+    assert json.loads(reply.body)["causationid"] == command["id"]
+    [letter] = await client.drain(f"{namespace}.dead_letters")
+    assert letter.headers["large"] == "1e+300"
+    assert letter.headers["text"] == repr(b"wr\xffng")
 
 
 async def test_a_message_past_16_mib_is_a_dead_letter_as_it_came(client: Client, settings: Settings) -> None:

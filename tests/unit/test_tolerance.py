@@ -27,6 +27,12 @@ def test_text_that_is_no_utf_8_is_read_with_a_replacement_and_what_follows_it_to
     assert (properties.correlation_id, properties.message_id) == ("wr\ufffdng", "right")
 
 
+def test_text_that_is_no_utf_8_is_short_enough_to_be_repeated() -> None:
+    properties = read(written(correlation_id="w" * 255).replace(b"w" * 255, b"\xff" * 255))
+    assert properties.correlation_id == "\ufffd" * 85
+    assert read(written(correlation_id=properties.correlation_id)) == properties
+
+
 def test_time_past_all_calendars_is_no_time_and_what_follows_it_is_read() -> None:
     frame = written(timestamp=NO_TIME, message_type="right")
     microseconds = encode.long_long_int(1_795_000_000_000_000)
