@@ -47,7 +47,14 @@ class CommandConsumer:
     """Consumes the inbox within one session."""
 
     def __init__(
-        self, session: Session, decider: Decider, settings: Settings, vitals: Vitals, reached: Reached = ignore
+        self,
+        session: Session,
+        decider: Decider,
+        settings: Settings,
+        vitals: Vitals,
+        reached: Reached = ignore,
+        *,
+        cautious: bool = False,
     ) -> None:
         self._session = session
         self._vitals = vitals
@@ -60,14 +67,17 @@ class CommandConsumer:
         self._decided: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=1)
         self._inbox: AbstractChannel
         self._publisher: Publisher
+        self._cautious = cautious
+        """Whether to hold one delivery alone until something is settled: a lost session costs each one it holds."""
         self._consumer_tag: str | None = None
+        self._prefetch = 0
         self._set_aside: Delivery | None = None
         """A delivery that is to be decided alone, next."""
         self._stopping = False
 
     async def start(self) -> None:
         """Open the channels and register the consumer."""
-        self._inbox = await self._session.channel(prefetch=self._settings.prefetch)
+        self._inbox = await self._session.channel()
         publishing = await self._session.channel(confirms=True)
         self._publisher = await Publisher.on(publishing, self._settings.publish_timeout_s)
         await self._take()
@@ -97,6 +107,7 @@ class CommandConsumer:
             began = monotonic()
             answers = await self._decide(commands, deliveries[0].suspicious) if commands else Answers([], [])
             self._vitals.metrics.decided(len(commands), monotonic() - began)
+            await self._take()
             await self._decided.put(Batch(deliveries, answers))
         await self._decided.put(None)
 
@@ -145,7 +156,6 @@ class CommandConsumer:
                 delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
             else:
                 self._confirmations.noted(confirmed)
-                await self._take()
                 return answers
 
     async def _publish_batches(self) -> None:
@@ -153,6 +163,7 @@ class CommandConsumer:
             await self._publish(self._messages(batch))
             self._reached(Step.PUBLISHED)
             await self._settle(batch)
+            self._cautious = False
             self._confirmations.add(batch.answers.batch_ids)
             self._vitals.settled(len(batch.deliveries))
             self._reached(Step.SETTLED)
@@ -204,12 +215,16 @@ class CommandConsumer:
 
     async def _take(self) -> None:
         """Register the consumer, unless it is or must not be."""
+        # A consumer keeps the prefetch that it was registered with.
+        prefetch = 1 if self._cautious else self._settings.prefetch
+        if self._consumer_tag is not None and self._prefetch != prefetch:
+            await self._hold()
         if self._consumer_tag is None and not self._stopping:
+            timeout_s = self._settings.publish_timeout_s
+            await self._inbox.set_qos(prefetch, timeout=timeout_s)
             underlay = await self._inbox.get_underlay_channel()
-            consumed = await underlay.basic_consume(
-                self._topology.inbox, self._on_message, timeout=self._settings.publish_timeout_s
-            )
-            self._consumer_tag = consumed.consumer_tag
+            consumed = await underlay.basic_consume(self._topology.inbox, self._on_message, timeout=timeout_s)
+            self._consumer_tag, self._prefetch = consumed.consumer_tag, prefetch
             self._vitals.registered = True
             if self._stopping:
                 await self._hold()

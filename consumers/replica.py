@@ -110,27 +110,32 @@ class Service:
 
     async def _serve(self, decider: Decider, deciding: Pool, reading: Pool) -> None:
         """Work in one session after another."""
-        delay_s = RETRY_DELAY_FIRST_S
+        delay_s, cautious = RETRY_DELAY_FIRST_S, False
         while not self._stopping.is_set():
             settled = self._vitals.batches
             try:
                 async with open_session(self._settings) as session:
-                    await self._work(session, decider, deciding, reading)
+                    await self._work(session, decider, deciding, reading, cautious=cautious)
             except* (SessionLostError, TopologyError, *BROKER_ERRORS) as errors:
                 log.warning("session lost", action="reconnect", why=_why(errors), again_in_s=delay_s)
+            except* Exception:
+                # A fault of ours with one of the messages: the next session finds out which, and the others go on.
+                log.exception("session failed", action="reconnect", again_in_s=delay_s)
             finally:
                 self.ready.clear()
                 self._watching = None
                 self._vitals.lost()
-            # A session that settles nothing costs what it holds one of the returns that the broker counts.
-            delay_s = RETRY_DELAY_FIRST_S if self._vitals.batches > settled else delay_s
+            # A session that settles nothing costs what it holds one of the returns that the broker counts, so the next
+            # one holds little, and begins later and later.
+            cautious = self._vitals.batches == settled
+            delay_s = delay_s if cautious else RETRY_DELAY_FIRST_S
             await self._pause(delay_s)
             delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
 
-    async def _work(self, session: Session, decider: Decider, deciding: Pool, reading: Pool) -> None:
+    async def _work(self, session: Session, decider: Decider, deciding: Pool, reading: Pool, *, cautious: bool) -> None:
         """Consume within a session until it is lost, or until it is time to stop and everything is settled."""
         settings = self._settings
-        commands = CommandConsumer(session, decider, settings, self._vitals, self._reached)
+        commands = CommandConsumer(session, decider, settings, self._vitals, self._reached, cautious=cautious)
         queries = QueryConsumer(session, reading, settings)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(session.wait_lost())

@@ -1,14 +1,20 @@
 """A server is away or drops its connections while commands come: nothing is lost, and all goes on by itself."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import TypeAlias
 
 import asyncpg
 import pytest
+from aio_pika.abc import AbstractIncomingMessage
 from pydantic import SecretStr
 
+from genlock.consumers import commands
 from genlock.consumers.process import Service
+from genlock.consumers.publisher import Outgoing, event_message
+from genlock.service.events import Event
 from genlock.service.settings import Settings
+from genlock.service.steps import Step
 from tests.factories import Json, envelope, new_id
 from tests.harness import Client, serving, until
 from tests.property.replay import check_explained
@@ -54,6 +60,13 @@ def create(document: str) -> Json:
 
 def merges(document: str, count: int) -> list[Json]:
     return [envelope("document.merge", document, {"patch": {f"n{number}": number}}) for number in range(count)]
+
+
+def returns(message: AbstractIncomingMessage) -> int:
+    """How often the broker has had a message back, by its own count."""
+    count = message.headers.get("x-delivery-count", 0)
+    assert isinstance(count, int)
+    return count
 
 
 async def until_ready(service: Service, *, ready: bool) -> None:
@@ -166,7 +179,7 @@ async def test_tries_against_a_database_that_is_away_are_not_counted_as_deliveri
     await broker.refuse()
     await until_ready(service, ready=False)
     await client.until_depth(client.topology.inbox, 3)
-    counts = [message.headers.get("x-delivery-count", 0) for message in await client.drain(client.topology.inbox)]
+    counts = [returns(message) for message in await client.drain(client.topology.inbox)]
     # The one is the lost connection's; what was never delivered has none.
     assert counts[0] == 1
     assert set(counts) <= {0, 1}
@@ -200,3 +213,42 @@ async def test_stopping_while_the_database_is_away_ends_in_time_and_gives_everyt
         await client.send(*merges(document, 3))
         await until_held(database)
     await client.until_depth(client.topology.inbox, 3)
+
+
+async def test_command_that_ends_each_session_comes_to_the_dead_letters_and_its_neighbours_do_not(
+    client: Client, remote: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker counts a return of all that a session held, and the culprit returns as often as it allows."""
+    culprit, *neighbours = [create(new_id()) for _ in range(30)]
+
+    def faulty(event: Event, exchange: str, source: str) -> Outgoing:
+        if event.subject == culprit["subject"]:
+            raise ZeroDivisionError
+        return event_message(event, exchange, source)
+
+    monkeypatch.setattr(commands, "event_message", faulty)
+    await client.send(culprit, *neighbours)
+    async with serving(remote, retry_delay_max_s=0.01):
+        await client.decided(*neighbours)
+        await client.until_depth(client.topology.dead_letters, 1)
+    [letter] = await client.drain(client.topology.dead_letters)
+    assert json.loads(letter.body)["id"] == culprit["id"]
+    assert await client.depth(client.topology.inbox) == 0
+
+
+async def test_session_after_a_fault_goes_carefully_until_it_settles_something_and_then_takes_all(
+    client: Client, remote: Settings, broker: Proxy
+) -> None:
+    steps: list[Step] = []
+
+    def cut_once(step: Step) -> None:
+        steps.append(step)
+        if steps.count(Step.COMMITTED) == 1 and step is Step.COMMITTED:
+            broker.cut()
+
+    commands = [create(new_id()) for _ in range(40)]
+    await client.send(*commands)
+    async with serving(remote, reached=cut_once):
+        await client.decided(*commands)
+    # The batch of the first session, a lone delivery in each of the next two or so, and then batches of eight.
+    assert steps.count(Step.SETTLED) <= 10
