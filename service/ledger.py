@@ -1,8 +1,8 @@
 """The ledger: one row for each decided command, and one row for each batch of them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from genlock.service.database import Connection, Pool
 from genlock.service.events import Event
@@ -25,6 +25,16 @@ class Entry:
     content_hash: bytes
     verdict: str
     event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event as the ledger keeps it, and its batch. There is none where nothing but the batch is left."""
+
+    batch_id: int
+    decided_at: datetime
+    confirmed: bool
+    event: Event | None
 
 
 async def find(connection: Connection, command_ids: Collection[str]) -> dict[str, Decided]:
@@ -70,3 +80,23 @@ async def unconfirmed(connection: Connection, age: timedelta, limit: int) -> dic
         if row["event"] is not None:
             events.append(Event.stored(row["event"]))
     return batches
+
+
+async def decided_since(
+    connection: Connection, since: datetime, until: datetime | None, at_once: int
+) -> AsyncIterator[list[Recorded]]:
+    """Stream what was decided within a span of time, the oldest batch first, some events at once.
+
+    For as long as the connection's transaction lasts; it shows what was committed when it began.
+    """
+    cursor = await connection.cursor(statement("find_decided_since"), since, until)
+    while rows := await cursor.fetch(at_once):
+        yield [
+            Recorded(
+                row["batch_id"],
+                row["decided_at"],
+                row["confirmed"],
+                None if row["event"] is None else Event.stored(row["event"]),
+            )
+            for row in rows
+        ]

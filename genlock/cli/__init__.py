@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from genlock.cli import contract, messages, process, proof
+from genlock.cli import contract, messages, process, proof, republish
 from genlock.cli.failure import NO_ANSWER, USAGE, Failure, sentence
 from genlock.errors import GenlockError, InvalidMessage
 
@@ -32,6 +32,7 @@ for command in (
     messages.get,
     messages.tail,
     proof.verify,
+    republish.republish,
     contract.asyncapi,
 ):
     app.command(no_args_is_help=command in (messages.send, messages.get))(command)

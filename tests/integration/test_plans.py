@@ -51,7 +51,15 @@ FROM generate_series(1, {ROWS}) AS n ORDER BY 1;
 """  # noqa: S608 - a number of our own
 
 
-READS_ONLY = {"get_document", "get_stack", "get_outcome", "list_changes", "list_stacks", "count_unconfirmed"}
+READS_ONLY = {
+    "get_document",
+    "get_stack",
+    "get_outcome",
+    "list_changes",
+    "list_stacks",
+    "count_unconfirmed",
+    "find_decided_since",
+}
 # The statements of other records need tables full of those: test_provider_plans.py.
 FILLED = {"documents", "stacks", "names", "changes", "batches", "ledger"}
 

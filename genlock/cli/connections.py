@@ -1,0 +1,61 @@
+"""The servers, for the commands that go past the service; what goes wrong with them ends the program in a sentence."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+from aiormq.exceptions import InvalidFrameError, ProbableAuthenticationError
+
+from genlock.cli.failure import Failure
+from genlock.cli.settings_table import address
+from genlock.consumers.session import BROKER_ERRORS, Session, open_session
+from genlock.consumers.topology import TopologyError
+from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, Pool, open_pool
+from genlock.service.migrate import SchemaError, check_schema
+from genlock.service.settings import Settings
+
+
+@contextlib.asynccontextmanager
+async def database(settings: Settings, timeout_s: float) -> AsyncIterator[Pool]:
+    """Two connections, as deciding uses them, to a database with the schema of this program. Raises Failure."""
+    url = settings.database_url
+    try:
+        await check_schema(url.get_secret_value())
+        pool = await open_pool(url.get_secret_value(), size=2, timeout_s=timeout_s, plans=DECIDING_PLANS)
+    except SchemaError as error:
+        raise Failure(str(error)) from error
+    except ValueError as error:
+        # The error may quote a piece of a password.
+        raise Failure("The setting GENLOCK_DATABASE_URL is not a URL that PostgreSQL could have.") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise Failure(f"PostgreSQL at {address(url)} cannot be used: {why(error)}.") from error
+    async with pool:
+        try:
+            yield pool
+        except DatabaseTroubleError as error:
+            raise Failure(f"PostgreSQL at {address(url)} has failed: {why(error)}.") from error
+
+
+@contextlib.asynccontextmanager
+async def broker(settings: Settings) -> AsyncIterator[Session]:
+    """A session on a broker that has the whole topology. Raises Failure."""
+    where = address(settings.amqp_url)
+    try:
+        async with open_session(settings) as session:
+            yield session
+    except TopologyError as error:
+        raise Failure(str(error)) from error
+    except ProbableAuthenticationError as error:
+        raise Failure(f"RabbitMQ at {where} refuses this user and password.") from error
+    except InvalidFrameError as error:
+        # The broker closes the connection where it should open it, and aiormq does not say why.
+        raise Failure(f"RabbitMQ at {where} does not open the virtual host of GENLOCK_AMQP_URL.") from error
+    except BROKER_ERRORS as error:
+        raise Failure(f"RabbitMQ at {where} cannot be used: {why(error)}.") from error
+
+
+def why(error: BaseException) -> str:
+    """What an error says; of one without words, its name."""
+    if isinstance(error, TimeoutError):
+        return "there was no answer in time"
+    return str(error).rstrip(".") or type(error).__name__
