@@ -163,6 +163,7 @@ def _meaning(error: Exception) -> DecideAgainError | DatabaseTroubleError | None
             return None
         again = state[:2] == "40" or state == "0A000"
         return DecideAgainError(text) if again else DatabaseTroubleError(text)
-    if isinstance(error, OSError | asyncpg.InterfaceError):
+    # InternalClientError is how asyncpg refuses a connection whose end the server has announced, but not made yet.
+    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         return DatabaseTroubleError(text)
     return None

@@ -1,6 +1,7 @@
 """A TCP proxy in front of a server: it cuts, delays, holds up and half-opens the connections through it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class Proxy:
         self.next_cut: Cut | None = None
         self.cuts = 0
         """How many connections were cut at a mark."""
+        self.passed: Counter[Way] = Counter()
+        """How many pieces have been passed on, each way."""
         self.delay_s = 0.0
         """How long everything that passes is kept, on either way."""
         self._upstream = urlsplit(url)
@@ -134,6 +137,7 @@ class Proxy:
                 await self._flowing[way].wait()
                 if way not in link.lost:
                     writer.write(data)
+                    self.passed[way] += 1
                     await writer.drain()
 
     def _ends_here(self, way: Way, link: _Link, data: bytes) -> bool:

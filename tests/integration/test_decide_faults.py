@@ -15,8 +15,8 @@ from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, Pool,
 from genlock.service.decide import TRIES_MAX, Decider
 from genlock.service.steps import Step
 from tests.factories import merge, new_id, put, stack_command
-from tests.harness import outcomes, until_waiting
-from tests.proxy import Cut, Proxy, proxied
+from tests.harness import outcomes, until, until_waiting
+from tests.proxy import Cut, Proxy, Way, proxied
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -66,6 +66,28 @@ async def test_a_commit_whose_answer_is_lost_is_found_out_and_applied_once(
     assert decided in (None, again.events[0].body)
     assert await second.fetchval("SELECT generation FROM documents") == 1
     assert await second.fetchval("SELECT count(*) FROM ledger") == 2
+
+
+async def test_a_connection_whose_end_is_announced_and_not_made_yet_is_no_fault_of_the_command(
+    proxy: Proxy, remote: Decider, second: Connection
+) -> None:
+    """As in an immediate shutdown of the server: asyncpg refuses the connection with an error of its own."""
+    document = new_id()
+    await remote.decide([put(document, None)])
+    # From now on the client gets the server's last words, and does not hear that the connection is closed.
+    proxy.half_open({Way.REQUESTS})
+    said = proxy.passed[Way.ANSWERS]
+    await second.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'genlock'")
+
+    async def heard() -> bool:
+        await second.execute("SELECT")
+        return proxy.passed[Way.ANSWERS] > said
+
+    await until(heard)
+    with pytest.raises(DatabaseTroubleError):
+        await remote.decide([merge(document, {"x": 1})])
+    [outcome] = outcomes(await remote.decide([merge(document, {"x": 1})]))
+    assert isinstance(outcome, Succeeded)
 
 
 SLOW_COMMIT = """
