@@ -3,7 +3,6 @@
 from typing import TypeAlias
 
 import asyncpg
-import pytest
 from pydantic import SecretStr
 
 from genlock.service.settings import Settings
@@ -28,58 +27,57 @@ async def is_decided(second: Connection, command: Json) -> bool:
     return decided
 
 
-# A process that ends between publishing and acknowledging, whichever comes first.
+# A session that ends between publishing and acknowledging, whichever comes first; as with its process it would.
 
 
-class CrashError(Exception):
-    """The end of a process."""
+class Crash:
+    """Ends the first session at one of these steps."""
+
+    def __init__(self) -> None:
+        self.happened = False
+
+    def __call__(self, step: Step) -> None:
+        if step in (Step.PUBLISHED, Step.SETTLED) and not self.happened:
+            self.happened = True
+            raise ConnectionError("made to end")
 
 
-def crash(step: Step) -> None:
-    if step in (Step.PUBLISHED, Step.SETTLED):
-        raise CrashError
-
-
-async def crashed_between_the_last_two_steps(settings: Settings, client: Client) -> Json:
-    """A command whose process ended there."""
-    command = creation()
-    with pytest.RaisesGroup(CrashError, flatten_subgroups=True):
-        async with serving(settings, reached=crash, sweep_after_s=NEVER_S) as service:
-            await client.send(command)
-
-            async def ended() -> bool:
-                return not service.ready.is_set()
-
-            await until(ended)
-    return command
-
-
-async def test_command_whose_process_ended_before_it_was_acknowledged_is_answered_again(
+async def test_command_whose_session_ended_before_it_was_acknowledged_is_answered_again(
     settings: Settings, client: Client
 ) -> None:
-    command = await crashed_between_the_last_two_steps(settings, client)
-    async with serving(settings, sweep_after_s=NEVER_S):
+    command, crash = creation(), Crash()
+    async with serving(settings, reached=crash, sweep_after_s=NEVER_S):
+        await client.send(command)
         await client.decided(command, command)
+    assert crash.happened
     assert len(set(client.bodies[command["id"]])) == 1
 
 
 async def test_event_of_a_command_that_was_acknowledged_first_is_found_by_the_sweep(
     settings: Settings, client: Client
 ) -> None:
+    command, crash = creation(), Crash()
     with without("publishing before acknowledging"):
-        command = await crashed_between_the_last_two_steps(settings, client)
-    async with serving(settings, sweep_after_s=SOON_S):
-        await client.decided(command)
+        async with serving(settings, reached=crash, sweep_after_s=SOON_S):
+            await client.send(command)
+            await client.decided(command)
+    assert crash.happened
 
 
 async def test_without_publishing_first_and_without_the_sweep_an_outcome_is_never_told(
     settings: Settings, client: Client, second: Connection
 ) -> None:
+    command, crash = creation(), Crash()
     with without("publishing before acknowledging"):
-        command = await crashed_between_the_last_two_steps(settings, client)
-    async with serving(settings, sweep_after_s=NEVER_S):
-        # Whatever the broker had kept of it would come before this one.
-        await client.ask(creation())
+        async with serving(settings, reached=crash, sweep_after_s=NEVER_S):
+            await client.send(command)
+
+            async def ended() -> bool:
+                return crash.happened
+
+            await until(ended)
+            # Whatever the broker had kept of it would come before this one.
+            await client.ask(creation())
     assert await is_decided(second, command)
     assert command["id"] not in client.bodies
     assert await client.depth(client.topology.inbox) == 0
