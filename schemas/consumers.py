@@ -3,13 +3,27 @@
 The idea and the names are OpenStack Placement's. A consumer exists as long as it has allocations.
 """
 
-from typing import Annotated, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, WrapValidator, model_validator
 
 from genlock.schemas.base import CommandData, Generation, Model, Name, Shown, Uuid
 from genlock.schemas.providers import Amount, Inventory
 from genlock.schemas.standards import ResourceClass
+
+Value = TypeVar("Value")
+
+
+def _none_twice(members: Any, validate: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """Refuse ids that differ in their case alone: of two such members only one would be left."""
+    validated = validate(members)
+    if len(validated) != len(members):
+        raise ValueError("must not name anything twice")
+    return validated
+
+
+ById = Annotated[dict[Uuid, Value], WrapValidator(_none_twice)]
 
 ConsumerType = Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", min_length=1, max_length=255)]
 
@@ -37,7 +51,7 @@ class ConsumerAllocations(CommandData):
     project_id: Name
     user_id: Name
     consumer_type: ConsumerType | None = None
-    allocations: dict[Uuid, Allocation]
+    allocations: ById[Allocation]
 
 
 class ConsumerSetAllocations(ConsumerAllocations):
@@ -47,7 +61,7 @@ class ConsumerSetAllocations(ConsumerAllocations):
 class ConsumerSetMany(CommandData):
     """Replace all allocations of several consumers, or of none of them."""
 
-    consumers: Annotated[dict[Uuid, ConsumerAllocations], Field(min_length=1)]
+    consumers: Annotated[ById[ConsumerAllocations], Field(min_length=1)]
 
 
 class NewInventories(Model):
@@ -60,8 +74,8 @@ class NewInventories(Model):
 class ConsumerReshape(CommandData):
     """Replace inventories of several providers and allocations of several consumers; only the end must be legal."""
 
-    inventories: dict[Uuid, NewInventories]
-    consumers: dict[Uuid, ConsumerAllocations]
+    inventories: ById[NewInventories]
+    consumers: ById[ConsumerAllocations]
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:

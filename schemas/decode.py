@@ -30,7 +30,7 @@ ERRORS_MAX = 100
 """How many wrong fields a rejection lists: a command has room for 100,000, and an event has not."""
 
 QUOTED_CHARACTERS_MAX = 255
-"""How much of a wrong type a rejection quotes: as much as a routing key can have."""
+"""How much of a wrong type or name a rejection quotes: as much as a routing key can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,10 @@ def _echo(valid: JsonObject) -> CommandEcho:
 
 
 def _errors(error: ValidationError, *prefix: str) -> tuple[FieldError, ...]:
+    # A name in the data may be as long as the command, and stand in the path of each error below it.
     return tuple(
-        FieldError(path=".".join([*prefix, *map(str, part["loc"])]), message=part["msg"])
+        FieldError(
+            path=".".join([*prefix, *(str(name)[:QUOTED_CHARACTERS_MAX] for name in part["loc"])]), message=part["msg"]
+        )
         for part in error.errors(include_url=False, include_context=False, include_input=False)[:ERRORS_MAX]
     )

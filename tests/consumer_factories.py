@@ -1,34 +1,38 @@
 """Commands on consumers as a publisher would send them, and consumers named for the state that they have reached."""
 
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from genlock.schemas.decode import Command
-from genlock.service.records import Consumer
+from genlock.schemas.providers import Inventory
+from genlock.service.records import Allocations, Consumer, Provider
+from genlock.service.state import State
 from tests.factories import Json, command, new_id, winner
+from tests.provider_factories import forest, provider_at
 
 PROJECT = "project-1"
 USER = "user-1"
 
 
-def allocations_of(amounts: dict[str, Json], **expected: int) -> Json:
+def allocations_of(amounts: Allocations, **expected: int) -> Json:
     """The allocations of a command: amounts by provider and class; `expected` generations by provider."""
     return {
-        provider: {"resources": resources}
+        provider: {"resources": dict(resources)}
         | ({"expected_generation": expected[provider]} if provider in expected else {})
         for provider, resources in amounts.items()
     }
 
 
-def wanted(
-    expected: int | None, amounts: dict[str, Json], providers: dict[str, int] | None = None, **data: Any
-) -> Json:
+def wanted(expected: int | None, amounts: Allocations, providers: dict[str, int] | None = None, **data: Any) -> Json:
     """What a command says of one consumer."""
     allocations = allocations_of(amounts, **(providers or {}))
     return {"expected_generation": expected, "project_id": PROJECT, "user_id": USER, "allocations": allocations} | data
 
 
 def set_allocations(
-    consumer: str, expected: int | None, amounts: dict[str, Json], providers: dict[str, int] | None = None, **data: Any
+    consumer: str, expected: int | None, amounts: Allocations, providers: dict[str, int] | None = None, **data: Any
 ) -> Command:
     """Replace a consumer's allocations; `providers` are the generations that are expected of them."""
     return command("consumer.set_allocations", consumer, wanted(expected, amounts, providers, **data))
@@ -57,3 +61,53 @@ def consumer_at(generation: int, amounts: dict[str, dict[str, int]], **fields: A
         "deleted": not amounts,
     }
     return Consumer(generation=generation, **values | fields)
+
+
+def nobody(generation: int) -> Consumer:
+    """A tombstone of a consumer."""
+    return consumer_at(generation, {})
+
+
+def using(provider: Provider, **used: int) -> Provider:
+    """The provider with so much of its classes in use."""
+    return replace(provider, used=used)
+
+
+def with_room(generation: int = 0, **totals: int) -> Provider:
+    """A provider with plain inventories of these totals."""
+    return provider_at(generation, inventories={name: Inventory(total=total) for name, total in totals.items()})
+
+
+def placed(providers: Iterable[Provider], *consumers: Consumer) -> State:
+    """The state that a database with these is read as: `used` is what these consumers have been given."""
+    used: dict[str, Counter[str]] = defaultdict(Counter)
+    for consumer in consumers:
+        for provider_id, amounts in consumer.allocations.items():
+            used[provider_id].update(amounts)
+    state = forest(*(replace(provider, used=dict(used[provider.id])) for provider in providers))
+    state.apply(consumers)
+    return state
+
+
+def consumer_of(state: State, consumer: str) -> Consumer:
+    found = state.consumer(consumer)
+    assert found is not None
+    return found
+
+
+def generations(state: State, *ids: str) -> list[int]:
+    """The generations of these consumers and providers."""
+    found = [state.consumer(record) or state.provider(record) for record in ids]
+    return [record.generation for record in found if record]
+
+
+def shown_consumer(consumer: Consumer, **changes: Any) -> Json:
+    """What the contract lets a reader see of a consumer."""
+    return {
+        "id": consumer.id,
+        "generation": consumer.generation,
+        "project_id": consumer.project_id,
+        "user_id": consumer.user_id,
+        "consumer_type": consumer.consumer_type,
+        "allocations": consumer.allocations,
+    } | changes
