@@ -69,16 +69,18 @@ def reshape(state: State, command: Command, data: ConsumerReshape, decided_at: s
 
 def repeated(state: State, command: Command) -> Decision | None:
     """The success of a command that the ledger has forgotten, as far as records still have the tokens it made."""
-    keys: list[RecordKey]
     match command.data:
-        case ConsumerSetAllocations(allocations=allocations):
-            keys = [("consumer", command.subject), *(("provider", name) for name in allocations)]
+        case ConsumerSetAllocations() as data:
+            wanted = Wanted({command.subject: data}, {})
         case ConsumerSetMany(consumers=consumers):
-            keys = [("consumer", name) for name in consumers]
+            wanted = Wanted(consumers, {})
         case ConsumerReshape(consumers=consumers, inventories=inventories):
-            keys = [*(("consumer", name) for name in consumers), *(("provider", name) for name in inventories)]
+            wanted = Wanted(consumers, inventories)
         case _:
             return None
+    keys: dict[RecordKey, None] = {("consumer", consumer_id): None for consumer_id in wanted.consumers}
+    keys |= {("provider", provider_id): None for provider_id in wanted.inventories}
+    keys |= {("provider", provider_id): None for _, provider_id, _ in wanted.allocations()}
     made = [record for key in keys if (record := state.find(key)) and record.maker.command_id == command.id]
     if not made or (command.subject and made[0].kind != "consumer"):
         return None
@@ -105,7 +107,8 @@ def _success(command: Command, changed: Iterable[Record]) -> SucceededData:
     tokens: dict[Kind, dict[str, Token]] = defaultdict(dict)
     own = None
     for record in changed:
-        if record.id == command.subject:
+        # A provider may have the same id.
+        if (record.kind, record.id) == (command.kind, command.subject):
             own = record
         else:
             tokens[record.kind][record.id] = record.token

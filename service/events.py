@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
+from genlock.schemas.base import JsonObject
 from genlock.schemas.codes import Code, VerdictName
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import (
@@ -106,8 +107,15 @@ def build(
     )
     body = outcome.model_dump_json(exclude_unset=True)
     if len(body.encode()) > EVENT_BYTES_MAX:
-        kept = outcome.model_dump(mode="json", exclude_unset=True)
-        kept["data"] = {name: value for name, value in kept["data"].items() if name not in ("current", "command")}
-        kept["data"]["truncated"] = True
-        body = json.dumps(kept, ensure_ascii=False)
+        body = json.dumps(_truncated(outcome.model_dump(mode="json", exclude_unset=True)), ensure_ascii=False)
     return Event(outcome.id, outcome.type, outcome.subject, outcome.time, body)
+
+
+def _truncated(event: JsonObject) -> JsonObject:
+    """The event without what was current and without the command, and saying so."""
+    data = {name: value for name, value in event["data"].items() if name not in ("current", "command")}
+    if "failures" in data:
+        data["failures"] = [
+            {name: value for name, value in failure.items() if name != "current"} for failure in data["failures"]
+        ]
+    return event | {"data": data | {"truncated": True}}
