@@ -24,6 +24,7 @@ def _none_twice(members: Any, validate: Callable[[Any], dict[str, Any]]) -> dict
 
 
 ById = Annotated[dict[Uuid, Value], WrapValidator(_none_twice)]
+SomeById = Annotated[dict[Uuid, Value], Field(min_length=1), WrapValidator(_none_twice)]
 
 ConsumerType = Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", min_length=1, max_length=255)]
 
@@ -61,7 +62,7 @@ class ConsumerSetAllocations(ConsumerAllocations):
 class ConsumerSetMany(CommandData):
     """Replace all allocations of several consumers, or of none of them."""
 
-    consumers: Annotated[ById[ConsumerAllocations], Field(min_length=1)]
+    consumers: SomeById[ConsumerAllocations]
 
 
 class NewInventories(Model):
