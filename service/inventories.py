@@ -4,7 +4,8 @@ What is used of them is guarded twice: by the fold, and by the WHERE clauses her
 """
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,8 +45,8 @@ class _Differences:
     changed: list[Row] = field(default_factory=list)
     added: list[Row] = field(default_factory=list)
 
-    def note(self, before: Provider | None, after: Provider) -> None:
-        """Add what is different in one provider."""
+    def note(self, before: Provider | None, history: Sequence[Provider], after: Provider) -> None:
+        """Add what is different in one provider, which the commands of the batch have left as in its history."""
         inventories = before.inventories if before else {}
         used = before.used if before else {}
         for name in inventories:
@@ -56,7 +57,13 @@ class _Differences:
             if name not in inventories:
                 self.added.append(row)
             elif inventories[name] != inventory or used.get(name, 0) != after.used.get(name, 0):
-                self.changed.append((*row, used.get(name, 0), inventories[name] != inventory))
+                replaced = any(_differs(then.inventories, inventories, name) for then in history)
+                self.changed.append((*row, used.get(name, 0), replaced))
+
+
+def _differs(one: Mapping[str, Inventory], other: Mapping[str, Inventory], name: str) -> bool:
+    # Commands of consumers leave the mapping as it is.
+    return one is not other and one.get(name) != other[name]
 
 
 def _row(provider_id: str, name: str, inventory: Inventory, used: int) -> Row:
@@ -74,17 +81,26 @@ def _row(provider_id: str, name: str, inventory: Inventory, used: int) -> Row:
 
 
 async def write(
-    connection: Connection, before: Mapping[RecordKey, Record], changed: Mapping[RecordKey, Record]
+    connection: Connection,
+    before: Mapping[RecordKey, Record],
+    history: Iterable[Record],
+    changed: Mapping[RecordKey, Record],
 ) -> None:
     """Write the differences between the providers' inventories before and after the batch.
+
+    `history` has each record as each command has left it.
 
     Raises DecideAgainError where what is used is not what was read, or would be more than the capacity.
     """
     differences = _Differences()
+    steps: dict[str, list[Provider]] = defaultdict(list)
+    for record in history:
+        if isinstance(record, Provider):
+            steps[record.id].append(record)
     for key, after in changed.items():
         if isinstance(after, Provider):
             old = before.get(key)
-            differences.note(old if isinstance(old, Provider) else None, after)
+            differences.note(old if isinstance(old, Provider) else None, steps[after.id], after)
     for name, rows in (
         ("delete_inventories", differences.removed),
         ("update_inventories", differences.changed),

@@ -71,7 +71,7 @@ async def write(
         created = [record for key, record in changed.items() if key[0] == table.kind and key not in before]
         if created:
             same_count(len(created), await table.insert(connection, created), table.name)
-    await inventories.write(connection, before, changed)
+    await inventories.write(connection, before, [change.record for change in changes], changed)
     await allocations.write(connection, before, changed)
     if taken:
         await must_write(connection, "insert_names", taken)

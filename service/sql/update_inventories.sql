@@ -1,5 +1,6 @@
--- Change inventories of which as much is used as was read. Where the inventory itself stays as it is, no more than its
--- capacity may be used, unless even more was. Fewer rows than inventories: something was taken or given back meanwhile.
+-- Change inventories of which as much is used as was read. Where no command of the batch replaced the inventory itself,
+-- no more than its capacity may be used, unless even more was; where one did, what may be used followed from that one.
+-- Fewer rows than inventories: something was taken or given back meanwhile.
 UPDATE inventories
 SET total = new.total,
     reserved = new.reserved,

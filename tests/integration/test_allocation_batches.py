@@ -1,0 +1,467 @@
+"""One decider and PostgreSQL: what commands on consumers leave behind, each rule with its neighbours in one batch."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+from typing import TypeAlias
+
+import asyncpg
+import pytest
+
+from genlock.schemas.codes import Code, Reason
+from genlock.schemas.decode import Command
+from genlock.schemas.outcomes import Conflict, GenerationToken, Outcome, Rejected, Succeeded, outcome_id
+from genlock.service.database import Pool
+from genlock.service.decide import Decider
+from genlock.service.steps import Step
+from tests.allocation_rows import allocated, changes_of, check_sums, consumer_row, generations, used
+from tests.consumer_factories import reshape, set_allocations, set_many, wanted
+from tests.factories import Json, merge, new_id, put
+from tests.harness import outcomes
+from tests.provider_factories import create_provider, delete_provider, move_provider, provider_command
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+def word(outcome: Outcome) -> str:
+    match outcome:
+        case Conflict():
+            return outcome.reason
+        case Rejected():
+            return outcome.code
+        case Succeeded():
+            return "succeeded"
+
+
+@dataclass
+class Yard:
+    """A decider, the steps that it reached, and providers with an inventory of 8 VCPU each, at generation 1."""
+
+    decider: Decider
+    steps: list[Step]
+    one: str = field(default_factory=new_id)
+    other: str = field(default_factory=new_id)
+
+    async def decide(self, *commands: Command) -> list[str]:
+        """Decide a batch, at the first try, and say of each command its verdict's reason, code or word."""
+        return [word(outcome) for outcome in await self.outcomes(*commands)]
+
+    async def outcomes(self, *commands: Command) -> list[Outcome]:
+        self.steps.clear()
+        found = outcomes(await self.decider.decide(commands))
+        assert self.steps.count(Step.BEGUN) == 1
+        return found
+
+
+@pytest.fixture
+async def yard(pool: Pool, second: Connection) -> AsyncIterator[Yard]:
+    """Providers to allocate from; in the end `used` must be what is allocated."""
+    steps: list[Step] = []
+    decider = Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20, reached=steps.append)
+    made = Yard(decider, steps)
+    for provider in (made.one, made.other):
+        stock = provider_command("put_inventory", provider, expected_generation=0)
+        assert await made.decide(create_provider(provider), stock) == ["succeeded"] * 2
+    yield made
+    await check_sums(second)
+
+
+def inventories(provider: str, expected: int, **totals: int) -> dict[str, Json]:
+    plain = {name: {"total": total} for name, total in totals.items()}
+    return {provider: {"expected_generation": expected, "inventories": plain}}
+
+
+async def test_all_rows_are_written_for_a_new_consumer_and_each_touched_record_has_its_change(
+    yard: Yard, second: Connection
+) -> None:
+    consumer = new_id()
+    sent = set_allocations(consumer, None, {yard.one: {"VCPU": 3}, yard.other: {"VCPU": 4}}, consumer_type="INSTANCE")
+    [succeeded] = await yard.outcomes(sent)
+    assert isinstance(succeeded, Succeeded)
+    tokens = {yard.one: GenerationToken(generation=2), yard.other: GenerationToken(generation=2)}
+    assert succeeded.data.tokens == {"provider": tokens}
+    assert await consumer_row(second, consumer) == {
+        "project_id": "project-1",
+        "user_id": "user-1",
+        "consumer_type": "INSTANCE",
+        "deleted": False,
+        "maker_id": sent.id,
+        "maker_type": "consumer.set_allocations",
+        "maker_source": "/tests",
+    }
+    assert await allocated(second) == {consumer: {yard.one: {"VCPU": 3}, yard.other: {"VCPU": 4}}}
+    assert await used(second) == {yard.one: {"VCPU": 3}, yard.other: {"VCPU": 4}}
+    assert await generations(second) == {consumer: 1, yard.one: 2, yard.other: 2}
+    assert await changes_of(second, sent.id) == {
+        consumer: ("consumer", "1"),
+        yard.one: ("provider", "2"),
+        yard.other: ("provider", "2"),
+    }
+    makers = await second.fetch("SELECT maker_id::text FROM providers")
+    assert {row["maker_id"] for row in makers} == {sent.id}
+
+
+async def test_changed_allocations_are_replaced_row_by_row(yard: Yard, second: Connection) -> None:
+    consumer, grown = new_id(), provider_command
+    await yard.decide(
+        grown("put_inventory", yard.one, expected_generation=1, resource_class="DISK_GB"),
+        grown("put_inventory", yard.one, expected_generation=2, resource_class="MEMORY_MB"),
+        set_allocations(consumer, None, {yard.one: {"VCPU": 3, "DISK_GB": 1}, yard.other: {"VCPU": 4}}),
+    )
+    before = {row["resource_class"]: row["ctid"] for row in await second.fetch("SELECT ctid, * FROM allocations")}
+    amounts = {yard.one: {"VCPU": 2, "DISK_GB": 1, "MEMORY_MB": 5}}
+    assert await yard.decide(set_allocations(consumer, 1, amounts, project_id="p", user_id="u")) == ["succeeded"]
+    assert await allocated(second) == {consumer: amounts}
+    assert await used(second) == {
+        yard.one: {"VCPU": 2, "DISK_GB": 1, "MEMORY_MB": 5},
+        yard.other: {"VCPU": 0},
+    }
+    row = await consumer_row(second, consumer)
+    assert (row["project_id"], row["user_id"], row["consumer_type"]) == ("p", "u", None)
+    # What stays the same is not written again.
+    after = {row["resource_class"]: row["ctid"] for row in await second.fetch("SELECT ctid, * FROM allocations")}
+    assert after["DISK_GB"] == before["DISK_GB"]
+
+
+async def test_removed_consumer_leaves_a_tombstone_that_a_later_batch_goes_on_from(
+    yard: Yard, second: Connection
+) -> None:
+    consumer = new_id()
+    amounts = {yard.one: {"VCPU": 3}}
+    await yard.decide(set_allocations(consumer, None, amounts, consumer_type="INSTANCE"))
+    removal = set_allocations(consumer, 1, {})
+    assert await yard.decide(removal) == ["succeeded"]
+    assert await allocated(second) == {}
+    assert await used(second) == {yard.one: {"VCPU": 0}, yard.other: {"VCPU": 0}}
+    row = await consumer_row(second, consumer)
+    assert (row["deleted"], row["maker_id"]) == (True, removal.id)
+    [missing, gone, again] = await yard.outcomes(
+        set_allocations(consumer, 2, amounts),
+        set_allocations(consumer, None, {}),
+        set_allocations(consumer, None, amounts),
+    )
+    assert [word(outcome) for outcome in (missing, gone, again)] == ["missing", "not_found", "succeeded"]
+    assert isinstance(missing, Conflict)
+    assert missing.winner is not None
+    assert missing.winner.command_id == removal.id
+    assert await generations(second) == {consumer: 3, yard.one: 4, yard.other: 1}
+    assert (await consumer_row(second, consumer))["consumer_type"] is None
+
+
+async def test_consumer_created_and_removed_in_one_batch_leaves_its_tombstone_alone(
+    yard: Yard, second: Connection
+) -> None:
+    consumer = new_id()
+    amounts = {yard.one: {"VCPU": 8}}
+    said = await yard.decide(set_allocations(consumer, None, amounts), set_allocations(consumer, 1, {}))
+    assert said == ["succeeded"] * 2
+    assert (await consumer_row(second, consumer))["deleted"]
+    assert await generations(second) == {consumer: 2, yard.one: 3, yard.other: 1}
+    history = await second.fetch("SELECT token FROM changes WHERE record_id = $1 ORDER BY sequence", consumer)
+    assert [row["token"] for row in history] == ["1", "2"]
+
+
+# Each rule, with its neighbours.
+
+Made = Callable[[Yard, str, str], Command]
+"""Makes a command from the yard, a consumer that has 2 VCPU of each provider, and one that is removed."""
+
+GENERATION = 4
+"""Of the other provider, which the command is about as a rule."""
+
+
+def moved(yard: Yard, amount: int) -> dict[str, dict[str, int]]:
+    return {yard.other: {"VCPU": amount}}
+
+
+RULES: dict[str, tuple[Made, str]] = {
+    "moved": (lambda yard, there, _: set_allocations(there, 1, moved(yard, 5)), "succeeded"),
+    "removed": (lambda _yard, there, _: set_allocations(there, 1, {}), "succeeded"),
+    "created again": (lambda yard, _, gone: set_allocations(gone, None, moved(yard, 1)), "succeeded"),
+    "swapped": (
+        lambda yard, there, gone: set_many({there: wanted(1, {}), gone: wanted(None, moved(yard, 2))}),
+        "succeeded",
+    ),
+    "reshaped": (
+        lambda yard, there, _: reshape(
+            inventories(yard.other, GENERATION, DISK_GB=8), {there: wanted(1, {yard.other: {"DISK_GB": 8}})}
+        ),
+        "succeeded",
+    ),
+    "exists": (lambda yard, there, _: set_allocations(there, None, moved(yard, 1)), Reason.EXISTS),
+    "stale": (lambda yard, there, _: set_allocations(there, 0, moved(yard, 1)), Reason.STALE),
+    "ahead": (lambda yard, there, _: set_allocations(there, 2, moved(yard, 1)), Reason.AHEAD),
+    "missing": (lambda yard, _, gone: set_allocations(gone, 2, moved(yard, 1)), Reason.MISSING),
+    "provider stale": (
+        lambda yard, there, _: set_allocations(there, 1, moved(yard, 1), {yard.other: 1}),
+        Reason.STALE,
+    ),
+    "provider missing": (
+        lambda _yard, there, gone: set_allocations(there, 1, {gone: {"VCPU": 1}}, {gone: 1}),
+        Reason.MISSING,
+    ),
+    "one of many stale": (
+        lambda yard, there, _: set_many({new_id(): wanted(None, moved(yard, 1)), there: wanted(0, {})}),
+        Reason.STALE,
+    ),
+    "reshape stale": (lambda yard, there, _: reshape(inventories(yard.one, 1), {there: wanted(1, {})}), Reason.STALE),
+    "not found": (lambda _yard, _, gone: set_allocations(gone, None, {}), Code.NOT_FOUND),
+    "provider not found": (lambda _yard, there, gone: set_allocations(there, 1, {gone: {"VCPU": 1}}), Code.NOT_FOUND),
+    "unknown class": (
+        lambda yard, there, _: set_allocations(there, 1, {yard.one: {"CPUS": 1}}),
+        Code.UNKNOWN_RESOURCE_CLASS,
+    ),
+    "no inventory": (lambda yard, there, _: set_allocations(there, 1, {yard.one: {"VGPU": 1}}), Code.NO_INVENTORY),
+    "unit": (
+        lambda yard, there, _: reshape(
+            {
+                yard.other: {
+                    "expected_generation": GENERATION,
+                    "inventories": {"VCPU": {"total": 8, "step_size": 4}},
+                }
+            },
+            {there: wanted(1, moved(yard, 2))},
+        ),
+        Code.UNIT_CONSTRAINT_VIOLATED,
+    ),
+    "capacity": (lambda yard, there, _: set_allocations(there, 1, moved(yard, 9)), Code.CAPACITY_EXCEEDED),
+    "class in use": (
+        lambda yard, _there, _gone: reshape(inventories(yard.other, GENERATION), {}),
+        Code.INVENTORY_IN_USE,
+    ),
+    "inventories in use": (
+        lambda yard, _there, _gone: provider_command("set_inventories", yard.other, expected_generation=GENERATION),
+        Code.INVENTORY_IN_USE,
+    ),
+    "inventory in use": (
+        lambda yard, _there, _gone: provider_command("delete_inventory", yard.other, expected_generation=GENERATION),
+        Code.INVENTORY_IN_USE,
+    ),
+    "provider in use": (lambda yard, _there, _gone: delete_provider(yard.other, GENERATION), Code.PROVIDER_IN_USE),
+    "shrunk": (
+        lambda yard, _there, _gone: provider_command(
+            "put_inventory", yard.other, expected_generation=GENERATION, inventory={"total": 1}
+        ),
+        "succeeded",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+async def test_command_takes_its_neighbours_neither_up_nor_down(yard: Yard, second: Connection, rule: str) -> None:
+    there, gone, before, after, document = (new_id() for _ in range(5))
+    await yard.decide(
+        set_allocations(there, None, {yard.one: {"VCPU": 2}, yard.other: {"VCPU": 2}}),
+        set_allocations(gone, None, moved(yard, 1)),
+        put(document, None),
+    )
+    await yard.decide(set_allocations(gone, 1, {}), provider_command("put_inventory", yard.one, expected_generation=2))
+    amounts = {yard.one: {"VCPU": 3}}
+    make, expected = RULES[rule]
+    untouched = await generations(second)
+    assert untouched[yard.other] == GENERATION
+    sent = make(yard, there, gone)
+    said = await yard.decide(
+        set_allocations(before, None, amounts),
+        merge(document, {"a": 1}),
+        sent,
+        set_allocations(after, None, amounts),
+        merge(document, {"a": 2}),
+    )
+    assert said == ["succeeded", "succeeded", expected, "succeeded", "succeeded"]
+    found = await allocated(second)
+    assert (found[before], found[after]) == (amounts, amounts)
+    now = await generations(second)
+    changed = await changes_of(second, sent.id)
+    if expected == "succeeded":
+        assert changed
+    else:
+        assert changed == {}
+        assert found[there] == {yard.one: {"VCPU": 2}, yard.other: {"VCPU": 2}}
+        assert (await used(second))[yard.other] == {"VCPU": 2}
+    # Each record goes up by one for each command that has changed it, and by no more.
+    for record, generation in untouched.items():
+        ups = (record in changed) + 2 * (record == yard.one)
+        assert now[record] == generation + ups, record
+    assert all(now[record] == int(token) or record == yard.one for record, (_, token) in changed.items())
+
+
+# Chains within one batch.
+
+
+async def test_full_providers_are_swapped_within_a_batch(yard: Yard, second: Connection) -> None:
+    one, other = new_id(), new_id()
+    full = {"VCPU": 8}
+    await yard.decide(set_allocations(one, None, {yard.one: full}), set_allocations(other, None, {yard.other: full}))
+    swap = set_many({one: wanted(1, {yard.other: full}), other: wanted(1, {yard.one: full})})
+    said = await yard.decide(
+        set_allocations(new_id(), None, {yard.one: {"VCPU": 1}}),
+        swap,
+        set_allocations(new_id(), None, {yard.one: {"VCPU": 1}}),
+    )
+    assert said == ["capacity_exceeded", "succeeded", "capacity_exceeded"]
+    assert await allocated(second) == {one: {yard.other: full}, other: {yard.one: full}}
+    assert await generations(second) == {one: 2, other: 2, yard.one: 3, yard.other: 3}
+
+
+async def test_room_that_one_gives_back_is_taken_by_the_next_in_the_batch(yard: Yard, second: Connection) -> None:
+    consumers = [new_id() for _ in range(20)]
+    full = {yard.one: {"VCPU": 8}}
+    commands = [set_allocations(consumers[0], None, full)]
+    for leaving, coming in pairwise(consumers):
+        commands += [
+            set_allocations(coming, None, full),
+            set_allocations(leaving, 1, {}),
+            set_allocations(coming, None, full),
+        ]
+    said = await yard.decide(*commands)
+    assert said == ["succeeded"] + ["capacity_exceeded", "succeeded", "succeeded"] * 19
+    assert await allocated(second) == {consumers[-1]: full}
+    assert (await generations(second))[yard.one] == 1 + 39
+
+
+async def test_provider_is_created_filled_emptied_and_deleted_in_one_batch(yard: Yard, second: Connection) -> None:
+    provider, consumer = new_id(), new_id()
+    said = await yard.decide(
+        create_provider(provider),
+        set_allocations(consumer, None, {provider: {"VCPU": 1}}),
+        provider_command("put_inventory", provider, expected_generation=0),
+        set_allocations(consumer, None, {provider: {"VCPU": 8}}),
+        delete_provider(provider, 2),
+        set_allocations(consumer, 1, {yard.one: {"VCPU": 8}}),
+        delete_provider(provider, 3),
+        set_allocations(consumer, 2, {provider: {"VCPU": 8}}),
+    )
+    assert said == [
+        "succeeded",
+        "no_inventory",
+        "succeeded",
+        "succeeded",
+        "provider_in_use",
+        "succeeded",
+        "succeeded",
+        "not_found",
+    ]
+    assert await allocated(second) == {consumer: {yard.one: {"VCPU": 8}}}
+
+
+async def test_provider_moves_in_its_tree_while_it_is_allocated_from(yard: Yard, second: Connection) -> None:
+    consumer = new_id()
+    said = await yard.decide(
+        set_allocations(consumer, None, {yard.one: {"VCPU": 1}}),
+        move_provider(yard.one, 2, yard.other),
+        set_allocations(consumer, 1, {yard.one: {"VCPU": 2}}, {yard.one: 3}),
+        set_allocations(consumer, 2, {yard.one: {"VCPU": 2}}, {yard.one: 3}),
+    )
+    assert said == ["succeeded", "succeeded", "succeeded", "stale"]
+    assert await second.fetchval("SELECT parent_id::text FROM providers WHERE id = $1", yard.one) == yard.other
+
+
+async def test_inventory_that_ends_as_it_began_is_no_reason_to_decide_again(yard: Yard, second: Connection) -> None:
+    """In between it had room for more: the fence must not take the end for an oversold beginning."""
+
+    def total(expected: int, amount: int) -> Command:
+        return provider_command("put_inventory", yard.one, expected_generation=expected, inventory={"total": amount})
+
+    first, late = new_id(), new_id()
+    said = await yard.decide(
+        total(1, 100),
+        set_allocations(first, None, {yard.one: {"VCPU": 50}}),
+        total(3, 8),
+        set_allocations(late, None, {yard.one: {"VCPU": 1}}),
+    )
+    assert said == ["succeeded", "succeeded", "succeeded", "capacity_exceeded"]
+    assert (await used(second))[yard.one] == {"VCPU": 50}
+    assert await second.fetchval("SELECT total FROM inventories WHERE provider_id = $1", yard.one) == 8
+
+
+async def test_inventory_that_is_removed_and_put_again_in_one_batch_is_used_anew(
+    yard: Yard, second: Connection
+) -> None:
+    consumer, other = new_id(), new_id()
+    await yard.decide(set_allocations(consumer, None, {yard.one: {"VCPU": 8}}))
+    said = await yard.decide(
+        set_allocations(consumer, 1, {}),
+        provider_command("delete_inventory", yard.one, expected_generation=3),
+        provider_command("put_inventory", yard.one, expected_generation=4, inventory={"total": 9}),
+        set_allocations(other, None, {yard.one: {"VCPU": 9}}),
+        provider_command("put_inventory", yard.one, expected_generation=6),
+    )
+    assert said == ["succeeded"] * 5
+    assert await used(second) == {yard.one: {"VCPU": 9}, yard.other: {"VCPU": 0}}
+
+
+@pytest.mark.parametrize("ratio", [2.3, 1.1, 0.7, 1e-3, 3.40282e38])
+async def test_fold_and_fence_have_the_same_arithmetic(yard: Yard, second: Connection, ratio: float) -> None:
+    """Up to the last unit, for a fence that is stricter would have the batch decided again for ever."""
+    for total in (1, 3, 7, 10, 41, 100, 1_000_003, 2**31 - 1):
+        generation = (await generations(second))[yard.one]
+        inventory = {"total": total, "allocation_ratio": ratio}
+        sent = provider_command("put_inventory", yard.one, expected_generation=generation, inventory=inventory)
+        assert await yard.decide(sent) == ["succeeded"]
+        consumer, fits = new_id(), min(int(total * ratio), 2**31 - 1)
+        if fits < 2**31 - 1:
+            too_much = set_allocations(consumer, None, {yard.one: {"VCPU": fits + 1}})
+            assert await yard.decide(too_much) == ["capacity_exceeded"]
+        if fits:
+            assert await yard.decide(set_allocations(consumer, None, {yard.one: {"VCPU": fits}})) == ["succeeded"]
+            assert (await used(second))[yard.one] == {"VCPU": fits}
+            assert await yard.decide(set_allocations(consumer, 1, {})) == ["succeeded"]
+
+
+# Ids, copies and the ledger's memory.
+
+
+async def test_copies_are_answered_byte_for_byte_and_applied_once(yard: Yard, second: Connection) -> None:
+    commands = [
+        set_allocations(new_id(), None, {yard.one: {"VCPU": 1}}),
+        set_many({new_id(): wanted(None, {yard.one: {"VCPU": 1}, yard.other: {"VCPU": 1}})}),
+        reshape(inventories(yard.other, 2, VCPU=4), {new_id(): wanted(None, {yard.other: {"VCPU": 3}})}),
+        set_allocations(new_id(), None, {yard.one: {"VCPU": 9}}),
+        set_allocations(new_id(), 4, {}),
+    ]
+    first = await yard.decider.decide([*commands, *commands])
+    assert first.events[:5] == first.events[5:]
+    rows = [await generations(second), await allocated(second)]
+    again = await yard.decider.decide(commands[::-1])
+    assert again.events[::-1] == first.events[:5]
+    assert [await generations(second), await allocated(second)] == rows
+
+
+async def test_commands_that_the_ledger_forgot_succeed_again_and_are_not_applied(
+    yard: Yard, second: Connection
+) -> None:
+    leaving = new_id()
+    await yard.decide(set_allocations(leaving, None, {yard.one: {"VCPU": 1}}))
+    made = [
+        set_many({new_id(): wanted(None, {yard.one: {"VCPU": 1}}), leaving: wanted(1, {})}),
+        reshape(inventories(yard.other, 1, VCPU=4), {new_id(): wanted(None, {yard.other: {"VCPU": 3}})}),
+    ]
+    before = await yard.outcomes(*made)
+    rows = [await generations(second), await allocated(second), await used(second)]
+    await second.execute("DELETE FROM ledger")
+    after = await yard.outcomes(*made)
+    assert [outcome.id for outcome in after] == [outcome_id(sent.id) for sent in made]
+    assert [outcome.data for outcome in after] == [outcome.data for outcome in before]
+    assert [await generations(second), await allocated(second), await used(second)] == rows
+
+
+async def test_large_command_is_decided_in_one_batch(yard: Yard, second: Connection) -> None:
+    providers = [new_id() for _ in range(300)]
+    for start in range(0, 300, 100):
+        batch = [create_provider(provider) for provider in providers[start : start + 100]]
+        batch += [
+            provider_command("put_inventory", provider, expected_generation=0)
+            for provider in providers[start : start + 100]
+        ]
+        await yard.decide(*batch)
+    consumers = [new_id() for _ in range(300)]
+    new = {
+        consumer: wanted(None, {provider: {"VCPU": 4}, providers[number - 1]: {"VCPU": 4}})
+        for number, (consumer, provider) in enumerate(zip(consumers, providers, strict=True))
+    }
+    sent = set_many(new)
+    assert await yard.decide(sent) == ["succeeded"]
+    assert len(await changes_of(second, sent.id)) == 600
+    assert {amounts["VCPU"] for provider, amounts in (await used(second)).items() if provider in providers} == {8}
