@@ -9,7 +9,7 @@ import asyncpg
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Outcome
 from genlock.service.decide import Answers, Decider
-from tests.harness import outcomes, until_waiting
+from tests.harness import outcomes, until, until_waiting
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -45,3 +45,20 @@ async def in_turn(
             deciding.append(asyncio.create_task(decider.decide(batch)))
             await until_waiting(second, len(deciding))
     return [outcomes(answers) for answers in await asyncio.gather(*deciding)]
+
+
+ALONE = """
+SELECT count(*) = 0 FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+
+
+async def check_no_deadlock(connection: Connection) -> None:
+    """Wait until all others have left the database, which is when they report, and see that none met a deadlock."""
+
+    async def alone() -> bool:
+        gone: bool = await connection.fetchval(ALONE)
+        return gone
+
+    await until(alone)
+    assert await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0

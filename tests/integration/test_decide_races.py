@@ -19,8 +19,8 @@ from genlock.service.decide import Answers, Decider
 from genlock.service.steps import Step
 from genlock.service.store import _lock_key
 from tests.factories import delete_document, merge, new_id, put, stack_command
-from tests.harness import outcomes, until, until_waiting
-from tests.races import at_once
+from tests.harness import outcomes, until_waiting
+from tests.races import at_once, check_no_deadlock
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -212,16 +212,7 @@ async def counted(database_url: str, second: Connection) -> AsyncIterator[tuple[
             steps,
         )
 
-    async def alone() -> bool:
-        # A backend reports its statistics before it leaves.
-        others = (
-            "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        gone: bool = await second.fetchval(f"{others} AND backend_type = 'client backend'")
-        return gone
-
-    await until(alone)
-    assert await second.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+    await check_no_deadlock(second)
 
 
 async def test_batches_with_opposite_orders_of_ids_never_deadlock(

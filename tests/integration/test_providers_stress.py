@@ -16,8 +16,9 @@ from genlock.schemas.outcomes import Conflict, GenerationToken, Outcome, Succeed
 from genlock.service.database import DECIDING_PLANS, Pool, open_pool
 from genlock.service.decide import Decider
 from tests.factories import new_id
-from tests.harness import outcomes, until
+from tests.harness import outcomes
 from tests.provider_factories import create_provider, delete_provider, move_provider, rename_provider
+from tests.races import check_no_deadlock
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -35,11 +36,6 @@ WITH RECURSIVE standing AS (
 SELECT count(*) FROM providers WHERE NOT deleted AND id NOT IN (SELECT id FROM standing)
 """
 
-ALONE = """
-SELECT count(*) = 0 FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-"""
-
 
 @pytest.fixture
 async def crowd(database_url: str, second: Connection) -> AsyncIterator[tuple[Decider, Pool]]:
@@ -47,13 +43,7 @@ async def crowd(database_url: str, second: Connection) -> AsyncIterator[tuple[De
     async with await open_pool(database_url, size=DECIDERS, timeout_s=20, plans=DECIDING_PLANS) as pool:
         yield Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20), pool
 
-    async def alone() -> bool:
-        # A backend reports its statistics before it leaves.
-        gone: bool = await second.fetchval(ALONE)
-        return gone
-
-    await until(alone)
-    assert await second.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+    await check_no_deadlock(second)
 
 
 class Author:
