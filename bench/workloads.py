@@ -68,7 +68,7 @@ def _outgoing(change: CommandData, subject: str) -> Outgoing:
         message_type=members["type"],
         app_id=SOURCE,
     )
-    return Outgoing("", members["type"], compact_json(members).encode(), properties)
+    return Outgoing("", members["type"], compact_json(members).encode(), properties.marshal())
 
 
 WORKLOADS = (Workload("one record each", _many), Workload("one hot record", _hot))

@@ -14,6 +14,7 @@ from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import DeliveryError
 from pamqp.commands import Basic
 
+from genlock.consumers import wire
 from genlock.consumers.confirmations import Confirmations
 from genlock.consumers.deliveries import Delivery, dead_letter, read
 from genlock.consumers.publisher import Outgoing, Publisher, event_message, reply_message
@@ -78,6 +79,7 @@ class CommandConsumer:
     async def start(self) -> None:
         """Open the channels and register the consumer."""
         self._inbox = await self._session.channel()
+        wire.TakeDeliveries(await self._inbox.get_underlay_channel(), self._on_message)
         publishing = await self._session.channel(confirms=True)
         self._publisher = await Publisher.on(publishing, self._settings.publish_timeout_s)
         await self._take()
@@ -209,7 +211,7 @@ class CommandConsumer:
         underlay = await self._inbox.get_underlay_channel()
         await underlay.basic_ack(batch.deliveries[-1].tag, multiple=True)
 
-    async def _on_message(self, message: DeliveredMessage) -> None:
+    def _on_message(self, message: DeliveredMessage) -> None:
         self._vitals.took(again=isinstance(message.delivery, Basic.Deliver) and bool(message.delivery.redelivered))
         self._arrived.put_nowait(message)
 
@@ -223,7 +225,7 @@ class CommandConsumer:
             timeout_s = self._settings.publish_timeout_s
             await self._inbox.set_qos(prefetch, timeout=timeout_s)
             underlay = await self._inbox.get_underlay_channel()
-            consumed = await underlay.basic_consume(self._topology.inbox, self._on_message, timeout=timeout_s)
+            consumed = await underlay.basic_consume(self._topology.inbox, wire.not_called, timeout=timeout_s)
             self._consumer_tag, self._prefetch = consumed.consumer_tag, prefetch
             self._vitals.registered = True
             if self._stopping:

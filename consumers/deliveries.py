@@ -99,7 +99,7 @@ def dead_letter(delivery: Delivery, reason: str, topology: Topology) -> Outgoing
         message_type=came.message_type,
         app_id=came.app_id,
     )
-    return Outgoing(topology.dead, delivery.routing_key, delivery.body, properties)
+    return Outgoing(topology.dead, delivery.routing_key, delivery.body, properties.marshal())
 
 
 def _writable(headers: FieldTable) -> FieldTable:

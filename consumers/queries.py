@@ -153,7 +153,7 @@ class QueryConsumer:
             message_type=members["type"],
             app_id=self._settings.source,
         )
-        return Outgoing("", query.reply_to, body.encode(), properties)
+        return Outgoing("", query.reply_to, body.encode(), properties.marshal())
 
 
 def _envelope(body: bytes) -> Envelope:

@@ -14,6 +14,7 @@ import aiormq.abc
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from yarl import URL
 
+from genlock.consumers import wire
 from genlock.consumers.tolerance import tolerate
 from genlock.consumers.topology import Topology
 from genlock.service.settings import Settings
@@ -76,6 +77,7 @@ async def open_session(settings: Settings) -> AsyncIterator[Session]:
         url = url.update_query(heartbeat=settings.heartbeat_s)
     topology = Topology(settings.namespace)
     tolerate()
+    wire.install()
     connection = await aio_pika.connect(
         url, timeout=settings.publish_timeout_s, client_properties={"connection_name": f"genlock {settings.namespace}"}
     )
