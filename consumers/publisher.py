@@ -109,7 +109,9 @@ class Publisher:
         """
         channel = self._channel
         frames = b"".join(
-            wire.publish(channel, message.exchange, message.routing_key, message.properties, message.body, mandatory=mandatory)
+            wire.publish(
+                channel, message.exchange, message.routing_key, message.properties, message.body, mandatory=mandatory
+            )
             for message in messages
         )
         async with channel.lock:

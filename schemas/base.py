@@ -38,11 +38,9 @@ class CommandData(Model):
     """The `data` of a command. Its type name, record kind and verb stand in the catalogue."""
 
 
+_COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def compact_json(value: Any) -> str:
     """Write JSON without spaces, text as it is; raise ValueError for NaN and the infinities."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def is_too_large(value: JsonObject) -> bool:
-    """Tell whether a document or template is past DOCUMENT_BYTES_MAX."""
-    return len(compact_json(value).encode()) > DOCUMENT_BYTES_MAX
+    return _COMPACT.encode(value)

@@ -32,6 +32,8 @@ ERRORS_MAX = 100
 QUOTED_CHARACTERS_MAX = 255
 """How much of a wrong type or name a rejection quotes: as much as a routing key can have."""
 
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
@@ -162,8 +164,7 @@ def content_hash_of(members: JsonObject) -> bytes | None:
     """SHA-256 of `[type, subject, data]` as JSON with sorted keys, without spaces; None where it cannot be written."""
     content = [members.get("type"), members.get("subject"), members.get("data")]
     try:
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return hashlib.sha256(canonical.encode()).digest()
+        return hashlib.sha256(_CANONICAL.encode(content).encode()).digest()
     except (ValueError, RecursionError):
         return None
 

@@ -1,5 +1,6 @@
 """Outcome events: a verdict, published. Exactly one for each command, as a CloudEvents 1.0 structured JSON object."""
 
+import hashlib
 import uuid
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
@@ -249,7 +250,9 @@ def parse_outcome(body: bytes | str) -> Outcome:
 
 def outcome_id(command_id: str) -> str:
     """The event id of a command's outcome: the same however often it is published."""
-    return str(uuid.uuid5(uuid.UUID(command_id), "outcome"))
+    # uuid.uuid5 takes twice as long, and this is done for each command.
+    digest = hashlib.sha1(bytes.fromhex(command_id.replace("-", "")) + b"outcome", usedforsecurity=False).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=5))
 
 
 def id_reused_id(command_id: str, content_hash: bytes) -> str:

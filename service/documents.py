@@ -4,22 +4,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from genlock.schemas.base import DOCUMENT_BYTES_MAX, JsonObject, is_too_large
+from genlock.schemas.base import DOCUMENT_BYTES_MAX
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.documents import DocumentDelete, DocumentMerge, DocumentPut
 from genlock.service.generations import GENERATION_FIRST, mismatch
 from genlock.service.records import Document
 from genlock.service.state import State, made_by
+from genlock.service.stored import Stored
 from genlock.service.verdicts import Decision, rejected, succeeded
 
 
 def put(state: State, command: Command, data: DocumentPut, decided_at: str) -> Decision:
     """Replace the whole body, or create the document where null is expected."""
     record = state.document(command.subject)
-    if is_too_large(data.body):
+    body = Stored(data.body)
+    if body.too_large:
         return _too_large(command, record)
-    return mismatch(command, record, data.expected_generation) or _stored(command, record, data.body, decided_at)
+    return mismatch(command, record, data.expected_generation) or _stored(command, record, body, decided_at)
 
 
 def merge(state: State, command: Command, data: DocumentMerge, decided_at: str) -> Decision:
@@ -33,8 +35,8 @@ def merge(state: State, command: Command, data: DocumentMerge, decided_at: str) 
         failed = None
     if failed:
         return failed
-    body = merged((record and record.body) or {}, data.patch)
-    return _too_large(command, record) if is_too_large(body) else _stored(command, record, body, decided_at)
+    body = Stored(merged(record.body.value if record and record.body else {}, data.patch))
+    return _too_large(command, record) if body.too_large else _stored(command, record, body, decided_at)
 
 
 def delete(state: State, command: Command, data: DocumentDelete, decided_at: str) -> Decision:
@@ -43,7 +45,7 @@ def delete(state: State, command: Command, data: DocumentDelete, decided_at: str
     return mismatch(command, record, data.expected_generation) or _stored(command, record, None, decided_at)
 
 
-def _stored(command: Command, record: Document | None, body: JsonObject | None, decided_at: str) -> Decision:
+def _stored(command: Command, record: Document | None, body: Stored | None, decided_at: str) -> Decision:
     """Accept the body under the next generation; one that was deleted goes on from its tombstone."""
     maker = made_by(command, decided_at)
     if record is None:

@@ -3,25 +3,22 @@
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, assert_never
+from typing import assert_never
 
-from genlock.schemas.base import JsonObject
+from genlock.schemas.base import JsonObject, compact_json
 from genlock.schemas.codes import Code, VerdictName
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import (
     UNKNOWN_COMMAND,
-    Conflict,
     ConflictData,
-    Outcome,
-    Rejected,
     RejectedData,
-    Succeeded,
     SucceededData,
     Verdict,
     outcome_id,
 )
 
 EVENT_BYTES_MAX = 4 * 1024 * 1024
+CHARACTER_BYTES_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +59,6 @@ def verdict_name(verdict: Verdict) -> VerdictName:
             assert_never(verdict)
 
 
-_EVENTS: dict[VerdictName, type[Outcome]] = {
-    VerdictName.SUCCEEDED: Succeeded,
-    VerdictName.CONFLICT: Conflict,
-    VerdictName.REJECTED: Rejected,
-}
-
-
 def timestamp(moment: datetime) -> str:
     """Write a moment as RFC 3339, in UTC, with microseconds."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -89,33 +79,39 @@ def build(
     traceparent: str | None = None,
 ) -> Event:
     """Build the event of a verdict; one that is too large leaves out what its reader can fetch or has sent."""
-    optional: dict[str, Any] = {"subject": command.subject or None, "traceparent": traceparent}
-    name = verdict_name(verdict)
-    # Without validation: what came in was checked on entry, and what is added here is made here.
-    outcome: Outcome = _EVENTS[name].model_construct(
-        specversion="1.0",
-        id=event_id or outcome_id(command.id),
-        source=source,
-        type=f"{command.type or UNKNOWN_COMMAND}.{name}",
-        time=decided_at,
-        correlationid=command.correlationid,
-        causationid=command.id,
-        attempt=command.attempt,
-        datacontenttype="application/json",
-        data=verdict,
-        **{attribute: value for attribute, value in optional.items() if value is not None},
-    )
-    body = outcome.model_dump_json(exclude_unset=True)
-    if len(body.encode()) > EVENT_BYTES_MAX:
-        body = json.dumps(_truncated(outcome.model_dump(mode="json", exclude_unset=True)), ensure_ascii=False)
-    return Event(outcome.id, outcome.type, outcome.subject, outcome.time, body)
+    # What came in was checked on entry, and what is added here is made here: no model of an event is made of it.
+    attributes: JsonObject = {
+        "specversion": "1.0",
+        "id": event_id or outcome_id(command.id),
+        "source": source,
+        "type": f"{command.type or UNKNOWN_COMMAND}.{verdict_name(verdict)}",
+        "subject": command.subject or None,
+        "time": decided_at,
+        "correlationid": command.correlationid,
+        "causationid": command.id,
+        "attempt": command.attempt,
+        "traceparent": traceparent,
+        "datacontenttype": "application/json",
+    }
+    body = _enveloped(attributes, verdict.model_dump_json(exclude_unset=True))
+    # Most are so short that their bytes need not be counted.
+    if len(body) * CHARACTER_BYTES_MAX > EVENT_BYTES_MAX and len(body.encode()) > EVENT_BYTES_MAX:
+        body = _enveloped(attributes, compact_json(_shortened(verdict)))
+    return Event(attributes["id"], attributes["type"], command.subject or None, decided_at, body)
 
 
-def _truncated(event: JsonObject) -> JsonObject:
-    """The event without what was current and without the command, and saying so."""
-    data = {name: value for name, value in event["data"].items() if name not in ("current", "command")}
+def _enveloped(attributes: JsonObject, data: str) -> str:
+    """The event's JSON around its data, which is JSON already."""
+    present = {name: value for name, value in attributes.items() if value is not None}
+    return f'{compact_json(present)[:-1]},"data":{data}}}'
+
+
+def _shortened(verdict: Verdict) -> JsonObject:
+    """The verdict without what was current and without the command, and saying so."""
+    whole: JsonObject = verdict.model_dump(mode="json", exclude_unset=True)
+    data = {name: value for name, value in whole.items() if name not in ("current", "command")}
     if "failures" in data:
         data["failures"] = [
             {name: value for name, value in failure.items() if name != "current"} for failure in data["failures"]
         ]
-    return event | {"data": data | {"truncated": True}}
+    return data | {"truncated": True}

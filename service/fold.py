@@ -69,15 +69,17 @@ class Folded:
 def fold(state: State, commands: Iterable[Command], now: datetime, retention: timedelta) -> Folded:
     """Decide each command over what the ones before it left; `state` ends as the batch leaves it."""
     folded = Folded()
+    decided_at = timestamp(now)
+    oldest = now - retention + EXPIRY_MARGIN
     for command in commands:
         try:
-            decision = decide(state, command, now, retention)
+            decision = decide(state, command, decided_at, oldest)
         except Exception:  # noqa: BLE001 - a rule that fails takes down its own command alone
             folded.faults.append((command, traceback.format_exc()))
             decision = refused(command, None, INTERNAL_ERROR)
         state.apply(decision.changed)
         folded.verdicts.append(decision.verdict)
-        folded.changes.extend(Change(record, command, timestamp(now)) for record in decision.changed)
+        folded.changes.extend(Change(record, command, decided_at) for record in decision.changed)
     return folded
 
 
@@ -86,18 +88,21 @@ INTERNAL_ERROR = Refusal(
 )
 
 
-def decide(state: State, command: Command, now: datetime, retention: timedelta) -> Decision:
-    """Decide one command. The rules come last: a refused, repeated or outlived command never reaches them."""
+def decide(state: State, command: Command, decided_at: str, oldest: datetime) -> Decision:
+    """Decide one command, not from before `oldest`.
+
+    The rules come last: a refused, repeated or outlived command never reaches them.
+    """
     record = state.find((command.kind, command.subject)) if command.kind else None
     if isinstance(command.data, Refusal):
         return refused(command, record, command.data)
     if remembered := _remembered(state, command, record):
         return remembered
-    if command.time is not None and command.time < now - retention + EXPIRY_MARGIN:
+    if command.time is not None and command.time < oldest:
         # As it came: a time on the first day of the calendar has no UTC to show (tests/e2e/test_bad_input.py).
         message = f"The command is from {command.time.isoformat()}, too old to know whether it was decided before."
         return refused(command, record, Refusal(Code.EXPIRED, message))
-    return RULES[command.type](state, command, command.data, timestamp(now))
+    return RULES[command.type](state, command, command.data, decided_at)
 
 
 def _remembered(state: State, command: Command, record: Record | None) -> Decision | None:

@@ -1,5 +1,6 @@
 """One line in the log for each decided command: who loses is told at info level, who succeeds at debug level."""
 
+import logging
 from typing import assert_never
 
 import structlog
@@ -12,6 +13,8 @@ log = structlog.get_logger()
 
 def log_outcome(command: Command, verdict: Verdict) -> None:
     """Log a verdict with everything that tells commands, records and versions apart. A conflict is not an error."""
+    if isinstance(verdict, SucceededData) and not log.is_enabled_for(logging.DEBUG):
+        return
     named = {
         "action": "decide",
         "command_id": command.id,

@@ -10,6 +10,7 @@ from genlock.schemas.documents import DocumentState
 from genlock.schemas.outcomes import GenerationToken, Token, TraversalToken, Winner
 from genlock.schemas.providers import Inventory, ProviderState
 from genlock.schemas.stacks import Action, StackState, Status
+from genlock.service.stored import Stored
 
 RecordKey = tuple[Kind, str]
 """Kind and id."""
@@ -58,7 +59,7 @@ class Document:
     generation: int
     sequence: int
     maker: Winner
-    body: JsonObject | None
+    body: Stored | None
     """None is a tombstone."""
 
     @property
@@ -75,7 +76,9 @@ class Document:
 
     def state(self) -> JsonObject:
         """The document with its body, an empty one for a tombstone."""
-        return DocumentState(id=self.id, generation=self.generation, body=self.body or {}).model_dump()
+        return DocumentState(
+            id=self.id, generation=self.generation, body=self.body.value if self.body else {}
+        ).model_dump()
 
     def summary(self) -> JsonObject:
         return self.state()
@@ -173,8 +176,8 @@ class Stack:
     status_reason: str
     traversal: str
     previous_traversal: str | None
-    template: JsonObject
-    previous_template: JsonObject | None
+    template: Stored
+    previous_template: Stored | None
     disable_rollback: bool
     timeout_s: int | None
 
@@ -208,6 +211,6 @@ class Stack:
             previous_traversal=self.previous_traversal,
             disable_rollback=self.disable_rollback,
             timeout_s=self.timeout_s,
-            template=self.template,
-            previous_template=self.previous_template,
+            template=self.template.value,
+            previous_template=self.previous_template.value if self.previous_template else None,
         )

@@ -7,7 +7,7 @@ stack may say how it ended.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from genlock.schemas.base import DOCUMENT_BYTES_MAX, JsonObject, is_too_large
+from genlock.schemas.base import DOCUMENT_BYTES_MAX
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import TraversalToken
@@ -23,9 +23,10 @@ from genlock.schemas.stacks import (
 )
 from genlock.service.records import Stack
 from genlock.service.state import State, made_by
+from genlock.service.stored import Stored
 from genlock.service.verdicts import Decision, conflict, rejected, succeeded
 
-EMPTY_TEMPLATE: JsonObject = {}
+EMPTY_TEMPLATE = Stored({})
 
 _ACTION = Code.WRONG_ACTION
 _STATUS = Code.WRONG_STATUS
@@ -52,7 +53,8 @@ REFUSALS: Mapping[tuple[Action, Status], Mapping[str, Code]] = {
 def create(state: State, command: Command, data: StackCreate, decided_at: str) -> Decision:
     """Start a stack under a name that no other live stack has."""
     record = state.stack(command.subject)
-    if is_too_large(data.template):
+    template = Stored(data.template)
+    if template.too_large:
         return _too_large(command, record)
     if record is not None and record.deleted:
         return _deleted(command, record)
@@ -72,7 +74,7 @@ def create(state: State, command: Command, data: StackCreate, decided_at: str) -
         status_reason="",
         traversal=command.id,
         previous_traversal=None,
-        template=data.template,
+        template=template,
         previous_template=None,
         disable_rollback=data.disable_rollback,
         timeout_s=data.timeout_s,
@@ -82,14 +84,15 @@ def create(state: State, command: Command, data: StackCreate, decided_at: str) -
 
 def update(state: State, command: Command, data: StackUpdate, decided_at: str) -> Decision:
     """Start an update; the template before is kept as the previous one."""
-    if is_too_large(data.template):
+    template = Stored(data.template)
+    if template.too_large:
         return _too_large(command, state.stack(command.subject))
     record = _owned(state, command, data.expected_traversal)
     if isinstance(record, Decision):
         return record
     after = replace(
         _run(record, command, decided_at, Action.UPDATE),
-        template=data.template,
+        template=template,
         previous_template=record.template,
         disable_rollback=record.disable_rollback if data.disable_rollback is None else data.disable_rollback,
         timeout_s=record.timeout_s if data.timeout_s is None else data.timeout_s,
@@ -134,7 +137,7 @@ def set_state(state: State, command: Command, data: StackSetState, decided_at: s
     if data.status == Status.FAILED and forward and not record.disable_rollback:
         after = replace(_rolled_back(record, command, decided_at), status_reason=data.reason)
         # Whoever rolls back needs both: what is to be there again, and what is there now.
-        return succeeded(after, shown=after.state() | {"failed_template": record.template})
+        return succeeded(after, shown=after.state() | {"failed_template": record.template.value})
     after = replace(record, sequence=record.sequence + 1, status=Status(data.status), status_reason=data.reason)
     if after.status is Status.COMPLETE:
         after = replace(after, previous_template=None)

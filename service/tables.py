@@ -1,18 +1,18 @@
 """The tables of records: how each kind is locked and read, created and changed, a whole batch in one statement."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import asyncpg
 
-from genlock.schemas.base import JsonObject, Kind, compact_json
+from genlock.schemas.base import Kind
 from genlock.schemas.outcomes import Winner
 from genlock.schemas.stacks import Action, Status
 from genlock.service.database import Connection, columns, written
 from genlock.service.records import Consumer, Document, Provider, Record, Stack
 from genlock.service.sql import statement
+from genlock.service.stored import Stored
 
 R = TypeVar("R", bound=Record)
 Row = tuple[Any, ...]
@@ -54,12 +54,12 @@ def _maker_row(maker: Winner) -> Row:
     return (maker.command_id, maker.type, maker.source, maker.time)
 
 
-def _text(value: JsonObject | None) -> str | None:
-    return None if value is None else compact_json(value)
+def _text(value: Stored | None) -> str | None:
+    return None if value is None else value.text
 
 
-def _json(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+def _stored(text: str | None) -> Stored | None:
+    return None if text is None else Stored(text=text)
 
 
 def _uuid(value: Any) -> str | None:
@@ -72,7 +72,7 @@ def _document(row: asyncpg.Record) -> Document:
         generation=row["generation"],
         sequence=row["sequence"],
         maker=_maker(row),
-        body=_json(row["body"]),
+        body=_stored(row["body"]),
     )
 
 
@@ -153,8 +153,8 @@ def _stack(row: asyncpg.Record) -> Stack:
         status_reason=row["status_reason"],
         traversal=str(row["traversal"]),
         previous_traversal=_uuid(row["previous_traversal"]),
-        template=_json(row["template"]),
-        previous_template=_json(row["previous_template"]),
+        template=Stored(text=row["template"]),
+        previous_template=_stored(row["previous_template"]),
         disable_rollback=row["disable_rollback"],
         timeout_s=row["timeout_s"],
     )

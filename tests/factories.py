@@ -14,6 +14,7 @@ from genlock.service.events import Event, build, timestamp
 from genlock.service.fold import fold
 from genlock.service.records import Document, Record, Stack
 from genlock.service.state import State
+from genlock.service.stored import Stored
 
 Json = dict[str, Any]
 
@@ -93,7 +94,7 @@ def winner(command_type: str = "document.put") -> Winner:
 def document_at(generation: int, body: Json | None = None) -> Document:
     """A live document that has been written once for each of its generations."""
     body = {"colour": "red"} if body is None else body
-    return Document(new_id(), generation, sequence=generation + 1, maker=winner(), body=body)
+    return Document(new_id(), generation, sequence=generation + 1, maker=winner(), body=Stored(body))
 
 
 def deleted_document(generation: int) -> Document:
@@ -113,8 +114,8 @@ def stack_in(action: Action | str, status: Status | str, *, disable_rollback: bo
         "status_reason": "as it was",
         "traversal": traversal,
         "previous_traversal": new_id(),
-        "template": TEMPLATE,
-        "previous_template": PREVIOUS_TEMPLATE,
+        "template": Stored(TEMPLATE),
+        "previous_template": Stored(PREVIOUS_TEMPLATE),
         "disable_rollback": disable_rollback,
         "timeout_s": 60,
     }

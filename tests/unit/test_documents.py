@@ -10,6 +10,7 @@ from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import GenerationToken
 from genlock.service.documents import merged
 from genlock.service.records import Document
+from genlock.service.stored import Stored
 from tests.factories import (
     Json,
     accepted,
@@ -46,7 +47,7 @@ def test_document_is_created_at_generation_0_and_sequence_1(create: Command) -> 
     assert verdict.token == GenerationToken(generation=0)
     assert verdict.record == {"id": "new", "generation": 0, "body": {"a": 1}}
     document = document_in(state, "new")
-    assert (document.generation, document.sequence, document.body) == (0, 1, {"a": 1})
+    assert (document.generation, document.sequence, document.body) == (0, 1, Stored({"a": 1}))
     assert (document.maker.command_id, document.maker.type) == (create.id, create.type)
     assert (document.maker.source, document.maker.time) == ("/tests", "2026-03-01T12:00:00.000000Z")
 

@@ -27,6 +27,7 @@ from genlock.schemas.outcomes import (
     parse_outcome,
 )
 from genlock.service.events import Event, timestamp
+from genlock.service.stored import Stored
 from genlock.service.verdicts import refused
 from tests.factories import (
     NOW,
@@ -288,7 +289,8 @@ def test_event_of_exactly_4_mib_is_whole_and_one_byte_more_is_not() -> None:
 
 def test_largest_documents_and_templates_make_no_truncated_event() -> None:
     half = {"a": "é" * (512 * 1024 // 2 - 10)}
-    stack = stack_in("UPDATE", "IN_PROGRESS", template=half, previous_template=half, disable_rollback=False)
+    halves = {"template": Stored(half), "previous_template": Stored(half)}
+    stack = stack_in("UPDATE", "IN_PROGRESS", **halves, disable_rollback=False)
     late = stack_command("update", stack.id, expected_traversal=new_id(), template=half)
     failure: Json = {"expected_traversal": stack.traversal, "status": "FAILED"}
     for sent in (late, stack_command("set_state", stack.id, **failure)):

@@ -9,6 +9,7 @@ from genlock.schemas.codes import Code, Reason
 from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, TraversalToken
 from genlock.schemas.stacks import Action, Status
 from genlock.service.records import Stack
+from genlock.service.stored import Stored
 from tests.factories import (
     PREVIOUS_TEMPLATE,
     TEMPLATE,
@@ -134,7 +135,7 @@ def test_created_stack_is_in_progress_under_the_command_s_id() -> None:
         "timeout_s": 5,
     }
     stack = stack_of(state, stack_id)
-    assert (stack.template, stack.previous_template, stack.maker.command_id) == ({"a": 1}, None, sent.id)
+    assert (stack.template, stack.previous_template, stack.maker.command_id) == (Stored({"a": 1}), None, sent.id)
 
 
 def started(state_before: Stack, verb: str, **data: object) -> Stack:
@@ -157,7 +158,7 @@ def started(state_before: Stack, verb: str, **data: object) -> Stack:
 def test_update_keeps_the_template_before(action: str, status: str) -> None:
     stack = started(stack_in(action, status), "update", template={"new": 1})
     assert (stack.action, stack.status, stack.status_reason) == (Action.UPDATE, Status.IN_PROGRESS, "")
-    assert (stack.template, stack.previous_template) == ({"new": 1}, TEMPLATE)
+    assert (stack.template, stack.previous_template) == (Stored({"new": 1}), Stored(TEMPLATE))
 
 
 def test_update_leaves_what_it_does_not_name() -> None:
@@ -174,20 +175,20 @@ def test_update_leaves_what_it_does_not_name() -> None:
 def test_delete_starts_and_touches_no_template(action: str, status: str) -> None:
     stack = started(stack_in(action, status), "delete")
     assert (stack.action, stack.status, stack.status_reason) == (Action.DELETE, Status.IN_PROGRESS, "")
-    assert (stack.template, stack.previous_template) == (TEMPLATE, PREVIOUS_TEMPLATE)
+    assert (stack.template, stack.previous_template) == (Stored(TEMPLATE), Stored(PREVIOUS_TEMPLATE))
 
 
 @pytest.mark.parametrize("status", ["IN_PROGRESS", "FAILED"])
 def test_rollback_makes_the_previous_template_the_template_and_drops_it(status: str) -> None:
     stack = started(stack_in("UPDATE", status), "rollback")
     assert (stack.action, stack.status, stack.status_reason) == (Action.ROLLBACK, Status.IN_PROGRESS, "")
-    assert (stack.template, stack.previous_template) == (PREVIOUS_TEMPLATE, None)
+    assert (stack.template, stack.previous_template) == (Stored(PREVIOUS_TEMPLATE), None)
 
 
 @pytest.mark.parametrize("status", ["IN_PROGRESS", "FAILED"])
 def test_rollback_of_a_creation_goes_back_to_the_empty_template(status: str) -> None:
     stack = started(stack_in("CREATE", status, previous_template=None), "rollback")
-    assert (stack.action, stack.template, stack.previous_template) == (Action.ROLLBACK, {}, None)
+    assert (stack.action, stack.template, stack.previous_template) == (Action.ROLLBACK, Stored({}), None)
 
 
 @pytest.mark.parametrize("action", ["CREATE", "UPDATE", "ROLLBACK", "DELETE"])
@@ -196,7 +197,7 @@ def test_cancel_fails_under_a_new_traversal_without_rollback(action: str, disabl
     stack = started(stack_in(action, "IN_PROGRESS", disable_rollback=disable_rollback), "cancel")
     assert (stack.action, stack.status) == (Action(action), Status.FAILED)
     assert stack.status_reason
-    assert (stack.template, stack.previous_template) == (TEMPLATE, PREVIOUS_TEMPLATE)
+    assert (stack.template, stack.previous_template) == (Stored(TEMPLATE), Stored(PREVIOUS_TEMPLATE))
 
 
 def reported(before: Stack, status: str) -> tuple[Stack, SucceededData]:
@@ -242,7 +243,7 @@ def test_failure_starts_the_rollback_in_the_same_command(action: str, template: 
     assert (stack.action, stack.status, stack.status_reason) == (Action.ROLLBACK, Status.IN_PROGRESS, "disk full")
     assert (stack.traversal, stack.previous_traversal) == (sent.id, before.traversal)
     assert (stack.maker.command_id, stack.maker.type) == (sent.id, "stack.set_state")
-    assert (stack.template, stack.previous_template, stack.sequence) == (template, None, 4)
+    assert (stack.template, stack.previous_template, stack.sequence) == (Stored(template), None, 4)
     assert verdict.token == stack.token
     assert verdict.record is not None
     assert (verdict.record["template"], verdict.record["failed_template"]) == (template, TEMPLATE)
