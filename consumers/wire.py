@@ -151,23 +151,30 @@ class TakeDeliveries(_Tap):
 
 
 class TakeConfirms(_Tap):
-    """Hands over each confirm, which may stand for many messages."""
+    """Hands over each confirm, which may stand for many messages, and tells of each message that came back."""
 
-    def __init__(self, channel: AbstractChannel, take: Callable[[Confirm], None]) -> None:
+    def __init__(self, channel: AbstractChannel, take: Callable[[Confirm], None], returned: Callable[[], None]) -> None:
         super().__init__(channel)
         self._hand_over = take
+        self._returned = returned
 
     def _take(self, frame: Any) -> bool:
         if isinstance(frame, Basic.Ack | Basic.Nack):
             self._hand_over(frame)
-            return True
-        return False
+        elif isinstance(frame, Basic.Return):
+            self._returned()
+        # Nothing but what came back has a content here, and nobody reads it.
+        elif not isinstance(frame, ContentHeader | ContentBody):
+            return False
+        return True
 
 
-def publish(channel: Channel, exchange: str, routing_key: str, properties: bytes, body: bytes) -> bytes:
+def publish(
+    channel: Channel, exchange: str, routing_key: str, properties: bytes, body: bytes, *, mandatory: bool = False
+) -> bytes:
     """The frames of one message on a channel: basic.publish, its header, and its body in parts."""
     number, part_bytes_max = channel.number, channel.max_content_size
-    method = b"".join((_BASIC_PUBLISH, _short(exchange), _short(routing_key), b"\0"))
+    method = b"".join((_BASIC_PUBLISH, _short(exchange), _short(routing_key), b"\1" if mandatory else b"\0"))
     header = _CONTENT_HEADER.pack(60, 0, len(body)) + properties
     frames = [
         _HEAD.pack(METHOD, number, len(method)),
