@@ -16,15 +16,15 @@ from pamqp.commands import Basic
 
 from genlock.consumers import wire
 from genlock.consumers.confirmations import Confirmations
-from genlock.consumers.deliveries import Delivery, dead_letter, read
-from genlock.consumers.publisher import Outgoing, Publisher, event_message, reply_message
+from genlock.consumers.deliveries import Delivery, read
+from genlock.consumers.messages import messages
+from genlock.consumers.publisher import Outgoing, Publisher
 from genlock.consumers.session import Session
 from genlock.consumers.topology import Topology
 from genlock.consumers.vitals import Vitals
-from genlock.schemas.decode import Command, Undecodable
+from genlock.schemas.decode import Command
 from genlock.service.database import DatabaseTroubleError
 from genlock.service.decide import Answers, Decider
-from genlock.service.events import is_internal_error
 from genlock.service.settings import Settings
 from genlock.service.steps import Reached, Step, ignore
 
@@ -73,7 +73,9 @@ class CommandConsumer:
         self._consumer_tag: str | None = None
         self._prefetch = 0
         self._set_aside: Delivery | None = None
-        """A delivery that is to be decided alone, next."""
+        """A delivery that did not belong into the batch before; it is the next one's first."""
+        self._commands_per_message = 1
+        """About the most that a message has had lately: the broker counts messages, and `prefetch` means commands."""
         self._stopping = False
 
     async def start(self) -> None:
@@ -105,10 +107,13 @@ class CommandConsumer:
     async def _decide_batches(self) -> None:
         while deliveries := await self._collect():
             self._reached(Step.COLLECTED)
-            commands = [delivery.content for delivery in deliveries if isinstance(delivery.content, Command)]
+            commands = [command for delivery in deliveries for command in delivery.commands]
             began = monotonic()
             answers = await self._decide(commands, deliveries[0].suspicious) if commands else Answers([], [])
             self._vitals.metrics.decided(len(commands), monotonic() - began)
+            largest = max(len(delivery.parts) for delivery in deliveries)
+            # In powers of two, and back in steps: a consumer has to be registered anew for each change.
+            self._commands_per_message = max(1 << (largest - 1).bit_length(), self._commands_per_message // 2)
             await self._take()
             await self._decided.put(Batch(deliveries, answers))
         await self._decided.put(None)
@@ -116,24 +121,26 @@ class CommandConsumer:
     async def _collect(self) -> list[Delivery]:
         """Wait for a delivery, then take what else has arrived, up to the limit. Empty when there will be no more.
 
-        A suspicious delivery is a batch of its own, in its place in the order.
+        A suspicious delivery is a batch of its own, in its place in the order, and so is one of more than the limit.
         """
         first = self._set_aside or await self._next()
         self._set_aside = None
         if first is None or first.suspicious:
             return [first] if first else []
         deliveries = [first]
-        size = len(first.body)
-        while len(deliveries) < self._settings.batch_size_max and size < BATCH_BYTES_MAX and not self._arrived.empty():
+        room = self._settings.batch_size_max - len(first.parts)
+        size = first.size
+        while room > 0 and size < BATCH_BYTES_MAX and not self._arrived.empty():
             delivery = await self._next()
             if delivery is None:
                 self._arrived.put_nowait(None)
                 break
-            if delivery.suspicious:
+            if delivery.suspicious or len(delivery.parts) > room:
                 self._set_aside = delivery
                 break
             deliveries.append(delivery)
-            size += len(delivery.body)
+            room -= len(delivery.parts)
+            size += delivery.size
         return deliveries
 
     async def _next(self) -> Delivery | None:
@@ -147,7 +154,7 @@ class CommandConsumer:
             confirmed = self._confirmations.waiting()
             try:
                 if suspicious:
-                    answers = await self._decider.decide_suspect(commands[0], confirmed)
+                    answers = await self._decider.decide_suspects(commands, confirmed)
                 else:
                     answers = await self._decider.decide(commands, confirmed)
             except DatabaseTroubleError as trouble:
@@ -162,7 +169,10 @@ class CommandConsumer:
 
     async def _publish_batches(self) -> None:
         while batch := await self._decided.get():
-            await self._publish(self._messages(batch))
+            outgoing = messages(
+                batch.deliveries, batch.answers, self._topology, self._settings.source, self._vitals.metrics
+            )
+            await self._publish(list(outgoing))
             self._reached(Step.PUBLISHED)
             await self._settle(batch)
             self._cautious = False
@@ -184,28 +194,6 @@ class CommandConsumer:
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
 
-    def _messages(self, batch: Batch) -> list[Outgoing]:
-        """What a batch has to say: an event and perhaps a reply for each command, a dead letter for the rest."""
-        messages = []
-        events = iter(batch.answers.events)
-        for delivery in batch.deliveries:
-            if isinstance(delivery.content, Undecodable):
-                log.warning("dead letter", action="dead_letter", why=delivery.content.reason)
-                self._vitals.metrics.dead_letter()
-                messages.append(dead_letter(delivery, delivery.content.reason, self._topology))
-                continue
-            event = next(events)
-            self._vitals.metrics.answered(delivery.content, event)
-            messages.append(event_message(event, self._topology.events, self._settings.source))
-            if reply_to := delivery.reply_to(self._topology):
-                correlation_id = delivery.properties.correlation_id
-                messages.append(reply_message(event, reply_to, correlation_id, self._settings.source))
-            # Whoever decided a redelivered one may have died before this.
-            if delivery.content.id in batch.answers.faulty or (delivery.redelivered and is_internal_error(event)):
-                self._vitals.metrics.dead_letter()
-                messages.append(dead_letter(delivery, "internal_error", self._topology))
-        return messages
-
     async def _settle(self, batch: Batch) -> None:
         """Acknowledge a batch by its last delivery: batches are settled in order, so none before it is open."""
         underlay = await self._inbox.get_underlay_channel()
@@ -218,7 +206,7 @@ class CommandConsumer:
     async def _take(self) -> None:
         """Register the consumer, unless it is or must not be."""
         # A consumer keeps the prefetch that it was registered with.
-        prefetch = 1 if self._cautious else self._settings.prefetch
+        prefetch = 1 if self._cautious else max(1, self._settings.prefetch // self._commands_per_message)
         if self._consumer_tag is not None and self._prefetch != prefetch:
             await self._hold()
         if self._consumer_tag is None and not self._stopping:

@@ -12,7 +12,8 @@ from pamqp.common import FieldTable
 
 from genlock.consumers.publisher import PERSISTENT, Outgoing
 from genlock.consumers.topology import Topology
-from genlock.schemas.decode import COMMAND_BYTES_MAX, Command, Undecodable, decode
+from genlock.schemas.decode import COMMAND_BYTES_MAX, Command, Undecodable, decode, decode_bulk
+from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
 
 DECODE_IN_THREAD_BYTES = COMMAND_BYTES_MAX // 4
 """From this size on a message is decoded in a thread, so that a hostile one does not stop the heartbeats."""
@@ -26,23 +27,41 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A command, or what should have been one, and how it was written."""
+
+    content: Command | Undecodable
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message and what it says. `tag` belongs to the channel that it came on and to no other."""
+    """A message and what it says. `tag` belongs to the channel that it came on and to no other.
+
+    It has one part, save a CloudEvents batch, which has one for each command.
+    """
 
     tag: int
     routing_key: str
     properties: Basic.Properties
-    body: bytes
-    content: Command | Undecodable
+    parts: tuple[Part, ...]
+    size: int
+    """Bytes of its body."""
+    bulk: bool
     returns: int
     """How often the broker has had it back, by its own count."""
-    redelivered: bool = False
+    redelivered: bool
     """Whether somebody has had it before, and may have died between deciding it and telling so."""
 
     @property
     def suspicious(self) -> bool:
         """Tell whether it may be what ended the processes that held it before."""
         return self.returns >= SUSPICIOUS_RETURNS
+
+    @property
+    def commands(self) -> list[Command]:
+        """What of it can be decided."""
+        return [part.content for part in self.parts if isinstance(part.content, Command)]
 
     def reply_to(self, topology: Topology) -> str | None:
         """The queue that wants a copy of the outcome; a name inside the namespace is not one."""
@@ -60,35 +79,44 @@ async def read(message: DeliveredMessage) -> Delivery:
     assert deliver.delivery_tag is not None  # noqa: S101 - the protocol has it in every delivery
     routing_key = deliver.routing_key or ""
     headers = properties.headers or {}
-    content = await _decode(message.body, routing_key, headers.get("subject"))
+    bulk = (properties.content_type or "").partition(";")[0].strip().lower() == BULK_CONTENT_TYPE
+    if len(message.body) < DECODE_IN_THREAD_BYTES:
+        parts = _decode(message.body, routing_key, headers.get("subject"), bulk=bulk)
+    else:
+        parts = await asyncio.to_thread(_decode, message.body, routing_key, headers.get("subject"), bulk=bulk)
     returns = headers.get("x-delivery-count")
     return Delivery(
-        deliver.delivery_tag,
-        routing_key,
-        properties,
-        message.body,
-        content,
-        returns if isinstance(returns, int) else 0,
-        bool(deliver.redelivered),
+        tag=deliver.delivery_tag,
+        routing_key=routing_key,
+        properties=properties,
+        parts=parts,
+        size=len(message.body),
+        bulk=bulk,
+        returns=returns if isinstance(returns, int) else 0,
+        redelivered=bool(deliver.redelivered),
     )
 
 
-async def _decode(body: bytes, routing_key: str, subject: Any) -> Command | Undecodable:
+def _decode(body: bytes, routing_key: str, subject: Any, *, bulk: bool) -> tuple[Part, ...]:
     try:
-        if len(body) < DECODE_IN_THREAD_BYTES:
-            return decode(body, routing_key, subject)
-        return await asyncio.to_thread(decode, body, routing_key, subject)
+        if not bulk:
+            return (Part(decode(body, routing_key, subject), body),)
+        contents = decode_bulk(body, routing_key)
     except Exception:
         # A fault in decoding is one message's fault, and must not stop the queue.
         log.exception("decode failed", action="decode")
-        return Undecodable("internal error while decoding")
+        contents = Undecodable("internal error while decoding")
+    if isinstance(contents, Undecodable):
+        return (Part(contents, body),)
+    return tuple(Part(content, written) for content, written in contents)
 
 
-def dead_letter(delivery: Delivery, reason: str, topology: Topology) -> Outgoing:
-    """The message as it came, for the dead letters, with the reason in a header."""
+def dead_letter(delivery: Delivery, part: Part, reason: str, topology: Topology) -> Outgoing:
+    """The message as it came, for the dead letters, with the reason in a header; of a bulk message the one part."""
     came = delivery.properties
+    alone = delivery.bulk and len(part.body) < delivery.size
     properties = Basic.Properties(
-        content_type=came.content_type,
+        content_type=CONTENT_TYPE if alone else came.content_type,
         content_encoding=came.content_encoding,
         headers={**_writable(came.headers or {}), REASON_HEADER: reason},
         delivery_mode=PERSISTENT,
@@ -99,7 +127,7 @@ def dead_letter(delivery: Delivery, reason: str, topology: Topology) -> Outgoing
         message_type=came.message_type,
         app_id=came.app_id,
     )
-    return Outgoing(topology.dead, delivery.routing_key, delivery.body, properties.marshal())
+    return Outgoing(topology.dead, delivery.routing_key, part.body, properties.marshal())
 
 
 def _writable(headers: FieldTable) -> FieldTable:

@@ -14,7 +14,7 @@ from aiormq.exceptions import DeliveryError
 from pamqp.commands import Basic
 
 from genlock.consumers import wire
-from genlock.schemas.outcomes import CONTENT_TYPE
+from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
 from genlock.service.events import Event
 
 PERSISTENT = 2
@@ -147,6 +147,14 @@ def event_message(event: Event, exchange: str, source: str) -> Outgoing:
 def reply_message(event: Event, reply_to: str, correlation_id: str | None, source: str) -> Outgoing:
     """The copy of an outcome event for whoever asked for one, through the default exchange."""
     return Outgoing("", reply_to, event.body.encode(), _properties(event, source, correlation_id), optional=True)
+
+
+def bulk_reply(bodies: Sequence[str], reply_to: str, correlation_id: str | None, source: str) -> Outgoing:
+    """The copies of several outcome events, as a CloudEvents batch, for whoever sent their commands as one."""
+    properties = Basic.Properties(
+        content_type=BULK_CONTENT_TYPE, delivery_mode=PERSISTENT, correlation_id=correlation_id, app_id=source
+    )
+    return Outgoing("", reply_to, f"[{','.join(bodies)}]".encode(), properties.marshal(), optional=True)
 
 
 def _properties(event: Event, source: str, correlation_id: str | None) -> bytes:

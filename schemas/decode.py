@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ from genlock.schemas.catalogue import COMMANDS, SUBJECTS, CommandType
 from genlock.schemas.codes import Code, VerdictName
 from genlock.schemas.envelope import Envelope, read_id
 from genlock.schemas.outcomes import UNKNOWN_COMMAND, CommandEcho, FieldError
-from genlock.schemas.strictjson import DEPTH_MAX, parse, skim, text_flaws
+from genlock.schemas.strictjson import DEPTH_MAX, Element, parse, parse_array, skim, text_flaws
 
 OUTCOME_TYPES = frozenset(f"{stem}.{verdict}" for stem in (*COMMANDS, UNKNOWN_COMMAND) for verdict in VerdictName)
 
@@ -25,6 +26,9 @@ COMMAND_BYTES_MAX = 1024 * 1024
 
 READABLE_BYTES_MAX = 16 * 1024 * 1024
 """Past this not even its id is read, and it is a dead letter."""
+
+BULK_COMMANDS_MAX = 1_000
+"""How many commands fit into one CloudEvents batch."""
 
 ERRORS_MAX = 100
 """How many wrong fields a rejection lists: a command has room for 100,000, and an event has not."""
@@ -98,6 +102,12 @@ def _read(body: bytes, routing_key: str, subject_header: Any) -> Command | Undec
         members, flaws = parse(text)
     except RecursionError:
         return _skimmed(body, _flawed([f"is nested deeper than {DEPTH_MAX} levels"]))
+    return _parsed(members, flaws, body, routing_key, subject_header)
+
+
+def _parsed(
+    members: Any, flaws: list[str], body: bytes, routing_key: str, subject_header: Any = None
+) -> Command | Undecodable:
     command_id = read_id(members)
     if command_id is None:
         return Undecodable("no UUID as its id")
@@ -108,6 +118,31 @@ def _read(body: bytes, routing_key: str, subject_header: Any) -> Command | Undec
         clean = {name: value for name, value in _clean(members).items() if name != "data"}
         return _refused(command_id, clean, _raw_hash(body), _flawed(flaws))
     return _from_members(command_id, members, body, routing_key, subject_header)
+
+
+def decode_bulk(body: bytes, routing_key: str) -> list[tuple[Command | Undecodable, bytes]] | Undecodable:
+    """Decode a CloudEvents batch, a JSON array of commands: each by itself, with its part of the body."""
+    if len(body) > COMMAND_BYTES_MAX:
+        return Undecodable(f"the batch has {len(body)} bytes; at most {COMMAND_BYTES_MAX} fit")
+    try:
+        elements = list(islice(parse_array(body.decode()), BULK_COMMANDS_MAX + 1))
+    except UnicodeDecodeError as error:
+        return Undecodable(f"not UTF-8: {error.reason} at byte {error.start}")
+    except ValueError as error:
+        return Undecodable(f"not a JSON array: {error}")
+    if not 0 < len(elements) <= BULK_COMMANDS_MAX:
+        return Undecodable(f"a batch has 1 to {BULK_COMMANDS_MAX} commands")
+    return [_element(element, routing_key) for element in elements]
+
+
+def _element(element: Element, routing_key: str) -> tuple[Command | Undecodable, bytes]:
+    part = element.text.encode()
+    if element.value is None and element.flaws:
+        try:
+            return _skimmed(part, _flawed(element.flaws)), part
+        except ValueError as error:
+            return Undecodable(f"not JSON: {error}"), part
+    return _parsed(element.value, element.flaws, part, routing_key), part
 
 
 def _is_outcome(members: JsonObject) -> bool:

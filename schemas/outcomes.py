@@ -14,6 +14,7 @@ UNKNOWN_COMMAND = "command.unknown"
 """Stands for every type outside the catalogue, so that event types are a closed set."""
 
 CONTENT_TYPE = "application/cloudevents+json"
+BULK_CONTENT_TYPE = "application/cloudevents-batch+json"
 
 
 Word = TypeVar("Word", bound=StrEnum)

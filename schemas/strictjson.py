@@ -7,6 +7,8 @@ surrogate, U+0000 or more than 64 levels parses, and its flaws are listed.
 import json
 import math
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -17,6 +19,8 @@ from genlock.schemas.base import GENERATION_MAX, JsonObject
 DEPTH_MAX = 64
 INTEGER_DIGITS_MAX = 19
 
+_SPACE = re.compile(r"[ \t\n\r]*")
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 SKIM_CHUNK_BYTES = 1024 * 1024
@@ -65,12 +69,72 @@ def parse(text: str) -> tuple[Any, list[str]]:
     numbers = _Numbers()
     value = json.loads(text, parse_int=numbers.integer, parse_float=numbers.fraction, parse_constant=numbers.constant)
     flaws = sorted(numbers.flaws)
+    return value, flaws + _more_flaws(text, value)
+
+
+def _more_flaws(text: str, value: Any) -> list[str]:
+    """The flaws that the parser's hooks do not see."""
+    flaws = []
     # Only an escape can bring in what follows, and only this many brackets can nest too deep: most texts have neither.
     if "\\u" in text:
         flaws += text_flaws(value)
     if text.count("[") + text.count("{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
         flaws.append(f"is nested deeper than {DEPTH_MAX} levels")
-    return value, flaws
+    return flaws
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element of an array as it is written, its value, and its flaws; without a value it is nested too deep."""
+
+    text: str
+    value: Any
+    flaws: list[str]
+
+
+def parse_array(text: str) -> Iterator[Element]:
+    """Parse the elements of an array, each as strictly as `parse` does. Raises ValueError for what is no JSON array."""
+    numbers = _Numbers()
+    decoder = json.JSONDecoder(parse_int=numbers.integer, parse_float=numbers.fraction, parse_constant=numbers.constant)
+    at = _after(text, _SPACE.match(text), "[")
+    if text[at : at + 1] == "]":
+        at = _after(text, _SPACE.match(text, at), "]")
+    else:
+        more = True
+        while more:
+            numbers.flaws.clear()
+            try:
+                value, end = decoder.raw_decode(text, at)
+            except RecursionError:
+                end = _end_of_nested(text, at)
+                yield Element(text[at:end], None, [f"is nested deeper than {DEPTH_MAX} levels"])
+            else:
+                written = text[at:end]
+                yield Element(written, value, sorted(numbers.flaws) + _more_flaws(written, value))
+            space = _SPACE.match(text, end)
+            more = text[space.end() : space.end() + 1] == "," if space else False
+            at = _after(text, space, "," if more else "]")
+    if at != len(text):
+        raise ValueError(f"more after the array, at character {at}")
+
+
+def _after(text: str, space: "re.Match[str] | None", mark: str) -> int:
+    """Where the text goes on after some space, a mark and more space."""
+    at = space.end() if space else 0
+    if text[at : at + 1] != mark:
+        raise ValueError(f"no {mark} at character {at}")
+    following = _SPACE.match(text, at + 1)
+    return following.end() if following else at + 1
+
+
+def _end_of_nested(text: str, at: int) -> int:
+    """Where an array or object ends that is nested deeper than the parser goes."""
+    depth = 0
+    for token in _BRACKET.finditer(text, at):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+        if depth == 0:
+            return token.end()
+    raise ValueError("an array or object does not end")
 
 
 def text_flaws(value: Any) -> list[str]:

@@ -105,6 +105,13 @@ class Decider:
         half = len(commands) // 2
         return await self.decide(commands[:half], confirmed) + await self.decide(commands[half:])
 
+    async def decide_suspects(self, commands: Sequence[Command], confirmed: Collection[int] = ()) -> Answers:
+        """Decide commands that may have killed their process before, each alone. Raises as `decide` does."""
+        answers = Answers([], [])
+        for number, command in enumerate(commands):
+            answers += await self.decide_suspect(command, () if number else confirmed)
+        return answers
+
     async def decide_suspect(self, command: Command, confirmed: Collection[int] = ()) -> Answers:
         """Decide a command that may have killed its process before: noted first, and not tried for ever.
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMess
 
 from genlock.consumers.process import Service
 from genlock.consumers.topology import Topology
-from genlock.schemas.outcomes import Outcome, parse_outcome
+from genlock.schemas.outcomes import BULK_CONTENT_TYPE, Outcome, parse_outcome
 from genlock.service.decide import Answers
 from genlock.service.settings import Settings
 from genlock.service.steps import Reached, ignore
@@ -109,6 +109,11 @@ class Client:
         """Publish commands one after the other, so that they arrive in this order."""
         for command in commands:
             await self.publish(json_bytes(command), command["type"], content_type=CONTENT_TYPE, **properties)
+
+    async def send_bulk(self, commands: Sequence[Json], **properties: Any) -> None:
+        """Publish commands of one type as one message."""
+        body = json_bytes(commands)
+        await self.publish(body, commands[0]["type"], content_type=BULK_CONTENT_TYPE, **properties)
 
     async def flood(self, commands: Iterable[Json]) -> None:
         """Publish commands all at once."""

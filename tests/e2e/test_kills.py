@@ -5,6 +5,9 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -60,13 +63,25 @@ def workload() -> list[Json]:
     return commands
 
 
-@pytest.mark.parametrize("step", list(Step))
+def in_bulk(commands: list[Json]) -> Iterator[list[Json]]:
+    """The commands in their order, those of one type that follow one another as one message."""
+    for _, group in groupby(commands, key=itemgetter("type")):
+        yield list(group)
+
+
+@pytest.mark.parametrize(
+    ("step", "bulk"), [*((step, False) for step in Step), (Step.COMMITTED, True), (Step.PUBLISHED, True)]
+)
 async def test_a_kill_at_any_step_and_a_restart_come_to_what_one_quiet_run_comes_to(
-    step: Step, client: Client, second: Connection, settings: Settings
+    step: Step, client: Client, second: Connection, settings: Settings, bulk: bool
 ) -> None:
     commands, model = workload(), Model()
     answers = [(command["id"], model.apply(command)) for command in commands]
-    await client.send(*commands)
+    if bulk:
+        for group in in_bulk(commands):
+            await client.send_bulk(group)
+    else:
+        await client.send(*commands)
     await killed_at(step, 2, settings)
     async with serving(settings, batch_size_max=BATCH_SIZE, sweep_after_s=0.4):
         await client.decided(*commands)

@@ -9,7 +9,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from pydantic import SecretStr
 
-from genlock.consumers import commands
+from genlock.consumers import messages
 from genlock.consumers.process import Service
 from genlock.consumers.publisher import Outgoing, event_message
 from genlock.service.events import Event
@@ -226,7 +226,7 @@ async def test_command_that_ends_each_session_comes_to_the_dead_letters_and_its_
             raise ZeroDivisionError
         return event_message(event, exchange, source)
 
-    monkeypatch.setattr(commands, "event_message", faulty)
+    monkeypatch.setattr(messages, "event_message", faulty)
     await client.send(culprit, *neighbours)
     async with serving(remote, retry_delay_max_s=0.01):
         await client.decided(*neighbours)

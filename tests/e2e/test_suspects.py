@@ -22,14 +22,15 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 STARTS_MAX = 10
 
 
+@pytest.mark.parametrize("bulk", [False, True])
 async def test_command_that_kills_its_process_is_given_up_and_its_neighbours_succeed(
-    database_url: str, amqp_url: str, client: Client, second: Connection
+    database_url: str, amqp_url: str, client: Client, second: Connection, bulk: bool
 ) -> None:
     before, deadly, after = (
         envelope("document.put", subject, {"expected_generation": None, "body": {}})
         for subject in ("before", "deadly", "after")
     )
-    await client.send(before, deadly, after)
+    await (client.send_bulk([before, deadly, after]) if bulk else client.send(before, deadly, after))
 
     deaths = await _start_until_decided(database_url, amqp_url, client, deadly["id"])
 

@@ -1,0 +1,120 @@
+"""Bulk: many commands in one message, each decided as if it had come alone."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import TypeAlias
+
+import aio_pika
+import asyncpg
+import pytest
+
+from genlock.consumers.process import Service
+from genlock.schemas.decode import BULK_COMMANDS_MAX, COMMAND_BYTES_MAX
+from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
+from genlock.service.settings import Settings
+from tests.factories import Json, envelope, json_bytes, new_id
+from tests.harness import DEADLINE_S, Client, serving, until_waiting
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+@pytest.fixture
+async def service(settings: Settings) -> AsyncIterator[Service]:
+    """A replica in this process."""
+    async with serving(settings) as service:
+        yield service
+
+
+def put(document: str, expected: int | None = None) -> Json:
+    return envelope("document.put", document, {"expected_generation": expected, "body": {"é": 1}})
+
+
+@pytest.mark.usefixtures("service")
+async def test_each_command_has_its_usual_outcome_and_the_reply_is_one_batch_of_them(client: Client) -> None:
+    document = new_id()
+    commands = [put(document), put(document, 0), put(document, 0), put(new_id(), 7), {**put(document), "data": {}}]
+    replies = await client.channel.declare_queue(exclusive=True)
+    arrived: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
+    await replies.consume(arrived.put, no_ack=True)
+    await client.send_bulk(commands, reply_to=replies.name, correlation_id="c-1")
+    events = await client.decided(*commands)
+    assert [event["type"].rpartition(".")[2] for event in events] == [
+        *("succeeded", "succeeded", "conflict", "conflict", "rejected")
+    ]
+    async with asyncio.timeout(DEADLINE_S):
+        reply = await arrived.get()
+    assert (reply.content_type, reply.correlation_id) == (BULK_CONTENT_TYPE, "c-1")
+    assert json.loads(reply.body) == events
+    assert arrived.empty()
+
+
+@pytest.mark.usefixtures("service")
+async def test_bad_elements_spoil_no_other(client: Client) -> None:
+    good = [put(new_id()) for _ in range(3)]
+    answered = [
+        {**put(new_id()), "type": "document.delete"},
+        {**put(new_id()), "data": {"expected_generation": 2**70, "body": {}}},
+    ]
+    too_deep = {"id": new_id()}
+    deep = f'{{"id": "{too_deep["id"]}", "deep": {"[" * 5_000 + "]" * 5_000}}}'
+    parts = [json.dumps(element) for element in (good[0], 5, answered[0], {"no": "id"}, good[1], answered[1])]
+    body = f"[{', '.join(parts)}, {deep} ,{json.dumps(good[2])}]"
+    await client.publish(body.encode(), "document.put", content_type=f"{BULK_CONTENT_TYPE}; charset=utf-8")
+    await client.decided(*good)
+    codes = [event["data"]["code"] for event in await client.decided(*answered, too_deep)]
+    assert codes == ["routing_key_mismatch", "invalid_data", "invalid_data"]
+    await client.until_depth(client.topology.dead_letters, 2)
+    letters = await client.drain(client.topology.dead_letters)
+    assert [letter.body for letter in letters] == [b"5", b'{"no": "id"}']
+    assert {(letter.content_type, letter.headers["x-genlock-reason"]) for letter in letters} == {
+        (CONTENT_TYPE, "no UUID as its id")
+    }
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"[1 2]",
+        b"\xff",
+        json_bytes(put("no-array")),
+        json_bytes([put("many")] * (BULK_COMMANDS_MAX + 1)),
+        b"[" + b" " * COMMAND_BYTES_MAX + b"]",
+    ],
+    ids=["nothing", "empty", "broken", "not UTF-8", "an object", "too many", "too large"],
+)
+async def test_message_that_is_no_batch_is_a_dead_letter_as_it_came(client: Client, body: bytes) -> None:
+    await client.publish(body, "document.put", content_type=BULK_CONTENT_TYPE)
+    await client.until_depth(client.topology.dead_letters, 1)
+    (letter,) = await client.drain(client.topology.dead_letters)
+    assert (letter.body, letter.content_type) == (body, BULK_CONTENT_TYPE)
+
+
+@pytest.mark.usefixtures("service")
+async def test_copies_within_and_between_bulk_messages_are_answered_alike(client: Client, second: Connection) -> None:
+    commands = [put(new_id()) for _ in range(20)]
+    copies = [*commands, *commands]
+    await client.send_bulk(copies)
+    await client.send_bulk(commands)
+    await client.send(commands[0])
+    await client.decided(*copies, *commands, commands[0])
+    assert all(len(set(client.bodies[command["id"]])) == 1 for command in commands)
+    assert await second.fetchval("SELECT count(*) FROM changes") == len(commands)
+
+
+async def test_what_is_held_is_counted_in_commands(client: Client, settings: Settings, second: Connection) -> None:
+    """A consumer that may hold 64 commands holds two messages of 32, once it has seen one of them."""
+    batches = [[put(f"{number}-{n}") for n in range(32)] for number in range(12)]
+    async with serving(settings, prefetch=64):
+        await client.send_bulk(batches[0])
+        await client.decided(*batches[0])
+        async with second.transaction():
+            await second.execute("LOCK TABLE documents")
+            for batch in batches[1:]:
+                await client.send_bulk(batch)
+            await until_waiting(second, 1)
+            await client.until_depth(client.topology.inbox, len(batches) - 1 - 2)
+        await client.decided(*(command for batch in batches for command in batch))
