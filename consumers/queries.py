@@ -116,7 +116,8 @@ class QueryConsumer:
             return await read(self._pool, envelope.type, envelope.subject or "", filters)
         except ValidationError as error:
             told = "; ".join(
-                f"{'.'.join(map(str, part['loc'])) or 'subject'}: {part['msg']}" for part in error.errors()
+                f"{'.'.join(map(str, part['loc'])) or 'subject'}: {part['msg'].removeprefix('Value error, ')}"
+                for part in error.errors()
             )
             return QueryError(Code.INVALID_DATA, told)
         except ValueError as error:

@@ -6,8 +6,10 @@ from typing import Annotated
 from pydantic import Field
 
 from genlock.schemas.base import Kind, Model, Name, Uuid
+from genlock.schemas.filters import TERMS_MAX, AggregateTerms, Terms, TraitTerms
+from genlock.schemas.providers import Amount
 from genlock.schemas.stacks import Action, Status
-from genlock.schemas.standards import Trait
+from genlock.schemas.standards import ResourceClass
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1_000
@@ -39,8 +41,52 @@ class ProviderList(Filters):
 
     name: Name | None = None
     in_tree: Annotated[Uuid, Field(description="Any provider of the tree.")] | None = None
-    member_of: Annotated[Uuid, Field(description="An aggregate.")] | None = None
-    required: Annotated[list[Trait], Field(default_factory=list, description="Traits that it has, all of them.")]
+    member_of: AggregateTerms | None = Field(
+        default=None, description="Aggregates: a term that holds, or a list of terms, all of which do."
+    )
+    required: TraitTerms = Field(default_factory=list, description="Traits: terms, all of which hold.")
+    resources: dict[ResourceClass, Amount] = Field(
+        default_factory=dict, max_length=TERMS_MAX, description="Amounts that a consumer could still be given at once."
+    )
+    limit: Limit = LIMIT_DEFAULT
+    after: Cursor | None = None
+
+    @property
+    def aggregates(self) -> Terms:
+        return Terms.parse(self.member_of or ())
+
+    @property
+    def traits(self) -> Terms:
+        return Terms.parse(self.required)
+
+
+class ProviderAllocations(Filters):
+    """What consumers have of the provider that the subject names, in the order of the consumers' ids."""
+
+    limit: Limit = LIMIT_DEFAULT
+    after: Cursor | None = None
+
+
+class ProviderUsages(Filters):
+    """How much is used of each inventory of the provider that the subject names, in the order of resource classes."""
+
+    limit: Limit = LIMIT_DEFAULT
+    after: Cursor | None = None
+
+
+UNTYPED = "unknown"
+ALL_TYPES = "all"
+UsageType = Annotated[str, Field(pattern=rf"^([A-Z0-9_]+|{UNTYPED}|{ALL_TYPES})$", max_length=255)]
+
+
+class ProjectUsages(Filters):
+    """What the consumers of the project that the subject names have in all, by their type.
+
+    Consumers without a type are of the type `unknown`. The type `all` stands for all types, as one.
+    """
+
+    user_id: Name | None = None
+    consumer_type: UsageType | None = None
     limit: Limit = LIMIT_DEFAULT
     after: Cursor | None = None
 
@@ -56,6 +102,10 @@ class RecordHistory(Filters):
 QUERIES: dict[str, type[Filters]] = {
     "provider.get": NoFilters,
     "provider.list": ProviderList,
+    "provider.allocations": ProviderAllocations,
+    "provider.usages": ProviderUsages,
+    "consumer.get": NoFilters,
+    "project.usages": ProjectUsages,
     "document.get": NoFilters,
     "stack.get": NoFilters,
     "stack.list": StackList,

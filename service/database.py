@@ -26,6 +26,8 @@ ROLL_BACK_TIMEOUT_S = 1.0
 READING_PLANS = {
     # A filter that is not set must vanish from the plan, which it does where the plan is made for its values.
     "plan_cache_mode": "force_custom_plan",
+    # What is read takes milliseconds, and compiling the plan for it many times as long.
+    "jit": "off",
 }
 
 DECIDING_PLANS = {

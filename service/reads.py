@@ -1,63 +1,31 @@
-"""Reads, answered from the primary. Each is one statement, so that it is one snapshot."""
+"""Reads, answered from the primary. Each answer is that of one statement, so that it is one snapshot."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from genlock.schemas.base import GENERATION_MAX, JsonObject, Kind
+from genlock.schemas.base import GENERATION_MAX, Kind
 from genlock.schemas.catalogue import SUBJECTS
 from genlock.schemas.codes import Code
-from genlock.schemas.queries import Filters, NoFilters, ProviderList, RecordHistory, StackList
+from genlock.schemas.queries import Filters, NoFilters, RecordHistory, StackList
+from genlock.service.answers import Answer, QueryError, Read, not_found, page, start
+from genlock.service.consumer_reads import get_consumer, list_project_usages
 from genlock.service.database import Pool
-from genlock.service.inventories import parse as parse_inventories
-from genlock.service.records import Provider, Record
+from genlock.service.provider_reads import (
+    get_provider,
+    list_provider_allocations,
+    list_provider_usages,
+    list_providers,
+)
+from genlock.service.records import Record
 from genlock.service.sql import statement
 from genlock.service.tables import TABLES
 
-
-@dataclass(frozen=True, slots=True)
-class QueryError:
-    """Why a query has no answer."""
-
-    code: Code
-    message: str
-
-
-Answer = JsonObject | QueryError
-Read = Callable[[Pool, str, Any], Awaitable[Answer]]
+__all__ = ["Answer", "QueryError", "read"]
 
 
 async def get_document(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
     return await _get(pool, "document", "get_document", subject)
-
-
-async def get_provider(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
-    row = await pool.fetchrow(statement("get_provider"), SUBJECTS["provider"].validate_python(subject))
-    if row is None:
-        return QueryError(Code.NOT_FOUND, f"There is no provider {subject}.")
-    provider = _provider(row)
-    return {"record": provider.state(), "sequence": provider.sequence}
-
-
-async def list_providers(pool: Pool, _subject: str, filters: ProviderList) -> Answer:
-    rows = await pool.fetch(
-        statement("list_providers"),
-        filters.name,
-        filters.in_tree,
-        [filters.member_of] if filters.member_of else None,
-        filters.required or None,
-        SUBJECTS["provider"].validate_python(filters.after) if filters.after else None,
-        filters.limit + 1,
-    )
-    return _page([_provider(row) for row in rows], filters.limit)
-
-
-def _provider(row: Any) -> Provider:
-    """A provider with what only reads ask the database for."""
-    inventories = parse_inventories(row["inventories"])
-    provider: Provider = replace(_RECORDS["provider"](row), root_id=str(row["root_id"]), inventories=inventories)
-    return provider
 
 
 async def get_stack(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
@@ -65,18 +33,11 @@ async def get_stack(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
 
 
 async def list_stacks(pool: Pool, _subject: str, filters: StackList) -> Answer:
-    after = SUBJECTS["stack"].validate_python(filters.after) if filters.after else None
+    after = start(SUBJECTS["stack"], filters.after)
     rows = await pool.fetch(
         statement("list_stacks"), filters.name, filters.action, filters.status, after, filters.limit + 1
     )
-    return _page([_RECORDS["stack"](row) for row in rows], filters.limit)
-
-
-def _page(records: Sequence[Record], limit: int) -> JsonObject:
-    """At most `limit` records, and where the next page starts if there was one more."""
-    page = records[:limit]
-    following = page[-1].id if len(records) > limit else None
-    return {"records": [record.summary() for record in page], "next": following}
+    return page([_RECORDS["stack"](row).summary() for row in rows], filters.limit)
 
 
 async def get_outcome(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
@@ -102,10 +63,9 @@ async def list_changes(pool: Pool, subject: str, filters: RecordHistory) -> Answ
             "source": row["command_source"],
             "time": row["decided_at"],
         }
-        for row in rows[: filters.limit]
+        for row in rows
     ]
-    following = str(changes[-1]["sequence"]) if len(rows) > filters.limit else None
-    return {"records": changes, "next": following}
+    return page(changes, filters.limit, by="sequence")
 
 
 def _sequence(cursor: str | None) -> int:
@@ -120,6 +80,10 @@ def _sequence(cursor: str | None) -> int:
 READS: Mapping[str, Read] = {
     "provider.get": get_provider,
     "provider.list": list_providers,
+    "provider.allocations": list_provider_allocations,
+    "provider.usages": list_provider_usages,
+    "consumer.get": get_consumer,
+    "project.usages": list_project_usages,
     "document.get": get_document,
     "stack.get": get_stack,
     "stack.list": list_stacks,
@@ -142,6 +106,6 @@ async def _get(pool: Pool, kind: Kind, name: str, subject: str) -> Answer:
     record_id = SUBJECTS[kind].validate_python(subject)
     row = await pool.fetchrow(statement(name), record_id)
     if row is None:
-        return QueryError(Code.NOT_FOUND, f"There is no {kind} {subject}.")
+        return not_found(kind, subject)
     record: Record = _RECORDS[kind](row)
     return {"record": record.state(), "sequence": record.sequence}

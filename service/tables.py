@@ -86,7 +86,7 @@ def _document_row(document: Document) -> Row:
     )
 
 
-def _provider(row: asyncpg.Record) -> Provider:
+def provider_of(row: asyncpg.Record) -> Provider:
     return Provider(
         id=str(row["id"]),
         generation=row["generation"],
@@ -115,7 +115,7 @@ def _provider_row(provider: Provider) -> Row:
     )
 
 
-def _consumer(row: asyncpg.Record) -> Consumer:
+def consumer_of(row: asyncpg.Record) -> Consumer:
     return Consumer(
         id=str(row["id"]),
         generation=row["generation"],
@@ -179,8 +179,8 @@ def _stack_row(stack: Stack) -> Row:
 
 
 TABLES: tuple[Table[Any], ...] = (
-    Table("provider", "providers", _provider, _provider_row, lambda provider: (provider.generation,)),
-    Table("consumer", "consumers", _consumer, _consumer_row, lambda consumer: (consumer.generation,)),
+    Table("provider", "providers", provider_of, _provider_row, lambda provider: (provider.generation,)),
+    Table("consumer", "consumers", consumer_of, _consumer_row, lambda consumer: (consumer.generation,)),
     Table("stack", "stacks", _stack, _stack_row, lambda stack: (stack.traversal, stack.sequence)),
     Table("document", "documents", _document, _document_row, lambda document: (document.generation,)),
 )

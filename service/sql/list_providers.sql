@@ -1,6 +1,8 @@
 -- A page of live providers, by id, with their inventories and the roots of their trees. Null stands for a filter
--- that is not set: planned for its values each time, so that each filter is served by its index. The tree is an
--- array, for next to OR the planner would not look ids of a subquery up, but hold each row against them.
+-- that is not set: planned for its values each time, so that each filter is served by its index. All that pass up to
+-- $14 are found first; the planner, told of the page's size, would walk along the ids until the page is full, and
+-- where few pass that is along all of them. The tree is an array, for next to OR the planner would not look ids of a
+-- subquery up, but hold each row against them. The join falls away where no class is named to start from.
 WITH RECURSIVE up AS (
     SELECT id, parent_id FROM providers WHERE id = $2
     UNION
@@ -10,32 +12,44 @@ tree AS (
     SELECT id FROM up WHERE parent_id IS NULL
     UNION
     SELECT providers.id FROM tree JOIN providers ON providers.parent_id = tree.id
-)
-SELECT
-    id, generation, sequence, name, parent_id, traits, aggregates, deleted,
-    maker_id, maker_type, maker_source, maker_time,
-    (
-        WITH RECURSIVE above AS (
-            SELECT id, parent_id FROM providers AS self WHERE self.id = provider.id
-            UNION
-            SELECT providers.id, providers.parent_id FROM above JOIN providers ON providers.id = above.parent_id
+),
+passing AS MATERIALIZED (
+    SELECT provider.id
+    FROM providers AS provider
+    LEFT JOIN inventories AS scarcest
+        ON scarcest.provider_id = provider.id AND scarcest.resource_class = $15::text
+    WHERE NOT deleted
+      AND ($1::text IS NULL
+        OR provider.id = (SELECT record_id::uuid FROM names WHERE kind = 'provider' AND names.name = $1))
+      AND ($2::uuid IS NULL OR provider.id = ANY (ARRAY(SELECT id FROM tree)))
+      AND ($3::uuid[] IS NULL OR aggregates @> $3)
+      AND ($4::uuid[] IS NULL OR aggregates && $4)
+      AND ($5::text[] IS NULL OR NOT EXISTS (
+        SELECT FROM unnest($5) AS any_of WHERE NOT aggregates && string_to_array(any_of, ',')::uuid[]
+      ))
+      AND ($6::uuid[] IS NULL OR NOT aggregates && $6)
+      AND ($7::text[] IS NULL OR traits @> $7)
+      AND ($8::text[] IS NULL OR traits && $8)
+      AND ($9::text[] IS NULL OR NOT EXISTS (
+        SELECT FROM unnest($9) AS any_of WHERE NOT traits && string_to_array(any_of, ',')
+      ))
+      AND ($10::text[] IS NULL OR NOT traits && $10)
+      AND ($11::text[] IS NULL OR NOT EXISTS (
+        SELECT FROM unnest($11, $12::integer[]) AS wanted (resource_class, amount)
+        WHERE NOT EXISTS (
+            SELECT FROM inventories
+            WHERE inventories.provider_id = provider.id
+              AND inventories.resource_class = wanted.resource_class
+              AND used + amount <= (total - reserved) * allocation_ratio
+              AND amount BETWEEN min_unit AND max_unit
+              AND amount % step_size = 0
         )
-        SELECT id FROM above WHERE parent_id IS NULL
-    ) AS root_id,
-    (
-        SELECT json_object_agg(resource_class, json_build_object(
-            'total', total, 'reserved', reserved, 'min_unit', min_unit, 'max_unit', max_unit,
-            'step_size', step_size, 'allocation_ratio', allocation_ratio
-        ))
-        FROM inventories
-        WHERE inventories.provider_id = provider.id
-    ) AS inventories
-FROM providers AS provider
-WHERE NOT deleted
-  AND ($1::text IS NULL OR id = (SELECT record_id::uuid FROM names WHERE kind = 'provider' AND names.name = $1))
-  AND ($2::uuid IS NULL OR id = ANY (ARRAY(SELECT id FROM tree)))
-  AND ($3::uuid[] IS NULL OR aggregates @> $3)
-  AND ($4::text[] IS NULL OR traits @> $4)
-  AND ($5::uuid IS NULL OR id > $5)
+      ))
+      AND ($13::uuid IS NULL OR provider.id > $13)
+      AND ($14::uuid IS NULL OR provider.id <= $14)
+      AND ($15::text IS NULL OR scarcest.room >= $16::integer)
+)
+SELECT *
+FROM live_providers
+WHERE id = ANY (ARRAY(SELECT id FROM passing ORDER BY id LIMIT $17))
 ORDER BY id
-LIMIT $6

@@ -87,6 +87,43 @@ async def test_each_query_is_answered_where_it_asks(client: Client, asker: Asker
 
 
 @pytest.mark.usefixtures("served")
+async def test_each_query_about_allocations_is_answered(client: Client, asker: Asker) -> None:
+    provider, consumer = new_id(), new_id()
+    inventories = {"VCPU": {"total": 8, "reserved": 2}, "DISK_GB": {"total": 100}}
+    allocations = {provider: {"resources": {"VCPU": 4}}}
+    *_, event = await client.ask(
+        envelope("provider.create", provider, {"name": provider}),
+        envelope("provider.set_inventories", provider, {"expected_generation": 0, "inventories": inventories}),
+        envelope("provider.set_traits", provider, {"expected_generation": 1, "traits": ["CUSTOM_FAST"]}),
+        envelope(
+            "consumer.set_allocations",
+            consumer,
+            {"expected_generation": None, "project_id": "p", "user_id": "u", "allocations": allocations},
+        ),
+    )
+    assert await asker.ask("consumer.get", consumer) == {"record": event["data"]["record"], "sequence": 1}
+    used = {"resource_class": "VCPU", "used": 4, "capacity": 6, "total": 8, "reserved": 2}
+    usages = await asker.ask("provider.usages", provider)
+    assert (usages["records"][1], usages["next"], usages["generation"]) == (used, None, 3)
+    by_consumer = {
+        "consumer_id": consumer,
+        "consumer_generation": 1,
+        "project_id": "p",
+        "user_id": "u",
+        "consumer_type": None,
+        "resources": {"VCPU": 4},
+    }
+    page = await asker.ask("provider.allocations", provider)
+    assert page == {"records": [by_consumer], "next": None, "generation": 3}
+    by_type = {"consumer_type": "unknown", "consumer_count": 1, "resources": {"VCPU": 4}}
+    assert await asker.ask("project.usages", "p", user_id="u") == {"records": [by_type], "next": None}
+    for amount, found in ((2, [provider]), (3, [])):
+        filters: Json = {"required": ["in:CUSTOM_FAST,CUSTOM_SLOW", "!CUSTOM_OLD"], "resources": {"VCPU": amount}}
+        listed = await asker.ask("provider.list", **filters)
+        assert [record["id"] for record in listed["records"]] == found
+
+
+@pytest.mark.usefixtures("served")
 async def test_a_reply_repeats_its_envelope_in_its_properties(asker: Asker, namespace: str) -> None:
     query = envelope("document.get", new_id(), {}, correlationid="a journey")
     await asker.publish(json_bytes(query), reply_to=asker.reply_to, correlation_id="mine")
@@ -117,6 +154,17 @@ async def test_a_reply_repeats_its_envelope_in_its_properties(asker: Asker, name
         ("record.history", "x", {"kind": "document", "after": "y"}, "invalid_data"),
         ("record.history", "x", {"kind": "document", "after": "9" * 30}, "invalid_data"),
         ("record.history", "x", {"kind": "document"}, "not_found"),
+        ("consumer.get", "no uuid", {}, "invalid_data"),
+        ("consumer.get", new_id(), {}, "not_found"),
+        ("provider.allocations", new_id(), {}, "not_found"),
+        ("provider.allocations", new_id(), {"after": "no uuid"}, "invalid_data"),
+        ("provider.usages", None, {}, "invalid_data"),
+        ("project.usages", None, {}, "invalid_data"),
+        ("project.usages", "p", {"after": "no type"}, "invalid_data"),
+        ("provider.list", None, {"member_of": "in:zone"}, "invalid_data"),
+        ("provider.list", None, {"resources": {"VCPU": -1}}, "invalid_data"),
+        ("provider.list", None, {"resources": {"CPU": 1}}, "unknown_resource_class"),
+        ("provider.list", None, {"required": ["!FAST"]}, "unknown_trait"),
     ],
 )
 async def test_a_query_that_has_no_answer_is_told_why(

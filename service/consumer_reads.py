@@ -1,0 +1,46 @@
+"""Reads of what consumers have: one by one, and all of a project."""
+
+import json
+from dataclasses import replace
+
+from pydantic import TypeAdapter
+
+from genlock.schemas.base import Name
+from genlock.schemas.catalogue import SUBJECTS
+from genlock.schemas.queries import NoFilters, ProjectUsages, UsageType
+from genlock.service.answers import Answer, not_found, page, start
+from genlock.service.database import Pool
+from genlock.service.sql import statement
+from genlock.service.tables import consumer_of
+
+_PROJECT: TypeAdapter[str] = TypeAdapter(Name)
+_CURSOR: TypeAdapter[str] = TypeAdapter(UsageType)
+
+
+async def get_consumer(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
+    row = await pool.fetchrow(statement("get_consumer"), SUBJECTS["consumer"].validate_python(subject))
+    if row is None:
+        return not_found("consumer", subject)
+    consumer = replace(consumer_of(row), allocations=json.loads(row["allocations"] or "{}"))
+    return {"record": consumer.state(), "sequence": consumer.sequence}
+
+
+async def list_project_usages(pool: Pool, subject: str, filters: ProjectUsages) -> Answer:
+    """By consumer type, as Placement groups them from 1.38 on. A project that nobody has used is as one without use."""
+    rows = await pool.fetch(
+        statement("list_project_usages"),
+        _PROJECT.validate_python(subject),
+        filters.user_id,
+        filters.consumer_type,
+        start(_CURSOR, filters.after),
+        filters.limit + 1,
+    )
+    usages = [
+        {
+            "consumer_type": row["usage_type"],
+            "consumer_count": row["consumer_count"],
+            "resources": json.loads(row["resources"]),
+        }
+        for row in rows
+    ]
+    return page(usages, filters.limit, by="consumer_type")
