@@ -1,0 +1,36 @@
+"""A large database, filled once for all tests of plans."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from genlock import servers as servers_module
+from genlock.servers import Servers
+from genlock.service.database import DECIDING_PLANS, READING_PLANS
+from tests.large import Connection, fill
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def large_url(servers: Servers, database_template: str) -> AsyncIterator[str]:
+    """The URL of a database as tests/large.py tells; nobody changes anything in it."""
+    async with servers_module.database(servers.database_url, template=database_template) as url:
+        await fill(url)
+        yield url
+
+
+@pytest.fixture
+async def reading(large_url: str) -> AsyncIterator[Connection]:
+    """A connection to it as reads use it."""
+    connection = await asyncpg.connect(large_url, server_settings=READING_PLANS)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def deciding(large_url: str) -> AsyncIterator[Connection]:
+    """A connection to it as deciding uses it."""
+    connection = await asyncpg.connect(large_url, server_settings=DECIDING_PLANS)
+    yield connection
+    await connection.close()
