@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import uuid
 from typing import Any
 
@@ -64,8 +65,15 @@ class Reader:
         if "const" in schema or "enum" in schema:
             return schema["const"] if "const" in schema else schema["enum"][0]
         if schema.get("type") == "object":
-            return {name: self.instance(value) for name, value in schema.get("properties", {}).items()}
+            named = {name: self.instance(value) for name, value in schema.get("properties", {}).items()}
+            patterns = schema.get("patternProperties", {})
+            return named | {_fitting(pattern): self.instance(value) for pattern, value in patterns.items()}
         return _scalar(schema)
+
+
+def _fitting(pattern: str) -> str:
+    """A name that a pattern of properties allows."""
+    return next(name for name in (str(uuid.uuid4()), "X") if re.search(pattern, name))
 
 
 def _scalar(schema: Json) -> Any:
@@ -77,6 +85,7 @@ def _scalar(schema: Json) -> Any:
         "number": 1,
         "boolean": True,
         "array": [],
+        "null": None,
     }
     return values[schema["type"]]
 
