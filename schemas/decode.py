@@ -4,12 +4,12 @@ Only what cannot be read at all, or has no UUID as its id, cannot be answered; i
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from genlock.schemas.base import CommandData, JsonObject, Kind
@@ -35,8 +35,6 @@ ERRORS_MAX = 100
 
 QUOTED_CHARACTERS_MAX = 255
 """How much of a wrong type or name a rejection quotes: as much as a routing key can have."""
-
-_CANONICAL = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +197,8 @@ def content_hash_of(members: JsonObject) -> bytes | None:
     """SHA-256 of `[type, subject, data]` as JSON with sorted keys, without spaces; None where it cannot be written."""
     content = [members.get("type"), members.get("subject"), members.get("data")]
     try:
-        return hashlib.sha256(_CANONICAL.encode(content).encode()).digest()
-    except (ValueError, RecursionError):
+        return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
+    except orjson.JSONEncodeError:
         return None
 
 

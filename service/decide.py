@@ -18,7 +18,7 @@ from genlock.service.database import Connection, DatabaseTroubleError, DecideAga
 from genlock.service.events import Event, timestamp
 from genlock.service.fold import INTERNAL_ERROR, Folded, fold
 from genlock.service.ledger import Decided, Entry
-from genlock.service.outcome_log import log_outcome
+from genlock.service.outcome_log import log_outcomes
 from genlock.service.sql import statement
 from genlock.service.state import State
 from genlock.service.steps import Reached, Step, ignore
@@ -254,8 +254,7 @@ async def _record(connection: Connection, entries: Sequence[Entry]) -> list[int]
 
 def _log(fresh: Sequence[Command], folded: Folded) -> frozenset[str]:
     """Log what was decided; return the ids of the commands that a rule failed on."""
-    for command, verdict in zip(fresh, folded.verdicts, strict=True):
-        log_outcome(command, verdict)
+    log_outcomes(fresh, folded.verdicts)
     for command, trace in folded.faults:
         log.error("poison", action="poison", command_id=command.id, type=command.type, exception=trace)
     return frozenset(command.id for command, _ in folded.faults)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import assert_never
 
-from genlock.schemas.base import JsonObject, compact_json
+from genlock.schemas.base import JsonObject, clean_json
 from genlock.schemas.codes import Code, VerdictName
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import (
@@ -96,14 +96,14 @@ def build(
     body = _enveloped(attributes, verdict.model_dump_json(exclude_unset=True))
     # Most are so short that their bytes need not be counted.
     if len(body) * CHARACTER_BYTES_MAX > EVENT_BYTES_MAX and len(body.encode()) > EVENT_BYTES_MAX:
-        body = _enveloped(attributes, compact_json(_shortened(verdict)))
+        body = _enveloped(attributes, clean_json(_shortened(verdict)))
     return Event(attributes["id"], attributes["type"], command.subject or None, decided_at, body)
 
 
 def _enveloped(attributes: JsonObject, data: str) -> str:
     """The event's JSON around its data, which is JSON already."""
     present = {name: value for name, value in attributes.items() if value is not None}
-    return f'{compact_json(present)[:-1]},"data":{data}}}'
+    return f'{clean_json(present)[:-1]},"data":{data}}}'
 
 
 def _shortened(verdict: Verdict) -> JsonObject:

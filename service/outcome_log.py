@@ -1,6 +1,7 @@
 """One line in the log for each decided command: who loses is told at info level, who succeeds at debug level."""
 
 import logging
+from collections.abc import Iterable
 from typing import assert_never
 
 import structlog
@@ -11,10 +12,17 @@ from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, 
 log = structlog.get_logger()
 
 
-def log_outcome(command: Command, verdict: Verdict) -> None:
+def log_outcomes(commands: Iterable[Command], verdicts: Iterable[Verdict]) -> None:
+    """Log what was decided of a batch."""
+    # Asked once: what is not shown must cost nothing, and most succeed.
+    all_shown = log.is_enabled_for(logging.DEBUG)
+    for command, verdict in zip(commands, verdicts, strict=True):
+        if all_shown or not isinstance(verdict, SucceededData):
+            _log_outcome(command, verdict)
+
+
+def _log_outcome(command: Command, verdict: Verdict) -> None:
     """Log a verdict with everything that tells commands, records and versions apart. A conflict is not an error."""
-    if isinstance(verdict, SucceededData) and not log.is_enabled_for(logging.DEBUG):
-        return
     named = {
         "action": "decide",
         "command_id": command.id,

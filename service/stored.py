@@ -2,7 +2,7 @@
 
 import json
 
-from genlock.schemas.base import DOCUMENT_BYTES_MAX, JsonObject, compact_json
+from genlock.schemas.base import DOCUMENT_BYTES_MAX, JsonObject, clean_json
 
 CHARACTER_BYTES_MAX = 4
 
@@ -29,7 +29,7 @@ class Stored:
     def text(self) -> str:
         """The object as compact JSON."""
         if self._text is None:
-            self._text = compact_json(self._value)
+            self._text = clean_json(self._value)
         return self._text
 
     @property

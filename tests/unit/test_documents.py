@@ -7,6 +7,7 @@ import pytest
 from genlock.schemas.base import compact_json
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
+from genlock.schemas.documents import DocumentState
 from genlock.schemas.outcomes import GenerationToken
 from genlock.service.documents import merged
 from genlock.service.records import Document
@@ -267,3 +268,8 @@ def test_document_of_an_odd_name_is_another_document() -> None:
     verdict = accepted(state_of(document), command("document.delete", "Server é", {"expected_generation": 3}))
     assert verdict.id == "Server é"
     assert conflicting(state_of(document), delete_document("server é", 3)).reason is Reason.MISSING
+
+
+def test_state_of_a_document_is_what_readers_take_it_for() -> None:
+    document = document_at(3)
+    assert DocumentState.model_validate(document.state()).model_dump() == document.state()
