@@ -30,7 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -136,7 +136,7 @@ class _LocalServer(ABC):
         self._programs = programs or Programs.have()
         self._nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="genlock-"))
         self._give_away(self.folder)
 
@@ -144,6 +144,13 @@ class _LocalServer(ABC):
     @abstractmethod
     def url(self) -> str:
         """Where clients connect."""
+
+    @property
+    def process_id(self) -> int:
+        """The id of the server's first process. Raises RuntimeError where it does not run."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} does not run")
+        return self._process.pid
 
     @abstractmethod
     def _spawn_server(self) -> subprocess.Popen[bytes]: ...
@@ -221,16 +228,24 @@ class _LocalServer(ABC):
             return subprocess.Popen(  # noqa: S603 - fixed programs and no shell
                 command,
                 cwd=self.folder,
-                env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **environment},
+                env=self._environment(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                user=self._nobody.pw_uid if self._nobody else None,
-                group=self._nobody.pw_gid if self._nobody else None,
-                extra_groups=[] if self._nobody else None,
                 start_new_session=True,
                 preexec_fn=partial(die_with_parent, last_signal, os.getpid()),  # noqa: PLW1509 - it takes no locks
+                **self._nobody_special(),
             )
+
+    @staticmethod
+    def _environment(environment: Mapping[str, str | Path]) -> dict[str, str | Path]:
+        return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **environment}
+
+    def _nobody_special(self) -> dict[str, Any]:
+        """The user and groups that a program is run as."""
+        if self._nobody is None:
+            return {}
+        return {"user": self._nobody.pw_uid, "group": self._nobody.pw_gid, "extra_groups": []}
 
 
 class LocalPostgres(_LocalServer):
@@ -281,14 +296,39 @@ class LocalRabbit(_LocalServer):
     def __init__(self, programs: Programs | None = None) -> None:
         super().__init__(programs)
         self._node = f"genlock{secrets.token_hex(4)}@localhost"
-        self._node_port = _free_port()
-        self._epmd_port = _free_port()
+        self._node_port = free_port()
+        self._epmd_port = free_port()
         self._epmd: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where clients connect, as the broker's default user."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    def control(self, *words: str) -> str:
+        """Give the running broker a command of rabbitmqctl; return what it says. Raises subprocess.SubprocessError."""
+        program = self._programs.rabbitmq.with_name("rabbitmqctl")
+        answered = subprocess.run(  # noqa: S603 - a fixed program and no shell
+            [program, "--quiet", "--node", self._node, *words],
+            cwd=self.folder,
+            env=self._environment(self._own()),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            timeout=READY_TIMEOUT_S,
+            **self._nobody_special(),
+        )
+        said: bytes = answered.stdout
+        return said.decode()
+
+    def _own(self) -> dict[str, str | Path]:
+        """What tells the broker's programs which of all brokers is meant."""
+        return {
+            "HOME": self.folder,
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+        }
 
     def _ask(self, url: str) -> str:
         return ask_rabbit(url)
@@ -304,10 +344,7 @@ class LocalRabbit(_LocalServer):
         listener = f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
         config = self._write("rabbitmq.conf", f"{listener}log.console = true\nlog.file = false\n")
         plugins = self._write("enabled_plugins", "[rabbitmq_consistent_hash_exchange].\n")
-        environment: dict[str, Path | str] = {
-            "HOME": self.folder,
-            "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        environment: dict[str, Path | str] = self._own() | {
             # Without it Erlang makes room for as many files as the machine allows, which can be gigabytes.
             "ERL_MAX_PORTS": "65536",
             # Has the script become the broker instead of starting it in the background: its process id is the broker's.
@@ -315,8 +352,7 @@ class LocalRabbit(_LocalServer):
             "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_DIST_PORT": str(self._node_port),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-            # Each of these would otherwise be a file or folder of the machine's own broker.
-            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            # Each of these, and of those in _own, would otherwise be a file or folder of the machine's own broker.
             "RABBITMQ_CONFIG_FILE": config,
             "RABBITMQ_CONFIG_FILES": self.folder / "conf.d",
             "RABBITMQ_ADVANCED_CONFIG_FILE": self.folder / "advanced.config",
@@ -350,7 +386,8 @@ def _end(process: subprocess.Popen[bytes], signal_: signal.Signals) -> None:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port that nobody listens on, nor is given to an outgoing connection."""
     while True:
         port = secrets.choice(_PORTS)
         with socket.socket() as probe:
