@@ -41,7 +41,8 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="How long a stop may take to settle what is held.")
     ] = 25.0
     heartbeat_s: Annotated[
-        int, Field(ge=2, le=600, description="The AMQP heartbeat: a dead connection is noticed after two of them.")
+        int,
+        Field(ge=2, le=600, description="The AMQP heartbeat: a dead connection is noticed after some three of them."),
     ] = 15
     retry_delay_max_s: Annotated[
         float, Field(gt=0, description="The longest pause between tries while a server is away.")
