@@ -1,7 +1,7 @@
 # What a user, a contributor and CI do with a checkout. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-containers check bench format lock clean
+.PHONY: help demo run test test-faults test-containers check bench format lock clean
 
 # Made when everything in the virtual environment is; a half-made one does not have it and is made again.
 READY := .venv/ready
@@ -19,6 +19,9 @@ run: $(READY) ## Start PostgreSQL, RabbitMQ and Genlock, until Ctrl-C
 
 test: $(READY) ## Run the whole test suite
 	@.venv/bin/python -m pytest
+
+test-faults: $(READY) ## Let faults come at random, and prove what is left (DURATION=… in seconds, SEED=… to repeat)
+	@exec .venv/bin/python -m tests.faults $(if $(DURATION),--seconds $(DURATION)) $(if $(SEED),--seed $(SEED))
 
 test-containers: $(READY) ## Build the image and try it with compose.yaml, and Docker as the way to have servers
 	@.venv/bin/python -m pytest tests/containers

@@ -1,0 +1,52 @@
+"""The random part of the fault suite: `python -m tests.faults --seconds 300 --seed 7`, or `make test-faults`.
+
+Faults come by a schedule that is drawn from the seed. Every half a minute they stop, and once all is quiet the oracle
+checks what is left.
+"""
+
+import argparse
+import asyncio
+import logging
+import math
+import secrets
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from genlock.consumers.logs import SILENCED
+from tests.faults.run import Run
+from tests.faults.stage import Servers, private_servers
+
+PHASE_S = 30.0
+
+
+async def _main(servers: Servers, seed: str, seconds: float, logs: Path) -> bool:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    phases = max(1, math.ceil(seconds / PHASE_S))
+    return await Run(servers, seed, logs).run([seconds / phases] * phases)
+
+
+def main() -> int:
+    """Run it; the exit code is 0 if all that was promised held."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Faults at random, by a seed.")
+    parser.add_argument("--seconds", type=float, default=300.0, help="how long faults come (default 300)")
+    parser.add_argument("--seed", default="", help="to repeat a schedule")
+    arguments = parser.parse_args()
+    seed = arguments.seed or str(secrets.randbelow(10**6))
+    for library in SILENCED:
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    # SIGTERM unwinds as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        with tempfile.TemporaryDirectory(prefix="genlock-faults-") as folder, private_servers() as servers:
+            held = asyncio.run(_main(servers, seed, arguments.seconds, Path(folder)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 128 + signal.SIGINT
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

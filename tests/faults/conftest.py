@@ -1,0 +1,104 @@
+"""What the deterministic faults share: load on the test's namespace, and servers of their own to be killed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+from pydantic import SecretStr
+
+from genlock.servers import LocalPostgres, LocalRabbit, ServersUnavailable
+from genlock.servers_programs import Programs
+from genlock.service.migrate import migrate
+from genlock.service.settings import Settings
+from tests.faults.load import Load, loaded
+from tests.proxy import Proxy, proxied
+
+PAUSE_S = 0.25
+"""What a replica in the process of the test has time for, and what waits for it is not too much."""
+
+QUICK = {
+    "batch_size_max": 16,
+    "prefetch": 64,
+    "decide_timeout_s": 1.0,
+    "publish_timeout_s": 1.5,
+    "retry_delay_max_s": 0.3,
+    "sweep_after_s": 2.0,
+    "progress_timeout_s": 5.0,
+}
+"""Settings by which a replica notices within seconds what takes it half a minute otherwise."""
+
+
+def at(settings: Settings, database_url: str, amqp_url: str) -> Settings:
+    """The same settings with other servers, of which the broker is to be heard of each second."""
+    urls = {"database_url": SecretStr(database_url), "amqp_url": SecretStr(f"{amqp_url}?heartbeat=1")}
+    return settings.model_copy(update=urls)
+
+
+@pytest.fixture
+def quick(settings: Settings) -> Settings:
+    """Return the settings of a replica that does not wait for long."""
+    return settings.model_copy(update=QUICK)
+
+
+@pytest.fixture
+async def broker(amqp_url: str) -> AsyncIterator[Proxy]:
+    """What the service takes for the broker."""
+    async with proxied(amqp_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Proxy]:
+    """What the service takes for PostgreSQL."""
+    async with proxied(database_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def remote(quick: Settings, broker: Proxy, database: Proxy) -> Settings:
+    """Return the settings of such a replica that reaches its servers through the proxies."""
+    return at(quick, database.url, broker.url)
+
+
+@pytest.fixture
+async def load(database_url: str, amqp_url: str, namespace: str) -> AsyncIterator[Load]:
+    """Publishers and a subscriber in the test's namespace, which is removed in the end."""
+    async with some_load(database_url, amqp_url, namespace) as load:
+        yield load
+
+
+def some_load(database_url: str, amqp_url: str, namespace: str) -> AbstractAsyncContextManager[Load]:
+    """Publishers and a subscriber on these servers."""
+    return loaded(
+        seed="a fault",
+        database_url=database_url,
+        amqp_url=amqp_url,
+        publisher_url=amqp_url,
+        namespace=namespace,
+        pause_s=PAUSE_S,
+    )
+
+
+@pytest.fixture(scope="module")
+def programs() -> Programs:
+    """The programs of servers that may be killed; who has Docker alone can do without these tests."""
+    try:
+        return Programs.have()
+    except ServersUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def rabbit(programs: Programs) -> Iterator[LocalRabbit]:
+    """A RabbitMQ that only this module's tests use."""
+    with LocalRabbit(programs) as rabbit:
+        yield rabbit
+
+
+@pytest.fixture(scope="module")
+def postgres(programs: Programs) -> Iterator[LocalPostgres]:
+    """A migrated PostgreSQL that only this module's tests use."""
+    with LocalPostgres(programs) as postgres:
+        asyncio.run(migrate(postgres.url))
+        yield postgres

@@ -1,0 +1,68 @@
+"""Letters: messages for the inbox as a publisher writes them, and what must become of each."""
+
+import json
+from dataclasses import dataclass
+from uuid import uuid4
+
+from tests.factories import Json, envelope, json_bytes, new_id, received
+
+UNKNOWN_TYPE = "document.paint"
+
+
+@dataclass(frozen=True, eq=False)
+class Letter:
+    """A message for the inbox. `command` is None where it cannot be decoded: then it must become a dead letter."""
+
+    body: bytes
+    routing_key: str
+    command: Json | None = None
+    code: str | None = None
+    """The rejection that it must get; None where the rules of its record decide."""
+    wants_reply: bool = False
+    urgent: bool = False
+    """Whether it is sent until it is confirmed, whatever happens."""
+
+    @property
+    def id(self) -> str:
+        """The command's id."""
+        assert self.command is not None
+        return str(self.command["id"])
+
+    @property
+    def content_hash(self) -> bytes:
+        """What the ledger keeps of its content."""
+        assert self.command is not None
+        return received(self.command).content_hash
+
+
+def letter(command: Json, *, wants_reply: bool = False) -> Letter:
+    """A command in good form."""
+    return Letter(json_bytes(command), command["type"], command, wants_reply=wants_reply)
+
+
+def probe() -> Letter:
+    """A command that succeeds, whatever becomes of others."""
+    command = envelope("document.put", new_id(), {"expected_generation": None, "body": {}})
+    return Letter(json_bytes(command), command["type"], command, urgent=True)
+
+
+def of_unknown_type() -> Letter:
+    """A command that no catalogue has."""
+    command = envelope(UNKNOWN_TYPE, new_id(), {"colour": "red"})
+    return Letter(json_bytes(command), UNKNOWN_TYPE, command, code="unknown_type")
+
+
+def misrouted() -> Letter:
+    """A command whose routing key says something else."""
+    command = envelope("document.put", new_id(), {"expected_generation": None, "body": {}})
+    return Letter(json_bytes(command), "document.merge", command, code="routing_key_mismatch")
+
+
+def without_id() -> Letter:
+    """JSON that is no command; its mark tells it from others like it."""
+    return Letter(json.dumps({"id": "none", "mark": new_id()}).encode(), "document.put")
+
+
+def of_no_text() -> Letter:
+    """Bytes that are not even UTF-8, different each time."""
+    return Letter(b"\xff\xfe" + uuid4().bytes, "document.put")

@@ -1,0 +1,211 @@
+"""The oracle: once all is quiet, what the clients know must fit what the servers hold.
+
+Every message that the broker confirmed has exactly one verdict in the ledger, or lies in the dead letters with its
+reason; every verdict was seen with one event id and the same bytes; every reply came; nothing waits anywhere; the
+claims of `genlock verify` hold; and replaying the accepted commands of each record by the model gives its row.
+"""
+
+import asyncio
+import hashlib
+import json
+import traceback
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import aio_pika
+import asyncpg
+from aio_pika.abc import AbstractChannel
+
+from genlock.consumers.deliveries import REASON_HEADER
+from genlock.consumers.topology import Topology
+from genlock.schemas.outcomes import id_reused_id, outcome_id
+from genlock.service.verify import verify
+from tests.factories import Json
+from tests.faults.journal import Journal
+from tests.faults.letters import Letter
+from tests.property.replay import check_explained
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+QUIET_TIMEOUT_S = 60.0
+POLL_S = 0.1
+SHOWN_MAX = 5
+
+
+class NotProvedError(AssertionError):
+    """What was promised does not hold; the message lists how."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A verdict in the ledger."""
+
+    content_hash: bytes
+    verdict: str
+    event: str
+
+    @property
+    def digest(self) -> bytes:
+        return hashlib.sha256(self.event.encode()).digest()
+
+
+@dataclass
+class Oracle:
+    """Holds the clients' journal against the servers. Its URLs lead to them directly."""
+
+    database_url: str
+    amqp_url: str
+    topology: Topology
+    journal: Journal
+    _rows: dict[str, Row] = field(default_factory=dict)
+    _expected: set[str] = field(default_factory=set)
+    """The ids of all events that there may be."""
+    _dead: dict[bytes, list[str]] = field(default_factory=dict)
+    """The reasons that each dead letter came with."""
+
+    async def check(self, timeout_s: float = QUIET_TIMEOUT_S) -> Counter[str]:
+        """Wait until nothing is missing, then make all checks; return the verdicts' counts.
+
+        Raises NotProvedError.
+        """
+        database = await asyncpg.connect(self.database_url)
+        broker = await aio_pika.connect(self.amqp_url)
+        try:
+            channel = await broker.channel()
+            await self._until_quiet(database, channel, timeout_s)
+            await self._find(database, self.journal.given_up)
+            wrong = [*self._wrong_verdicts(), *self._wrong_events(), *self._wrong_dead_letters()]
+            wrong += [*await self._wrong_claims(), *await self._wrong_histories(database)]
+        finally:
+            await broker.close()
+            await database.close()
+        if wrong:
+            raise NotProvedError("\n".join(wrong))
+        verdicts = Counter(row.verdict for row in self._rows.values())
+        self._rows.clear()
+        self.journal.turn_page()
+        return verdicts
+
+    async def _until_quiet(self, database: Connection, channel: AbstractChannel, timeout_s: float) -> None:
+        missing: list[str] = []
+        try:
+            async with asyncio.timeout(timeout_s):
+                while missing := await self._missing(database, channel):  # noqa: ASYNC110 - it is outside of here
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise NotProvedError("\n".join([f"after {timeout_s:g} s:", *missing])) from None
+
+    async def _missing(self, database: Connection, channel: AbstractChannel) -> list[str]:
+        """What is still to come, and has to come by itself."""
+        confirmed = list(self.journal.confirmed)
+        await self._find(database, confirmed)
+        await self._take_dead_letters(channel)
+        inbox = await channel.declare_queue(self.topology.inbox, passive=True)
+        unconfirmed = await database.fetchval("SELECT count(*) FROM batches WHERE confirmed_at IS NULL")
+        missing = _told("messages wait in the inbox", inbox.declaration_result.message_count or 0)
+        missing += _told("batches are not confirmed", unconfirmed)
+        commands = [letter for letter in confirmed if letter.command is not None]
+        missing += _told("have no verdict", [letter.id for letter in commands if letter.id not in self._rows])
+        decided = [letter for letter in commands if letter.id in self._rows]
+        unseen = [letter for letter in decided if self._answer_id(letter) not in self.journal.events]
+        missing += _told("have a verdict that was not seen", [letter.id for letter in unseen])
+        waiting = [letter for letter in decided if letter.wants_reply and not self._replied(letter)]
+        missing += _told("have no reply", [letter.id for letter in waiting])
+        lost = [letter.body for letter in confirmed if letter.command is None and letter.body not in self._dead]
+        return missing + _told("cannot be decoded and are not in the dead letters", map(repr, lost))
+
+    async def _find(self, database: Connection, letters: Iterable[Letter]) -> None:
+        """Read those verdicts that have not been read yet."""
+        ids = {letter.id for letter in letters if letter.command is not None} - self._rows.keys()
+        rows = await database.fetch(
+            "SELECT id, content_hash, verdict, event FROM ledger WHERE id = ANY ($1::uuid[])", list(ids)
+        )
+        for row in rows:
+            self._rows[str(row["id"])] = Row(row["content_hash"], row["verdict"], row["event"])
+
+    async def _take_dead_letters(self, channel: AbstractChannel) -> None:
+        queue = await channel.get_queue(self.topology.dead_letters, ensure=False)
+        while (message := await queue.get(no_ack=True, fail=False)) is not None:
+            reason = message.headers.get(REASON_HEADER) or f"none, but {message.headers}"
+            self._dead.setdefault(message.body, []).append(str(reason))
+
+    def _answer_id(self, letter: Letter) -> str:
+        """The id of the event that answers a decided letter."""
+        if self._rows[letter.id].content_hash == letter.content_hash:
+            return outcome_id(letter.id)
+        return id_reused_id(letter.id, letter.content_hash)
+
+    def _replied(self, letter: Letter) -> bool:
+        return (letter.id, self._answer_id(letter)) in self.journal.replies
+
+    def _decided(self) -> list[Letter]:
+        """The letters whose ids have a verdict."""
+        letters = {*self.journal.confirmed, *self.journal.given_up}
+        return [letter for letter in letters if letter.command is not None and letter.id in self._rows]
+
+    def _wrong_verdicts(self) -> list[str]:
+        wrong = []
+        for letter in self._decided():
+            row = self._rows[letter.id]
+            code = json.loads(row.event)["data"].get("code")
+            if code == "internal_error":
+                wrong.append(f"command {letter.id} was given up: {row.event}")
+            if row.content_hash == letter.content_hash and letter.code not in (None, code):
+                wrong.append(f"command {letter.id} should have been {letter.code}: {row.event}")
+        return wrong
+
+    def _wrong_events(self) -> list[str]:
+        """Events with other bytes than the ledger's, verdicts that were not seen, and events that nobody asked for."""
+        events = self.journal.events
+        wrong = list(self.journal.oddities)
+        for command_id, row in self._rows.items():
+            seen = events.get(outcome_id(command_id))
+            if seen is None:
+                wrong.append(f"the verdict of command {command_id} was not seen: {row.event}")
+            elif seen.digest != row.digest:
+                wrong.append(f"the event of command {command_id} is not the ledger's: {row.event}")
+        # What was given up may still come.
+        for letter in (*self.journal.confirmed, *self.journal.given_up):
+            if letter.command is not None:
+                self._expected |= {outcome_id(letter.id), id_reused_id(letter.id, letter.content_hash)}
+        strays = [events[event_id].command_id for event_id in events.keys() - self._expected]
+        return wrong + _told("were answered, but nobody has sent them", strays)
+
+    def _wrong_dead_letters(self) -> list[str]:
+        sent = {letter.body for letter in (*self.journal.confirmed, *self.journal.given_up) if letter.command is None}
+        others = [f"{body!r}, {reasons}" for body, reasons in self._dead.items() if body not in sent]
+        wrong = _told("are in the dead letters, but can be decided", others)
+        unreasoned = [repr(body) for body, reasons in self._dead.items() if any(map(_says_none, reasons))]
+        self._dead.clear()
+        return wrong + _told("are in the dead letters without a reason", unreasoned)
+
+    async def _wrong_claims(self) -> list[str]:
+        return [
+            f"not true: {checked.claim} {checked.offences}"
+            async for checked in verify(self.database_url)
+            if checked.offences
+        ]
+
+    async def _wrong_histories(self, database: Connection) -> list[str]:
+        """Hold rows and histories against the model."""
+        fresh = [letter for letter in self._decided() if letter in self.journal.fresh and letter.code is None]
+        sent: list[Json] = [letter.command for letter in fresh if letter.command is not None]
+        try:
+            await check_explained(database, sent)
+        except AssertionError:
+            return [f"the model does not explain it: {traceback.format_exc()}"]
+        return []
+
+
+def _told(what: str, found: int | Iterable[str]) -> list[str]:
+    """One line about what was found, or none."""
+    if isinstance(found, int):
+        return [f"{found} {what}"] if found else []
+    all_found = list(found)
+    return [f"{len(all_found)} {what}: {', '.join(all_found[:SHOWN_MAX])}"] if all_found else []
+
+
+def _says_none(reason: str) -> bool:
+    return reason.startswith("none, but")

@@ -1,0 +1,156 @@
+"""A run of the random part: phase after phase of faults, and the oracle after each."""
+
+import asyncio
+import time
+import traceback
+from collections import Counter, defaultdict
+from contextlib import suppress
+from pathlib import Path
+
+from tests.faults.injection import TERMINATE_TIMEOUT_S, inject
+from tests.faults.oracle import NotProvedError
+from tests.faults.schedule import Planned, schedule
+from tests.faults.stage import Servers, Stage, all_ready, staged
+from tests.harness import until
+
+READY_TIMEOUT_S = 60.0
+"""How long after a fault everything may take to be ready again, the messages that have waited included."""
+
+LIVE_EVERY_S = 0.5
+DEAD = 503
+LOG_LINES_MAX = 5_000
+
+
+class Run:
+    """One run. What it finds out is printed as it goes."""
+
+    def __init__(self, servers: Servers, seed: str, logs: Path) -> None:
+        self._servers = servers
+        self._seed = seed
+        self._logs = logs
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """One fault at a time for each target."""
+        self._begun = 0
+        self._faults: Counter[str] = Counter()
+        self._verdicts: Counter[str] = Counter()
+        self._back_s: dict[str, list[float]] = defaultdict(list)
+        """For each kind of fault, how long it took until all was ready again and a new command was answered."""
+
+    async def run(self, lengths_s: list[float]) -> bool:
+        """Run phases of these lengths; tell whether everything that was promised held."""
+        began = time.monotonic()
+        print(f"seed {self._seed}: {sum(lengths_s):.0f} s of faults in {len(lengths_s)} phases", flush=True)
+        try:
+            async with staged(self._servers, self._seed, self._logs) as stage:
+                watching = asyncio.create_task(self._watch(stage))
+                try:
+                    for number, length_s in enumerate(lengths_s, 1):
+                        await self._phase(stage, number, length_s)
+                    await self._stop(stage)
+                finally:
+                    watching.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await watching
+                    self._summarize(stage)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+            print(f"FAILED with seed {self._seed}:\n{_told(error)}", flush=True)
+            print(f"The logs are in {self._keep_logs()}.", flush=True)
+            return False
+        print(f"Everything held. ({time.monotonic() - began:.0f} s in all, seed {self._seed})", flush=True)
+        return True
+
+    async def _phase(self, stage: Stage, number: int, length_s: float) -> None:
+        """Let faults come for a while; then wait for quiet and ask the oracle."""
+        planned = schedule(f"{self._seed}/{number}", length_s, list(stage.replicas), list(stage.links))
+        print(f"phase {number}:", *planned, sep="\n  ", flush=True)
+        stage.load.begin()
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for one in planned:
+                group.create_task(self._one(stage, one, began))
+        faults_s = time.monotonic() - began
+        verdicts = await stage.load.proved()
+        await self._nothing_unacknowledged(stage)
+        self._verdicts += verdicts
+        quiet_s = time.monotonic() - began - faults_s
+        figures = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
+        print(f"  held: {figures} ({faults_s:.0f} s of faults, {quiet_s:.0f} s until quiet and checked)", flush=True)
+
+    async def _one(self, stage: Stage, planned: Planned, began: float) -> None:
+        """Inject a fault at its time, and see how long it takes until all is well again."""
+        await asyncio.sleep(began + planned.at_s - time.monotonic())
+        async with self._locks[planned.target]:
+            self._begun += 1
+            self._faults[f"{planned.fault} ({_class_of(planned.target)})"] += 1
+            await inject(stage, planned)
+        begun, undone = self._begun, time.monotonic()
+        await all_ready(stage.replicas.values(), stage.http, READY_TIMEOUT_S)
+        await stage.load.probe(READY_TIMEOUT_S)
+        if begun == self._begun:
+            # No other fault has come meanwhile, so this is what this one has cost.
+            self._back_s[f"{planned.fault} ({_class_of(planned.target)})"].append(time.monotonic() - undone)
+
+    async def _nothing_unacknowledged(self, stage: Stage) -> None:
+        inbox = stage.load.topology.inbox
+
+        async def none() -> bool:
+            words = ("list_queues", "--no-table-headers", "name", "messages")
+            listed = await asyncio.to_thread(stage.servers.rabbit.control, *words)
+            depths = dict(line.split("\t") for line in listed.splitlines())
+            return int(depths[inbox]) == 0
+
+        await until(none)
+
+    async def _stop(self, stage: Stage) -> None:
+        """End the replicas in good order. Raises NotProvedError if one has not done so, or has ended before."""
+        codes = [await replica.terminate(TERMINATE_TIMEOUT_S) for replica in stage.replicas.values()]
+        unasked = [code for replica in stage.replicas.values() for code in replica.ended_by_itself]
+        if any(codes) or unasked:
+            raise NotProvedError(f"replicas ended with {codes} on SIGTERM, and by themselves with {unasked}")
+
+    async def _watch(self, stage: Stage) -> None:
+        """See that no replica says that it is dead: no fault here is a reason to restart one."""
+        while True:
+            for name, replica in stage.replicas.items():
+                if await replica.asked(stage.http, "livez") == DEAD:
+                    print(f"  {name} says that it is dead", flush=True)
+                    stage.load.journal.oddities.append(f"{name} says that it is dead")
+            await asyncio.sleep(LIVE_EVERY_S)
+
+    def _summarize(self, stage: Stage) -> None:
+        journal = stage.load.journal
+        print(f"confirmed messages: {journal.total['confirmed']}, copies included")
+        print(f"verdicts: {', '.join(f'{count} {verdict}' for verdict, count in sorted(self._verdicts.items()))}")
+        print(f"events that came again: {journal.total['duplicate events']} of {len(journal.events)}")
+        for fault, count in sorted(self._faults.items()):
+            back_s = self._back_s.get(fault)
+            told = f"ready and answering after at most {max(back_s):.1f} s" if back_s else "always with another one"
+            print(f"{count:4} x {fault}: {told}")
+
+    def _keep_logs(self) -> Path:
+        """Write all logs into one file in the current folder."""
+        kept = Path(f"faults-{self._seed}.log").resolve()
+        with kept.open("w") as all_logs:
+            for log in sorted(self._logs.glob("*.log")):
+                all_logs.write(f"=== {log.stem}\n{_last_lines(log)}")
+            for server in (self._servers.postgres, self._servers.rabbit):
+                all_logs.write(f"=== {server.name}\n{_last_lines(server.folder / 'output')}")
+        return kept
+
+
+def _class_of(target: str) -> str:
+    """What kind of target it is: which replica does not matter to the figures."""
+    return target.replace(" 1", "").replace(" 2", "")
+
+
+def _last_lines(file: Path) -> str:
+    return "".join(f"{line}\n" for line in file.read_text(errors="replace").splitlines()[-LOG_LINES_MAX:])
+
+
+def _told(error: BaseException) -> str:
+    """The findings of the oracle as they are, anything else with its traceback."""
+    if isinstance(error, BaseExceptionGroup):
+        return "\n".join(map(_told, error.exceptions))
+    if isinstance(error, NotProvedError):
+        return str(error)
+    return "".join(traceback.format_exception(error))

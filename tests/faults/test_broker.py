@@ -1,0 +1,69 @@
+"""A RabbitMQ that is killed, or short of memory, under load: it comes back, and all goes on by itself."""
+
+import asyncio
+
+import pytest
+
+from genlock.consumers.process import Service
+from genlock.servers import LocalRabbit
+from genlock.service.settings import Settings
+from tests.faults.conftest import at, some_load
+from tests.faults.injection import alarmed, on_rabbit
+from tests.faults.load import Load
+from tests.faults.schedule import BROKER, Fault, Planned
+from tests.faults.stage import until_kept
+from tests.harness import serving
+
+DOWN_S = 0.3
+SOME = 40
+STILL_S = 0.5
+BLOCKED_S = 3.0
+"""How long the broker takes nothing: longer than the replica waits for a confirm, and than it may hold a delivery."""
+
+
+pytestmark = pytest.mark.timeout(240)
+
+
+async def test_a_broker_that_is_killed_and_started_again_under_load_loses_and_repeats_nothing(
+    rabbit: LocalRabbit, database_url: str, namespace: str, quick: Settings
+) -> None:
+    async with some_load(database_url, rabbit.url, namespace) as load:
+        await until_kept(rabbit, load.topology)
+        async with serving(at(quick, database_url, rabbit.url)) as service:
+            load.begin()
+            await load.until_seen(SOME)
+            await on_rabbit(rabbit, Planned(0, Fault.KILL, BROKER, DOWN_S))
+            await load.probe()
+            await load.until_seen(SOME)
+            await load.proved()
+            assert service.ready.is_set()
+        await load.nothing_left()
+
+
+async def test_while_the_broker_is_short_of_memory_commands_are_held_by_a_service_that_lives(
+    rabbit: LocalRabbit, database_url: str, namespace: str, quick: Settings
+) -> None:
+    impatient = quick.model_copy(update={"progress_timeout_s": 1.0})
+    async with some_load(database_url, rabbit.url, namespace) as load:
+        async with serving(at(impatient, database_url, rabbit.url)) as service:
+            load.begin()
+            await load.until_seen(SOME)
+            await alarmed(rabbit, lambda: _lives_and_holds(load, service))
+            await load.probe()
+            await load.until_seen(SOME)
+            await load.proved()
+            assert service.ready.is_set()
+        await load.nothing_left()
+
+
+async def _lives_and_holds(load: Load, service: Service) -> None:
+    """See that nothing is published while the broker blocks its publishers, and that this is not taken for a death."""
+    loop = asyncio.get_running_loop()
+    seen, since = -1, loop.time()
+    until = since + BLOCKED_S
+    while loop.time() < until:
+        if len(load.journal.events) != seen:
+            seen, since = len(load.journal.events), loop.time()
+        assert service.status.dead == []
+        await asyncio.sleep(0.05)
+    assert loop.time() - since > STILL_S

@@ -1,0 +1,29 @@
+"""A PostgreSQL that is shut down at once, or killed, or loses a process, under load: it recovers, and so does all."""
+
+import pytest
+
+from genlock.servers import LocalPostgres
+from genlock.service.settings import Settings
+from tests.faults.conftest import at, some_load
+from tests.faults.injection import on_postgres
+from tests.faults.schedule import POSTGRES, Fault, Planned
+from tests.harness import serving
+
+DOWN_S = 0.3
+SOME = 40
+
+
+@pytest.mark.parametrize("fault", [Fault.SHUT_DOWN, Fault.KILL, Fault.KILL_BACKEND])
+async def test_a_database_that_crashes_and_recovers_under_load_keeps_every_verdict(
+    postgres: LocalPostgres, amqp_url: str, namespace: str, quick: Settings, fault: Fault
+) -> None:
+    async with some_load(postgres.url, amqp_url, namespace) as load:
+        async with serving(at(quick, postgres.url, amqp_url)) as service:
+            load.begin()
+            await load.until_seen(SOME)
+            await on_postgres(postgres, Planned(0, fault, POSTGRES, DOWN_S))
+            await load.probe()
+            await load.until_seen(SOME)
+            await load.proved()
+            assert service.ready.is_set()
+        await load.nothing_left()

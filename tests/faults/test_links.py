@@ -1,0 +1,44 @@
+"""Connections that are cut, slow, held up or half open, under load: nothing is lost, and all goes on by itself."""
+
+import pytest
+
+from genlock.service.settings import Settings
+from tests.faults.injection import on_link
+from tests.faults.load import Load
+from tests.faults.schedule import Fault, Planned
+from tests.harness import serving
+from tests.proxy import BOTH_WAYS, Proxy, Way
+
+LASTS_S = 1.0
+SOME = 60
+
+FAULTS = [(fault, BOTH_WAYS) for fault in (Fault.CUT, Fault.DELAY, Fault.STALL, Fault.HALF_OPEN)]
+ONE_WAY = [(Fault.HALF_OPEN, frozenset({way})) for way in Way]
+"""Against the broker they take as long as a half-open connection on both ways does: it is noticed by its heartbeats."""
+
+
+async def survives(load: Load, settings: Settings, link: Proxy, planned: Planned) -> None:
+    """Work, come to the fault, answer a new command, and leave nothing behind."""
+    async with serving(settings) as service:
+        load.begin()
+        await load.until_seen(SOME)
+        await on_link(link, planned)
+        await load.probe()
+        await load.until_seen(SOME)
+        await load.proved()
+        assert service.ready.is_set()
+    await load.nothing_left()
+
+
+@pytest.mark.parametrize(("fault", "ways"), FAULTS)
+async def test_a_faulty_connection_to_the_broker_loses_and_repeats_nothing(
+    load: Load, remote: Settings, broker: Proxy, fault: Fault, ways: frozenset[Way]
+) -> None:
+    await survives(load, remote, broker, Planned(0, fault, "the broker", LASTS_S, ways))
+
+
+@pytest.mark.parametrize(("fault", "ways"), [*FAULTS, *ONE_WAY])
+async def test_a_faulty_connection_to_the_database_loses_and_repeats_nothing(
+    load: Load, remote: Settings, database: Proxy, fault: Fault, ways: frozenset[Way]
+) -> None:
+    await survives(load, remote, database, Planned(0, fault, "the database", LASTS_S, ways))
