@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from genlock._bulk import BulkLetter
 from genlock._letters import Letter
-from genlock._session import Session, SessionLostError, open_session
+from genlock._session import AnyLetter, Session, SessionLostError, open_session
 from genlock.errors import CannotConnect, Disconnected, NoAnswer, NotTaken
 from genlock.schemas.base import compact_json
 
@@ -59,20 +60,20 @@ class Link:
         self._closed = False
         self._why = ""
 
-    async def publish(self, letter: Letter) -> None:
+    async def publish(self, letter: AnyLetter) -> None:
         """Publish, and wait until the broker has confirmed it. Raises NotTaken, Unanswered and InvalidMessage."""
         message = letter.message()
         async with self.deadline(letter.id):
             await self._through(letter, lambda session: session.publish(letter, message), lambda _outcome: None)
 
-    async def ask(self, letter: Letter) -> bytes:
+    async def ask(self, letter: AnyLetter) -> bytes:
         """Publish and wait for the answer: its body. One deadline holds for both. Raises as `publish` does."""
         message = letter.message()
         async with self.deadline(letter.id):
             return await self._through(letter, lambda session: session.ask(letter, message), lambda outcome: outcome)
 
     async def _through(
-        self, letter: Letter, attempt: Callable[[Session], Awaitable[T]], settled: Callable[[bytes], T]
+        self, letter: AnyLetter, attempt: Callable[[Session], Awaitable[T]], settled: Callable[[bytes], T]
     ) -> T:
         """Do it in this session, or in a later one unless it turns out to have been done."""
         while True:
@@ -84,9 +85,9 @@ class Link:
             if outcome is not None:
                 return settled(outcome)
 
-    async def _fate(self, letter: Letter) -> bytes | None:
+    async def _fate(self, letter: AnyLetter) -> bytes | None:
         """The outcome of a command that was perhaps taken in a session that is lost; None where it is not known."""
-        if letter.id is None or not letter.exchange:
+        if isinstance(letter, BulkLetter) or letter.id is None or not letter.exchange:
             return None
         query = self._inquire(letter.id)
         message = query.message()

@@ -24,8 +24,11 @@ from aio_pika.exceptions import (
 )
 from yarl import URL
 
+from genlock._bulk import BulkLetter
 from genlock._letters import Letter
 from genlock.errors import CannotConnect, Refused, Unroutable
+
+AnyLetter = Letter | BulkLetter
 
 CLOSE_TIMEOUT_S = 2.0
 HEARTBEAT_S = 10
@@ -77,7 +80,7 @@ class Session:
         self.lose("this client has closed it")
         await close(self._connection)
 
-    async def publish(self, letter: Letter, message: aio_pika.Message) -> None:
+    async def publish(self, letter: AnyLetter, message: aio_pika.Message) -> None:
         """Publish, and wait until the broker has confirmed it. Raises NotTaken and SessionLostError."""
         with self.faults(letter.id):
             try:
@@ -93,7 +96,7 @@ class Session:
                 finally:
                     await close(channel)
 
-    async def ask(self, letter: Letter, message: aio_pika.Message) -> bytes:
+    async def ask(self, letter: AnyLetter, message: aio_pika.Message) -> bytes:
         """Publish and wait for the answer: its body. Raises as `publish` does."""
         # The id would not do as the correlation id, since the same command may be sent twice at the same time.
         number = str(next(self._numbers))
@@ -116,7 +119,7 @@ class Session:
         return await self._connection.channel()
 
     @staticmethod
-    async def _publish_on(channel: AbstractChannel, letter: Letter, message: aio_pika.Message) -> None:
+    async def _publish_on(channel: AbstractChannel, letter: AnyLetter, message: aio_pika.Message) -> None:
         exchange = await channel.get_exchange(letter.exchange, ensure=False)
         await exchange.publish(message, letter.routing_key, mandatory=True)
 

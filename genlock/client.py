@@ -12,15 +12,17 @@
 One client may be used by many tasks at the same time, in one event loop. What it raises stands in genlock.errors.
 """
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, overload
 
 from pydantic import TypeAdapter, ValidationError
 
 from genlock._amqp import Link, connected
+from genlock._bulk import bulk_letters, read_outcomes
 from genlock._drafts import ConsumerDraft, DocumentDraft, Drafting, ProviderDraft, StackDraft
 from genlock._letters import Letter
 from genlock._states import ReadableKind, State, read_state
@@ -106,6 +108,35 @@ class Client:
         letter = self._command(members)
         await self._link.publish(letter)
         return str(letter.id)
+
+    async def send_bulk(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Send commands of one type in as few messages as possible, and wait for their outcomes, in the same order.
+
+        Faster than one by one, and the same otherwise: some may succeed and others not. Raises as `send` does; then
+        some of them may have been taken, and may be sent again.
+        """
+        return await self.send_bulk_envelopes([command.members() for command in commands])
+
+    async def send_bulk_envelopes(self, members: Iterable[JsonObject]) -> list[Outcome]:
+        """Send commands that are JSON objects already, as `send_bulk` does; what is missing is filled in."""
+        envelopes = [complete(one, self._source) for one in members]
+        letters = list(bulk_letters(f"{self._namespace}.commands", envelopes))
+        answers = await asyncio.gather(*map(self._link.ask, letters))
+        outcomes: list[Outcome] = []
+        try:
+            for letter, answer in zip(letters, answers, strict=True):
+                told = read_outcomes(answer)
+                # What had no room in the answer is decided all the same.
+                rest = letter.command_ids[len(told) :]
+                outcomes += [*told, *[await self._outcome(command_id) for command_id in rest]]
+        except ValueError as error:
+            raise UnreadableAnswer(f"The answer is not outcomes: {error}.") from error
+        return outcomes
+
+    async def _outcome(self, command_id: str) -> Outcome:
+        """The outcome of a command that is decided."""
+        answer = await self.query("command.get", command_id)
+        return parse_outcome(json.dumps(answer["record"]))
 
     def _command(self, members: JsonObject) -> Letter:
         envelope = complete(members, self._source)

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +50,9 @@ def send(
     concurrency: Annotated[
         int, typer.Option(min=1, max=CONCURRENCY_MAX, help="How many commands may wait for their outcome at once.")
     ] = 1,
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="Send lines of one type that follow one another as one message.")
+    ] = False,
     source: Annotated[
         str, typer.Option(help="Who says this: a URI reference, which others see as the winner's.")
     ] = SOURCE,
@@ -69,6 +74,8 @@ def send(
 
       genlock send --file commands.jsonl --concurrency 10
 
+      genlock send --file commands.jsonl --bulk
+
       echo '{"type": "document.put", "subject": "server-1", "data": {…}}' | genlock send -
     """
     if command_type not in (None, STDIN) and file is None:
@@ -82,6 +89,8 @@ def send(
     envelopes = [complete(members, source) for members in commands]
     connecting = _connect(amqp_url, namespace, source, timeout_s)
     printer = OutcomePrinter(as_json=wants_json(as_json=as_json))
+    if bulk:
+        raise typer.Exit(asyncio.run(_send_bulk(connecting, envelopes, printer.print)))
     raise typer.Exit(asyncio.run(_send(connecting, envelopes, concurrency, printer.print)))
 
 
@@ -119,6 +128,19 @@ async def _send(
 ) -> int:
     async with connecting as client:
         return await send_all(client, envelopes, show, concurrency=concurrency)
+
+
+async def _send_bulk(
+    connecting: AbstractAsyncContextManager[Client], envelopes: list[JsonObject], show: Callable[[Outcome], None]
+) -> int:
+    """Send commands of one type that follow one another as one message; return the exit code of the worst outcome."""
+    worst = 0
+    async with connecting as client:
+        for _, group in groupby(envelopes, key=itemgetter("type")):
+            for outcome in await client.send_bulk_envelopes(group):
+                show(outcome)
+                worst = max(worst, EXIT_CODES[type(outcome)])
+    return worst
 
 
 async def send_all(

@@ -29,7 +29,7 @@ class Asked:
         self.letters: list[Letter] = []
         self.again = asyncio.Event()
         self._ask = client._link.ask
-        client._link.ask = self._note  # type: ignore[method-assign]
+        client._link.ask = self._note  # type: ignore[assignment, method-assign]
 
     async def _note(self, letter: Letter) -> bytes:
         if any(letter.id == earlier.id for earlier in self.letters):
