@@ -20,8 +20,8 @@ async def main() -> None:
             print(stack.action, stack.status, "under", stack.traversal)
         page = await client.query("stack.list", status="FAILED", limit=10)
         print(len(page["records"]), "failed; next page after", page["next"])
-        history = await client.query("record.history", stack_id, kind="stack")
-        print([change["type"] for change in history["records"]])
+        history = client.records("record.history", stack_id, kind="stack")
+        print([change["type"] async for change in history])
         outcome = await client.query("command.get", command.id)
         print(outcome["record"]["type"])
         try:

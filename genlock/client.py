@@ -271,6 +271,28 @@ class Client:
         letter = _query(self._namespace, members, self._source)
         return _result(await self._link.ask(letter), letter.id)
 
+    async def records(self, query: str, subject: str | None = None, /, **filters: Any) -> AsyncIterator[JsonObject]:
+        """Iterate over the records of all pages of a query.
+
+            async for provider in client.records("provider.list", required=["CUSTOM_FAST"]):
+                ...
+
+        A page is asked for when the one before has been read; `limit` is how many records it may hold. Each shows one
+        moment, and the next one what has become of the rest meanwhile. Raises as `query` does, and UnreadableAnswer
+        for a query that has no pages.
+        """
+        while True:
+            page = await self.query(query, subject, **filters)
+            match page:
+                case {"records": list() as records, "next": str() | None as following}:
+                    for record in records:
+                        yield record
+                case _:
+                    raise UnreadableAnswer(f"The answer to {query} is no page of records.")
+            if following is None:
+                return
+            filters["after"] = following
+
 
 class _Outcomes(AsyncIterator[Outcome]):
     """Outcomes read from bodies. No generator, because that would end where somebody stops waiting for the next."""

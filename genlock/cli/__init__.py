@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from genlock.cli import contract, messages, process, proof, republish
+from genlock.cli import contract, messages, process, proof, queries, republish
 from genlock.cli.failure import NO_ANSWER, USAGE, Failure, sentence
 from genlock.errors import GenlockError, InvalidMessage
 
@@ -31,11 +31,12 @@ for command in (
     messages.send,
     messages.get,
     messages.tail,
+    queries.query,
     proof.verify,
     republish.republish,
     contract.asyncapi,
 ):
-    app.command(no_args_is_help=command in (messages.send, messages.get))(command)
+    app.command(no_args_is_help=command in (messages.send, messages.get, queries.query))(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -87,7 +87,7 @@ def send(
         commands = read_commands(_input(command_type, file))
     # Their ids are made here, so that they are known when something goes wrong.
     envelopes = [complete(members, source) for members in commands]
-    connecting = _connect(amqp_url, namespace, source, timeout_s)
+    connecting = open_client(amqp_url, namespace, source, timeout_s)
     printer = OutcomePrinter(as_json=wants_json(as_json=as_json))
     if bulk:
         raise typer.Exit(asyncio.run(_send_bulk(connecting, envelopes, printer.print)))
@@ -112,9 +112,10 @@ def read_commands(text: bytes) -> list[JsonObject]:
         raise InvalidMessage(f"Line {line}: This is not UTF-8.") from error
 
 
-def _connect(
+def open_client(
     amqp_url: str | None, namespace: str | None, source: str, timeout_s: float
 ) -> AbstractAsyncContextManager[Client]:
+    """A client that is not connected yet. Raises Failure."""
     settings = load_settings(amqp_url=amqp_url, namespace=namespace)
     url = settings.amqp_url.get_secret_value()
     return connect(url, namespace=settings.namespace, source=source, timeout_s=timeout_s)
@@ -192,7 +193,7 @@ def get(
 
       genlock get document server-1
     """
-    record = asyncio.run(_get(_connect(amqp_url, namespace, SOURCE, timeout_s), kind, record_id))
+    record = asyncio.run(_get(open_client(amqp_url, namespace, SOURCE, timeout_s), kind, record_id))
     if record is None:
         raise Failure(f"There is no {kind} {record_id}.")
     print_record(record, as_json=as_json)
@@ -224,7 +225,7 @@ def tail(
     """
     printer = OutcomePrinter(as_json=wants_json(as_json=as_json))
     with suppress(KeyboardInterrupt):
-        asyncio.run(_tail(_connect(amqp_url, namespace, SOURCE, timeout_s), pattern, count, printer.print))
+        asyncio.run(_tail(open_client(amqp_url, namespace, SOURCE, timeout_s), pattern, count, printer.print))
 
 
 async def _tail(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any, assert_never
 
 import typer
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from genlock.schemas.base import JsonObject
 from genlock.schemas.outcomes import Conflict, GenerationToken, Outcome, Rejected, Succeeded, Token
 
 FILE_WIDTH = 200
@@ -91,14 +93,28 @@ def print_record(record: BaseModel, *, as_json: bool) -> None:
     if wants_json(as_json=as_json):
         typer.echo(record.model_dump_json())
         return
+    print_fields(record.model_dump(mode="json"))
+
+
+def print_fields(members: JsonObject) -> None:
+    """Show what an object holds, a field in each row of a table."""
     table = Table(show_header=False)
-    for name, value in record.model_dump(mode="json").items():
+    for name, value in members.items():
         table.add_row(name, _value(value))
     console().print(table)
 
 
-def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+def print_rows(records: Sequence[JsonObject]) -> None:
+    """Show objects, one in each row of a table."""
+    names = list(dict.fromkeys(name for record in records for name in record))
+    table = Table(*names)
+    for record in records:
+        table.add_row(*(_value(record.get(name), indent=None) for name in names))
+    console().print(table)
+
+
+def _value(value: Any, indent: int | None = 2) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, indent=indent, ensure_ascii=False)
     return "\n".join(map(plain, text.split("\n")))
 
 

@@ -23,6 +23,7 @@ from genlock._letters import Letter
 from genlock._session import Session, SessionLostError
 from genlock._subscriptions import Deliveries, Passing
 from genlock.client import Client, _Outcomes
+from genlock.schemas.base import JsonObject
 
 STACK = "0190a0a0-0000-7000-8000-000000000001"
 EVENT = {
@@ -116,6 +117,54 @@ async def test_query_returns_its_data() -> None:
     assert await client.query("stack.list", name="web") == {"records": [], "next": None}
     assert link.letters[0].envelope["data"] == {"name": "web"}
     assert "subject" not in link.letters[0].envelope
+
+
+class PagingLink:
+    """Stands for a connection on which a list is read in pages."""
+
+    def __init__(self, *pages: JsonObject) -> None:
+        self.pages = iter(pages)
+        self.asked: list[JsonObject] = []
+
+    async def ask(self, letter: Letter) -> bytes:
+        self.asked.append(letter.envelope["data"])
+        return json.dumps({"data": next(self.pages)}).encode()
+
+
+async def test_records_of_all_pages_come_one_by_one() -> None:
+    link = PagingLink(
+        {"records": [{"id": "a"}, {"id": "b"}], "next": "b"},
+        {"records": [], "next": "c"},
+        {"records": [{"id": "d"}], "next": None, "generation": 5},
+    )
+    client = Client(cast("Link", link), "ns", "/test")
+    records = client.records("provider.list", required=["CUSTOM_A"], limit=2)
+    assert link.asked == []
+    assert [record["id"] async for record in records] == ["a", "b", "d"]
+    filters = {"required": ["CUSTOM_A"], "limit": 2}
+    assert link.asked == [filters, filters | {"after": "b"}, filters | {"after": "c"}]
+
+
+async def test_next_page_is_asked_for_when_it_is_needed() -> None:
+    link = PagingLink({"records": [{"id": "b"}, {"id": "c"}], "next": "c"})
+    client = Client(cast("Link", link), "ns", "/test")
+    records = client.records("provider.list", after="a")
+    assert [await anext(records), await anext(records)] == [{"id": "b"}, {"id": "c"}]
+    assert link.asked == [{"after": "a"}]
+
+
+@pytest.mark.parametrize("data", [{"record": {}}, {"records": {}, "next": None}, {"records": [], "next": 5}, {}])
+async def test_records_of_what_is_no_page_are_unreadable(data: JsonObject) -> None:
+    client, _ = _client({"data": data})
+    with pytest.raises(genlock.UnreadableAnswer, match=r"stack\.get"):
+        await anext(client.records("stack.get", STACK))
+
+
+async def test_records_of_a_query_that_fails_raise_its_error() -> None:
+    client, _ = _client({"data": {"error": {"code": "unknown_trait", "message": "No."}}})
+    with pytest.raises(genlock.QueryFailed) as raised:
+        await anext(client.records("provider.list", required=["FAST"]))
+    assert raised.value.code == "unknown_trait"
 
 
 @pytest.mark.parametrize("answer", [b"{", [], {"data": 5}, {"data": {"record": {"id": 5}}}])
