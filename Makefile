@@ -1,7 +1,7 @@
 # What a user, a contributor and CI do with a checkout. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-faults test-containers check bench format lock clean
+.PHONY: help demo run test test-faults test-fuzz test-containers check bench format lock clean
 
 # Made when everything in the virtual environment is; a half-made one does not have it and is made again.
 READY := .venv/ready
@@ -22,6 +22,9 @@ test: $(READY) ## Run the whole test suite
 
 test-faults: $(READY) ## Let faults come at random, and prove what is left (DURATION=… in seconds, SEED=… to repeat)
 	@exec .venv/bin/python -m tests.faults $(if $(DURATION),--seconds $(DURATION)) $(if $(SEED),--seed $(SEED))
+
+test-fuzz: $(READY) ## Send anything through one service (EXAMPLES=… messages, SEED=… for those of an earlier run)
+	@FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) FUZZ_SEED=$(SEED) .venv/bin/python -m pytest -s tests/fuzz
 
 test-containers: $(READY) ## Build the image and try it with compose.yaml, and Docker as the way to have servers
 	@.venv/bin/python -m pytest tests/containers

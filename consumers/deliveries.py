@@ -21,7 +21,15 @@ DECODE_IN_THREAD_BYTES = COMMAND_BYTES_MAX // 4
 SUSPICIOUS_RETURNS = 2
 """From this count on a delivery is decided alone, so that it takes no neighbours with it."""
 
+DIRECT_REPLIES = "amq.rabbitmq.reply-to."
+
 REASON_HEADER = "x-genlock-reason"
+
+HEADERS_BYTES_MAX = 120_000
+"""Of a dead letter, besides the reason: all its properties stand in one frame, as a rule of at most 131,072 bytes."""
+
+WORDS_MAX = 1_000
+"""How many characters tell a header that cannot be written."""
 
 log = structlog.get_logger()
 
@@ -64,12 +72,21 @@ class Delivery:
         return [part.content for part in self.parts if isinstance(part.content, Command)]
 
     def reply_to(self, topology: Topology) -> str | None:
-        """The queue that wants a copy of the outcome; a name inside the namespace is not one."""
+        """The queue that wants a copy of the outcome, None if there is none that may have one."""
         reply_to = self.properties.reply_to
-        if reply_to and topology.owns(reply_to):
+        if reply_to and not may_reply(reply_to, topology, again=self.suspicious):
             log.warning("reply_to ignored", action="ignore_reply_to", reply_to=reply_to)
             return None
         return reply_to or None
+
+
+def may_reply(reply_to: str, topology: Topology, *, again: bool) -> bool:
+    """Tell whether a reply may go there: to no name inside the namespace, and `again` to none that the broker reads.
+
+    A name like that of its direct replies, made up by a stranger, ends the connection that publishes there
+    (tests/e2e/test_bad_properties.py).
+    """
+    return not (topology.owns(reply_to) or (again and reply_to.startswith(DIRECT_REPLIES)))
 
 
 async def read(message: DeliveredMessage) -> Delivery:
@@ -131,13 +148,18 @@ def dead_letter(delivery: Delivery, part: Part, reason: str, topology: Topology)
 
 
 def _writable(headers: FieldTable) -> FieldTable:
-    """Headers as they came; one that can be read but not be written, such as a large double, is told in words."""
+    """Headers as they came; one that can be read but not be written, such as a large double, is told in words.
+
+    They have to fit into one frame with the reason, and so large ones are left out where there are too many.
+    """
     kept: FieldTable = {}
+    room = HEADERS_BYTES_MAX
     for name, value in headers.items():
         try:
-            encode.field_table({name: value})
-        except (TypeError, ValueError, OverflowError):
-            kept[name] = repr(value)
+            size = len(encode.field_table({name: value}))
+        except (TypeError, ValueError, ArithmeticError):
+            kept[name] = repr(value)[:WORDS_MAX]
         else:
-            kept[name] = value
-    return kept
+            kept[name] = value if size <= room else f"{size} bytes, for which there was no room"
+        room -= len(encode.field_table({name: kept[name]}))
+    return kept if room >= 0 else {}

@@ -35,6 +35,9 @@ class Metrics:
         self._redeliveries = Counter(
             "genlock_redeliveries", "Messages that had been delivered before.", registry=self.registry
         )
+        self._queries = Counter(
+            "genlock_queries", "Queries that were answered, or dropped.", ["type", "result"], registry=self.registry
+        )
         self._held = Counter(
             "genlock_database_trouble", "Batches held because the database could not work.", registry=self.registry
         )
@@ -59,6 +62,10 @@ class Metrics:
     def redelivered(self) -> None:
         """Count a delivery that is not the first of its message."""
         self._redeliveries.inc()
+
+    def query(self, query_type: str, result: str) -> None:
+        """Count a query: `answered`, answered with an `error`, or `dropped`. Its type is one that there is."""
+        self._queries.labels(query_type, result).inc()
 
     def held(self) -> None:
         """Count a batch that waits for the database."""

@@ -11,6 +11,8 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pydantic import ValidationError
 
+from genlock.consumers.deliveries import may_reply
+from genlock.consumers.metrics import Metrics
 from genlock.consumers.publisher import Outgoing, Publisher
 from genlock.consumers.session import Session
 from genlock.consumers.topology import Topology
@@ -30,6 +32,9 @@ TRANSIENT = 1
 SHORT_TEXT_BYTES_MAX = 255
 QUERIES_AT_ONCE_PER_CONNECTION = 4
 
+UNKNOWN = "unknown"
+"""Stands in metrics for the type of a query that is none, or that could not be read."""
+
 log = structlog.get_logger()
 
 
@@ -45,8 +50,9 @@ class Query:
 class QueryConsumer:
     """Answers the queries of one session, a bounded number at once."""
 
-    def __init__(self, session: Session, pool: Pool, settings: Settings) -> None:
+    def __init__(self, session: Session, pool: Pool, settings: Settings, metrics: Metrics) -> None:
         self._session = session
+        self._metrics = metrics
         self._pool = pool
         self._settings = settings
         self._topology = Topology(settings.namespace)
@@ -82,7 +88,12 @@ class QueryConsumer:
         self._idle.clear()
         try:
             if query := self._decode(message):
-                await self._publisher.publish([self._reply(query, await self._answer(query))])
+                answer = await self._answer(query)
+                await self._publisher.publish([self._reply(query, answer)])
+                known = query.envelope.type if query.envelope.type in QUERIES else UNKNOWN
+                self._metrics.query(known, "error" if isinstance(answer, QueryError) else "answered")
+            else:
+                self._metrics.query(UNKNOWN, "dropped")
             await IncomingMessage(message).ack()
         except Exception as error:
             # Its author times out and asks again; a session that cannot reply is of no use.
@@ -97,7 +108,8 @@ class QueryConsumer:
         """Read a query; None, with a line in the log, for one that cannot be answered."""
         properties = message.header.properties
         reply_to = properties.reply_to
-        if not reply_to or self._topology.owns(reply_to):
+        again = isinstance(message.delivery, Basic.Deliver) and bool(message.delivery.redelivered)
+        if not reply_to or not may_reply(reply_to, self._topology, again=again):
             log.warning("query dropped", action="drop_query", why="no reply_to that it could be answered at")
             return None
         try:

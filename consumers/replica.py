@@ -136,7 +136,7 @@ class Service:
         """Consume within a session until it is lost, or until it is time to stop and everything is settled."""
         settings = self._settings
         commands = CommandConsumer(session, decider, settings, self._vitals, self._reached, cautious=cautious)
-        queries = QueryConsumer(session, reading, settings)
+        queries = QueryConsumer(session, reading, settings, self._vitals.metrics)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(session.wait_lost())
             sweeping = group.create_task(Sweep(session, deciding, settings).run())

@@ -1,11 +1,12 @@
 """Properties of messages that a stranger has written badly must not end our connection.
 
-pamqp raises on a time past the year 9999 and on text that is no UTF-8, within aiormq's reader. The connection is
-closed then, and everything that it held comes back with one more return counted. So such a property is read as well
-as it can be.
+pamqp raises on a time past the year 9999, on text that is no UTF-8 and on lists in lists in lists, within aiormq's
+reader. The connection is closed then, and everything that it held comes back with one more return counted. So such a
+property is read as well as it can be.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,10 +17,26 @@ TIMESTAMP_BYTES = 8
 SHORT_TEXT_BYTES_MAX = 255
 NO_TIME = datetime.fromtimestamp(0, tz=UTC)
 
+NESTED_BYTES_MAX = 2 * 1024
+"""Up to this size tables and lists are read: pamqp takes the square of it in time, and two calls for five bytes."""
+
 Decode = Callable[[bytes], tuple[int, Any]]
+
+UNREADABLE = (ValueError, ArithmeticError, OSError, LookupError, RecursionError)
+"""What pamqp raises on a value that is not as it should be."""
 
 _timestamp: Decode = decode.timestamp
 _table: Decode = decode.field_table
+
+_SIZES = {
+    **dict.fromkeys(b"V\0", 0),
+    **dict.fromkeys(b"tbB", 1),
+    **dict.fromkeys(b"su", 2),
+    **dict.fromkeys(b"Iif", 4),
+    ord("D"): 5,
+    **dict.fromkeys(b"lLdT", 8),
+}
+"""How many bytes follow the letter of a type. All others begin with their length."""
 
 
 def tolerate() -> None:
@@ -31,7 +48,7 @@ def tolerate() -> None:
 def _any_timestamp(value: bytes) -> tuple[int, datetime]:
     try:
         return _timestamp(value)
-    except (ValueError, OverflowError, OSError):
+    except UNREADABLE:
         return TIMESTAMP_BYTES, NO_TIME
 
 
@@ -43,7 +60,37 @@ def _any_short_text(value: bytes) -> tuple[int, str]:
 
 
 def _any_table(value: bytes) -> tuple[int, Any]:
-    try:
-        return _table(value)
-    except (ValueError, OverflowError, OSError, LookupError):
-        return LENGTH_BYTES + int.from_bytes(value[:LENGTH_BYTES], "big"), {}
+    end = LENGTH_BYTES + int.from_bytes(value[:LENGTH_BYTES], "big")
+    if end <= NESTED_BYTES_MAX:
+        with suppress(*UNREADABLE):
+            return _table(value)
+    return end, _fields(value[LENGTH_BYTES:end])
+
+
+def _fields(data: bytes) -> dict[str, Any]:
+    """Read each field by itself, so that a bad one takes no other with it."""
+    fields: dict[str, Any] = {}
+    at = 0
+    with suppress(*UNREADABLE):
+        while at < len(data):
+            value_at = at + 1 + data[at]
+            name = data[at + 1 : value_at].decode(errors="replace")
+            at = value_at + _size(data, value_at)
+            fields[name] = _any_value(data[value_at:at])
+    return fields
+
+
+def _size(data: bytes, at: int) -> int:
+    """How many bytes the value has that begins there with the letter of its type."""
+    size = _SIZES.get(data[at])
+    if size is None:
+        size = LENGTH_BYTES + int.from_bytes(data[at + 1 : at + 1 + LENGTH_BYTES], "big")
+    return 1 + size
+
+
+def _any_value(data: bytes) -> Any:
+    """The value, or in words that it was not read."""
+    if data[:1] not in (b"A", b"F") or len(data) <= NESTED_BYTES_MAX:
+        with suppress(*UNREADABLE):
+            return decode.embedded_value(data)[1]
+    return f"{len(data)} bytes that were not read"

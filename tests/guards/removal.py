@@ -146,19 +146,19 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     "publishing before acknowledging": (
         Edit(
             "consumers/commands.py",
-            "await self._publish(self._messages(batch))\n            self._reached(Step.PUBLISHED)\n"
+            "await self._publish(list(outgoing))\n            self._reached(Step.PUBLISHED)\n"
             "            await self._settle(batch)",
             "await self._settle(batch)\n            self._reached(Step.SETTLED)\n"
-            "            await self._publish(self._messages(batch))",
+            "            await self._publish(list(outgoing))",
             function="CommandConsumer._publish_batches",
         ),
     ),
     "confirming after publishing": (
         Edit(
             "consumers/commands.py",
-            "await self._publish(self._messages(batch))",
+            "await self._publish(list(outgoing))",
             "self._confirmations.add(batch.answers.batch_ids)\n            await self._confirmations.flush()\n"
-            "            await self._publish(self._messages(batch))",
+            "            await self._publish(list(outgoing))",
             function="CommandConsumer._publish_batches",
         ),
     ),

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from pamqp import encode
+from pamqp import decode, encode
 from pamqp.commands import Basic
 from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
 
-from genlock.consumers.tolerance import NO_TIME, tolerate
+from genlock.consumers.tolerance import _SIZES, NO_TIME, tolerate
 
 
 def read(frame: bytes) -> Basic.Properties:
@@ -43,3 +43,56 @@ def test_time_past_all_calendars_is_no_time_and_what_follows_it_is_read() -> Non
 def test_headers_with_a_name_that_is_no_utf_8_are_none_and_what_follows_them_is_read() -> None:
     properties = read(written(headers={"wrong": "x"}, message_id="right").replace(b"wrong", b"wr\xffng"))
     assert (properties.headers or {}, properties.message_id) in (({}, "right"), ({"wr\ufffdng": "x"}, "right"))
+
+
+def headers(*fields: tuple[bytes, bytes]) -> dict[str, Any]:
+    """Read headers whose values are the letter of a type and what belongs to it."""
+    data = b"".join(bytes([len(name)]) + name + value for name, value in fields)
+    raw = len(data).to_bytes(4) + data
+    frame = written(headers={"x": True}, message_id="right")
+    table = encode.field_table({"x": True})
+    size = len(frame) - 8 - len(table) + len(raw)
+    frame = frame[:3] + size.to_bytes(4) + frame[7:].replace(table, raw)
+    properties = read(frame)
+    assert properties.message_id == "right"
+    return dict(properties.headers or {})
+
+
+LARGE = 10_000
+
+
+def listed(data: bytes) -> bytes:
+    return b"A" + len(data).to_bytes(4) + data
+
+
+def test_each_header_is_read_by_itself_where_one_is_bad() -> None:
+    nested = b"V"
+    for _ in range(5_000):
+        nested = listed(nested)
+    read_headers = headers(
+        (b"deep", nested),
+        (b"long", listed(b"V" * LARGE)),
+        (b"text", b"S" + LARGE.to_bytes(4) + b"x" * LARGE),
+        (b"wr\xffng", b"t\x01"),
+        (b"bytes", b"S\x00\x00\x00\x01\xff"),
+        (b"x-delivery-count", b"l" + (7).to_bytes(8)),
+        (b"small", listed(b"t\x01V")),
+        *((bytes([letter]), bytes([letter]) + b"\0" * size) for letter, size in _SIZES.items()),
+    )
+    assert read_headers["deep"] == f"{5 * 5_000 + 1} bytes that were not read"
+    assert read_headers["long"] == f"{LARGE + 5} bytes that were not read"
+    assert read_headers["text"] == "x" * LARGE
+    assert read_headers["wr\ufffdng"] is True
+    assert read_headers["bytes"] == b"\xff"
+    assert read_headers["x-delivery-count"] == 7
+    assert read_headers["small"] == [True, None]
+    assert {chr(letter) for letter in _SIZES} <= read_headers.keys()
+
+
+def test_header_of_a_type_that_nobody_knows_takes_none_before_it_away() -> None:
+    assert headers((b"before", b"t\x01"), (b"unknown", b"?abcd"))["before"] is True
+
+
+def test_every_type_of_header_that_pamqp_reads_has_its_size() -> None:
+    lengths = {b"S", b"A", b"F", b"x"}
+    assert {bytes([letter]) for letter in _SIZES} | lengths == decode.TABLE_MAPPING.keys()

@@ -1,0 +1,100 @@
+"""Properties that no client library would write: they cost nobody anything, and a dead letter says what they were."""
+
+import struct
+
+import pytest
+
+from genlock.service.settings import Settings
+from tests.factories import Json, envelope, json_bytes, new_id
+from tests.fuzz.properties import nested
+from tests.fuzz.stage import watched_logs
+from tests.fuzz.wire import Message, long, publish, short, table
+from tests.harness import Client, serving, until
+
+FRAME_BYTES = 131_072
+
+HEADERS = {
+    "no UTF-8": (b"x", b"S" + long(b"\xff\xfe")),
+    "a name that is no UTF-8": (b"\xff", b"t\x01"),
+    "a long name": (b"k" * 255, b"t\x01"),
+    "one twice": (b"good", b"t\x01"),
+    "past all floats": (b"x", b"d" + struct.pack(">d", 1e300)),
+    "past all decimals": (b"x", b"D\x02\xff\xff\xff\xff"),
+    "bytes": (b"x", b"x" + long(b"\x00\xff")),
+    "past all times": (b"x", b"T" + b"\xff" * 8),
+    "2,000 levels": (b"x", nested(2_000)),
+    "100,000 nothings": (b"x", b"A" + long(b"V" * 100_000)),
+    "as much as a frame holds": (b"x", b"S" + long(b"x" * (FRAME_BYTES - 200))),
+    "as much as a frame holds, and no UTF-8": (b"x", b"S" + long(b"\xff" * (FRAME_BYTES - 200))),
+}
+PROPERTIES = {
+    "a correlation id that is no UTF-8": {"correlation_id": short(b"\xff" * 255)},
+    "a message id that is no UTF-8": {"message_id": short(b"\xff" * 255)},
+    "a queue for replies that is no UTF-8": {"reply_to": short(b"\xff" * 255)},
+    "a queue for replies that is the broker's": {"reply_to": short(b"amq.rabbitmq.reply-to.nobody")},
+    "a time past all times": {"timestamp": b"\xff" * 8},
+}
+BAD = PROPERTIES | {f"headers: {name}": {"headers": table([(b"good", b"t\x01"), bad])} for name, bad in HEADERS.items()}
+
+
+def creation() -> Json:
+    return envelope("document.put", new_id(), {"expected_generation": None, "body": {}})
+
+
+async def send(client: Client, *messages: Message) -> None:
+    await publish(client.channel, client.topology.commands, messages)
+
+
+async def test_commands_with_bad_properties_are_answered(client: Client, settings: Settings) -> None:
+    commands = [creation() for _ in BAD]
+    with watched_logs() as troubles:
+        async with serving(settings):
+            for command, properties in zip(commands, BAD.values(), strict=True):
+                await send(client, Message(json_bytes(command), b"document.put", properties))
+            await client.decided(*commands)
+    assert troubles == []
+    assert await client.depth(client.topology.dead_letters) == 0
+
+
+@pytest.mark.parametrize("routing_key", [b"document.put", b"\xff" * 255])
+async def test_dead_letters_with_bad_properties_say_what_they_were(
+    client: Client, settings: Settings, routing_key: bytes
+) -> None:
+    bodies = {name: name.encode() for name in BAD}
+    with watched_logs() as troubles:
+        async with serving(settings):
+            await send(client, *(Message(bodies[name], routing_key, properties) for name, properties in BAD.items()))
+            await client.until_depth(client.topology.dead_letters, len(BAD))
+    assert troubles == []
+    letters = {letter.body: letter for letter in await client.drain(client.topology.dead_letters)}
+    assert letters.keys() == set(bodies.values())
+    for name in HEADERS:
+        headers = letters[f"headers: {name}".encode()].headers
+        assert headers["good"] is True
+        assert "not JSON" in str(headers["x-genlock-reason"])
+        others = headers.keys() - {"good", "x-genlock-reason", "x-delivery-count"}
+        assert len(others) == (0 if name == "one twice" else 1)
+
+
+ENDS_THE_CONNECTION = short(b"amq.rabbitmq.reply-to.g1h2AA==.x")
+"""A name that makes the broker read what stands in it, and fail."""
+
+
+async def test_made_up_name_of_a_direct_reply_holds_nobody_up(client: Client, settings: Settings) -> None:
+    command, after = creation(), creation()
+    body = {"specversion": "1.0", "id": new_id(), "source": "/", "type": "document.get", "subject": command["subject"]}
+    query = Message(json_bytes(body), client.topology.queries.encode(), {"reply_to": ENDS_THE_CONNECTION})
+    async with serving(settings, retry_delay_max_s=0.1) as service:
+        await send(client, Message(json_bytes(command), b"document.put", {"reply_to": ENDS_THE_CONNECTION}))
+        await client.ask(after)
+        await client.decided(command)
+        await publish(client.channel, "", [query])
+        await client.ask(creation())
+
+        async def dropped() -> bool:
+            return service.ready.is_set() and await client.depth(client.topology.queries) == 0
+
+        await until(dropped)
+    await client.until_empty(client.topology.inbox)
+    assert await client.depth(client.topology.queries) == 0
+    assert await client.depth(client.topology.dead_letters) == 0

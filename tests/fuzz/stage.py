@@ -1,0 +1,200 @@
+"""A service that is sent anything, and what watches it: nothing may be logged as an error, nothing may be lost."""
+
+import asyncio
+import json
+import logging
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from prometheus_client import CollectorRegistry
+
+from genlock.consumers.topology import Topology
+from tests.factories import new_id
+from tests.fuzz.drafts import MARK_HEADER, Draft, id_in
+from tests.fuzz.wire import Message, publish
+from tests.harness import until
+
+PATIENCE_S = 20.0
+"""Nothing happens for so long only where something is stuck."""
+
+
+@contextmanager
+def watched_logs() -> Iterator[list[str]]:
+    """Collect all that is logged as an error, and that a session was lost; drop the rest of what the service logs."""
+    troubles: list[str] = []
+
+    def watch(_logger: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if level in ("error", "exception", "critical") or event.get("action") == "reconnect":
+            troubles.append(str(structlog.processors.format_exc_info(_logger, level, event)))
+        raise structlog.DropEvent
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            troubles.append(logging.Formatter().format(record))
+
+    handler, before = Handler(logging.ERROR), structlog.get_config()
+    logging.getLogger().addHandler(handler)
+    structlog.configure(processors=[watch])
+    try:
+        yield troubles
+    finally:
+        structlog.configure(**before)
+        logging.getLogger().removeHandler(handler)
+
+
+@dataclass
+class Sent:
+    """A message that was sent, and the id that it was given."""
+
+    message: Message
+    command_id: str
+
+    @property
+    def answer_id(self) -> str:
+        """The id that its outcome would tell; a broken text may say another one than it was given."""
+        return id_in(self.message.body) or self.command_id
+
+
+@dataclass
+class Watcher:
+    """Publishes drafts, and sees every event and every dead letter of the namespace."""
+
+    sending: AbstractChannel
+    topology: Topology
+    replies: str
+    troubles: list[str]
+    events: Counter[str] = field(default_factory=Counter)
+    """How many events there were of each command's id."""
+    codes: Counter[str] = field(default_factory=Counter)
+    """How many events there were of each verdict or code of rejection."""
+    letters: dict[str, AbstractIncomingMessage] = field(default_factory=dict)
+    """The dead letters by their marks."""
+    strange: list[AbstractIncomingMessage] = field(default_factory=list)
+    """Dead letters without a mark that is known, or with one that had come before."""
+    answered: int = 0
+    """How many messages came to the queue for replies."""
+    ids: list[str] = field(default_factory=list)
+    sent: int = 0
+    ended: int = 0
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _chance: random.Random = field(default_factory=lambda: random.Random(0))
+
+    def named(self, drafts: Sequence[Draft]) -> dict[str, Sent]:
+        """Give each draft its identity; return them by their marks."""
+        result: dict[str, Sent] = {}
+        for draft in drafts:
+            command_id = new_id() if draft.again is None or not self.ids else self.ids[draft.again % len(self.ids)]
+            self.ids.append(command_id)
+            mark = f"m{self.sent + len(result)}"
+            result[mark] = Sent(draft.message(command_id, mark), command_id)
+        return result
+
+    async def send(self, drafts: Sequence[Draft]) -> None:
+        """Publish commands, wait until each of them has ended, and check that it ended once.
+
+        Raises AssertionError with what is wrong, and the first message that it is wrong with.
+        """
+        batch, before = self.named(drafts), Counter(self.events)
+        await publish(self.sending, self.topology.commands, [sent.message for sent in batch.values()])
+        self.sent += len(batch)
+        await self._until_ended(batch)
+        assert not self.troubles, self.troubles[:3]
+        assert not self.strange, [(letter.headers, letter.body[:200]) for letter in self.strange[:3]]
+        living = [sent for mark, sent in batch.items() if mark not in self.letters]
+        wanted, seen = Counter(sent.answer_id for sent in living), self.events - before
+        wrong = [
+            (sent.message, seen[sent.answer_id]) for sent in living if seen[sent.answer_id] != wanted[sent.answer_id]
+        ]
+        assert not wrong, wrong[:3]
+        assert seen == wanted, seen - wanted
+        for mark in batch.keys() & self.letters.keys():
+            letter, message = self.letters[mark], batch[mark].message
+            assert letter.body == message.body
+            assert "x-genlock-reason" in letter.headers or "x-death" in letter.headers, letter.headers
+
+    async def ask(self, drafts: Sequence[Draft], registry: CollectorRegistry) -> None:
+        """Publish queries, and wait until each of them is counted: as answered, as an error or as dropped."""
+        batch = self.named(drafts)
+        queue = self.topology.queries.encode()
+        messages = [replace(sent.message, routing_key=queue) for sent in batch.values()]
+        await publish(self.sending, "", messages)
+        self.sent += len(batch)
+
+        async def counted() -> bool:
+            return bool(self.troubles) or _queries(registry) >= self.sent
+
+        await until(counted, PATIENCE_S)
+        assert not self.troubles, self.troubles[:3]
+        assert _queries(registry) == self.sent
+
+    async def _until_ended(self, batch: dict[str, Sent]) -> None:
+        while self.ended < self.sent and not self.troubles:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), PATIENCE_S)
+            except TimeoutError:
+                missing = [sent.message for mark, sent in batch.items() if mark not in self.letters]
+                missing = [m for m in missing if not self.events[id_in(m.body) or ""]]
+                raise AssertionError(f"{self.sent - self.ended} have not ended, perhaps {missing[:3]}") from None
+
+    async def on_event(self, message: AbstractIncomingMessage) -> None:
+        event = json.loads(message.body)
+        self.events[event["causationid"]] += 1
+        self.codes[event["data"].get("code") or str(message.routing_key).rpartition(".")[2]] += 1
+        self._end()
+
+    async def on_letter(self, message: AbstractIncomingMessage) -> None:
+        carried = (
+            message.message_id,
+            message.app_id,
+            message.correlation_id,
+            message.headers.get(MARK_HEADER.decode()),
+        )
+        marks = [text for text in carried if isinstance(text, str) and text[1:].isdecimal() and text[0] == "m"]
+        if len(marks) != 1 or marks[0] in self.letters:
+            self.strange.append(message)
+        else:
+            self.letters[marks[0]] = message
+        self._end()
+
+    async def on_reply(self, _message: AbstractIncomingMessage) -> None:
+        self.answered += 1
+        self._news.set()
+
+    def _end(self) -> None:
+        self.ended += 1
+        self._news.set()
+
+
+def _queries(registry: CollectorRegistry) -> float:
+    """How many queries the service has counted."""
+    samples = (sample for family in registry.collect() for sample in family.samples)
+    return sum(sample.value for sample in samples if sample.name == "genlock_queries_total")
+
+
+@asynccontextmanager
+async def watching(amqp_url: str, namespace: str) -> AsyncIterator[Watcher]:
+    """Declare a namespace and watch it; in the end remove it from the broker."""
+    topology = Topology(namespace)
+    with watched_logs() as troubles:
+        async with await aio_pika.connect(amqp_url) as connection, await aio_pika.connect(amqp_url) as sender:
+            channel = await connection.channel()
+            await topology.declare(channel)
+            replies = await channel.declare_queue(f"{namespace}-replies", exclusive=True)
+            watcher = Watcher(await sender.channel(publisher_confirms=True), topology, replies.name, troubles)
+            events = await channel.declare_queue(exclusive=True)
+            await events.bind(topology.events, routing_key="#")
+            await events.consume(watcher.on_event, no_ack=True)
+            await (await channel.get_queue(topology.dead_letters)).consume(watcher.on_letter, no_ack=True)
+            await replies.consume(watcher.on_reply, no_ack=True)
+            try:
+                yield watcher
+            finally:
+                await topology.delete(await connection.channel())
