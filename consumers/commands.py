@@ -169,10 +169,7 @@ class CommandConsumer:
 
     async def _publish_batches(self) -> None:
         while batch := await self._decided.get():
-            outgoing = messages(
-                batch.deliveries, batch.answers, self._topology, self._settings.source, self._vitals.metrics
-            )
-            await self._publish(list(outgoing))
+            await self._publish(self._messages(batch))
             self._reached(Step.PUBLISHED)
             await self._settle(batch)
             self._cautious = False
@@ -180,24 +177,30 @@ class CommandConsumer:
             self._vitals.settled(len(batch.deliveries))
             self._reached(Step.SETTLED)
 
-    async def _publish(self, messages: list[Outgoing]) -> None:
+    def _messages(self, batch: Batch) -> list[Outgoing]:
+        source, metrics = self._settings.source, self._vitals.metrics
+        return list(messages(batch.deliveries, batch.answers, self._topology, source, metrics))
+
+    async def _publish(self, outgoing: list[Outgoing]) -> None:
         """Publish, however long the broker refuses: a queue of a subscriber may be full, or the broker's disk.
 
         What is held stays held meanwhile, and with the prefetch limit no more than that comes.
         """
         delay_s = RETRY_DELAY_FIRST_S
-        while True:
-            try:
-                return await self._publisher.publish(messages)
-            except (DeliveryError, TimeoutError) as refusal:
-                log.warning("publishing put off", action="publish", why=repr(refusal), again_in_s=delay_s)
-                await asyncio.sleep(delay_s)
-                delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
+        with self._vitals.publishing():
+            while True:
+                try:
+                    return await self._publisher.publish(outgoing, patient=True)
+                except DeliveryError as refusal:
+                    log.warning("publishing put off", action="publish", why=repr(refusal), again_in_s=delay_s)
+                    await asyncio.sleep(delay_s)
+                    delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
 
     async def _settle(self, batch: Batch) -> None:
         """Acknowledge a batch by its last delivery: batches are settled in order, so none before it is open."""
         underlay = await self._inbox.get_underlay_channel()
-        await underlay.basic_ack(batch.deliveries[-1].tag, multiple=True)
+        async with asyncio.timeout(self._settings.publish_timeout_s):
+            await underlay.basic_ack(batch.deliveries[-1].tag, multiple=True)
 
     def _on_message(self, message: DeliveredMessage) -> None:
         self._vitals.took(again=isinstance(message.delivery, Basic.Deliver) and bool(message.delivery.redelivered))

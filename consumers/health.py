@@ -69,6 +69,8 @@ class Monitor:
             unready.append("the consumer is not registered")
         if self._vitals.held_s() > self._timeout_s:
             unready.append(f"a delivery is held for {self._vitals.held_s():.0f} s")
+        if self._vitals.publishing_s() > self._timeout_s:
+            unready.append(f"the broker has not taken outcomes for {self._vitals.publishing_s():.0f} s")
         work = bool(waiting or self._vitals.held_s())
         dead = self._dead(work=work, servers_answer=not no_database and not no_broker)
         return Status(unready, dead, unconfirmed, self._vitals.metrics.hottest())
@@ -76,7 +78,9 @@ class Monitor:
     def _dead(self, *, work: bool, servers_answer: bool) -> list[str]:
         """Judge whether there has been work for too long, and servers to do it with, and nothing has moved."""
         since_last_check = self._vitals.still_s() > CHECK_EVERY_S
-        if not servers_answer or not work or not since_last_check:
+        # A broker that does not take what it is given, or a subscriber's queue that is full, is an outage too.
+        servers_work = servers_answer and self._vitals.publishing_s() <= CHECK_EVERY_S
+        if not servers_work or not work or not since_last_check:
             self._stuck_since = None
             return []
         self._stuck_since = self._stuck_since or monotonic()

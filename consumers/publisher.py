@@ -69,24 +69,35 @@ class Publisher:
 
     @classmethod
     async def on(cls, channel: AbstractChannel, timeout_s: float) -> "Publisher":
-        """Publish on this channel; a batch may take `timeout_s` seconds to be confirmed."""
+        """Publish on this channel; the broker may take `timeout_s` seconds to confirm a batch."""
         underlay = await channel.get_underlay_channel()
         assert isinstance(underlay, Channel)  # noqa: S101 - the one class of channels that aiormq has
         return cls(underlay, timeout_s)
 
-    async def publish(self, messages: Iterable[Outgoing]) -> None:
+    async def publish(self, messages: Iterable[Outgoing], *, patient: bool = False) -> None:
         """Publish the messages in their order and return when the broker has confirmed every one.
 
-        Raises TimeoutError, and aiormq's errors where the broker refused one or the channel is gone.
+        Raises TimeoutError, and aiormq's errors where the broker refused one or the channel is gone. Who is `patient`
+        waits for as long as the session lives, and the log tells of it: a broker that is short of memory or disk, or
+        that lacks the majority of a subscriber's queue, confirms when it can, and the same again would only add to it.
         """
         outgoing = list(messages)
         if not outgoing:
             return
-        async with asyncio.timeout(self._timeout_s):
-            batch = await self._write(outgoing)
-            await batch.all_there
+        loop = asyncio.get_running_loop()
+        telling = loop.call_later(self._timeout_s, self._tell_late, len(outgoing)) if patient else None
+        try:
+            async with asyncio.timeout(None if patient else self._timeout_s):
+                batch = await self._write(outgoing)
+                await batch.all_there
+        finally:
+            if telling:
+                telling.cancel()
         if batch.refusal:
             raise batch.refusal
+
+    def _tell_late(self, messages: int) -> None:
+        log.warning("not confirmed yet", action="publish", messages=messages, after_s=self._timeout_s)
 
     async def reaches_queue(self, message: Outgoing) -> bool:
         """Publish one message, and tell once the broker has confirmed it whether any queue got it.
@@ -105,7 +116,7 @@ class Publisher:
         """Write all messages at once.
 
         What Channel.basic_publish does for one message, without a task, a lock, a future and a system call for each
-        of them. A write that is cut short ends the session, so no delivery tag is taken back.
+        of them.
         """
         channel = self._channel
         frames = b"".join(
@@ -115,12 +126,13 @@ class Publisher:
             for message in messages
         )
         async with channel.lock:
-            # The channel rejects this future when it is closed.
+            await channel.write_queue.put(ChannelFrame(payload=frames, should_close=False))
+            # Not counted before, so that whoever gives up waiting for room leaves no gap in the tags; and not too late,
+            # because nobody else has run since. The channel rejects this future when it is closed.
             batch = _Unconfirmed(len(messages), channel.create_future())
             for message in messages:
                 channel.delivery_tag += 1
                 self._unconfirmed[channel.delivery_tag] = (batch, message)
-            await channel.write_queue.put(ChannelFrame(payload=frames, should_close=False))
         return batch
 
     def _confirm(self, confirm: wire.Confirm) -> None:

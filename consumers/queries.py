@@ -67,9 +67,8 @@ class QueryConsumer:
         """Open the channels and register the consumer."""
         prefetch = self._settings.read_connections * QUERIES_AT_ONCE_PER_CONNECTION
         self._channel = await self._session.channel(prefetch=prefetch)
-        self._publisher = await Publisher.on(
-            await self._session.channel(confirms=True), self._settings.publish_timeout_s
-        )
+        publishing = await self._session.channel(confirms=True)
+        self._publisher = await Publisher.on(publishing, self._settings.publish_timeout_s)
         underlay = await self._channel.get_underlay_channel()
         consumed = await underlay.basic_consume(
             self._topology.queries, self._on_message, timeout=self._settings.publish_timeout_s

@@ -1,9 +1,10 @@
 """A replica: one bootstrap that builds pools, session and consumers, and keeps them going through outages."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import structlog
@@ -18,7 +19,7 @@ from genlock.consumers.sweep import Sweep
 from genlock.consumers.topology import Topology, TopologyError
 from genlock.consumers.vitals import Vitals
 from genlock.service import ledger
-from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, open_pool
+from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, closing, open_pool
 from genlock.service.decide import Decider
 from genlock.service.migrate import SchemaError, check_schema
 from genlock.service.safety import UnsafeDatabaseError, check_safety
@@ -32,6 +33,9 @@ DECIDING_CONNECTIONS = 3
 
 RETRY_DELAY_FIRST_S = 0.1
 
+CLEAN_UP_TIMEOUT_S = 1.0
+"""How long a start that is given up may take to close what it has opened."""
+
 DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 log = structlog.get_logger()
@@ -39,6 +43,10 @@ log = structlog.get_logger()
 
 class StartError(Exception):
     """The service cannot start; the message is one clear sentence."""
+
+
+class _StoppedError(Exception):
+    """Somebody wants the end before the start was over."""
 
 
 class Service:
@@ -51,7 +59,8 @@ class Service:
         self._stopping = asyncio.Event()
         self._vitals = Vitals()
         self._monitor: Monitor | None = None
-        self._watching: AbstractChannel | None = None
+        self._session: Session | None = None
+        self._questions: AbstractChannel | None = None
 
     @property
     def status(self) -> Status:
@@ -74,34 +83,49 @@ class Service:
 
     async def run(self) -> None:
         """Serve until `stop`. Raises StartError if the servers cannot be used in time; later outages are waited out."""
-        settings = self._settings
-        url = settings.database_url.get_secret_value()
-        await self._start("PostgreSQL", DATABASE_ERRORS, self._check_database)
-        timeout_s = settings.decide_timeout_s
-        async with (
-            await open_pool(url, size=DECIDING_CONNECTIONS, timeout_s=timeout_s, plans=DECIDING_PLANS) as deciding,
-            await open_pool(url, size=settings.read_connections, timeout_s=timeout_s, plans=READING_PLANS) as reading,
-        ):
-            await self._start("RabbitMQ", BROKER_ERRORS, self._try_session)
-            self._monitor = Monitor(
-                self._vitals,
-                unconfirmed=lambda: ledger.count_unconfirmed(reading),
-                waiting=self._count_waiting,
-                progress_timeout_s=settings.progress_timeout_s,
-            )
-            monitoring = asyncio.create_task(self._monitor.run())
-            decider = Decider(
-                deciding,
-                source=settings.source,
-                retention=timedelta(days=settings.ledger_retention_days),
-                timeout_s=timeout_s,
-                reached=self._reached,
-            )
-            try:
-                await self._serve(decider, deciding, reading)
-            finally:
-                monitoring.cancel()
+        with contextlib.suppress(_StoppedError):
+            await self._start("PostgreSQL", DATABASE_ERRORS, self._check_database)
+            async with (
+                closing(await self._start("PostgreSQL", DATABASE_ERRORS, self._open_deciding)) as deciding,
+                closing(await self._start("PostgreSQL", DATABASE_ERRORS, self._open_reading)) as reading,
+            ):
+                await self._start("RabbitMQ", BROKER_ERRORS, self._try_session)
+                async with self._monitoring(reading):
+                    await self._serve(self._decider(deciding), deciding, reading)
         log.info("stopped", action="stop")
+
+    @contextlib.asynccontextmanager
+    async def _monitoring(self, reading: Pool) -> AsyncIterator[None]:
+        self._monitor = Monitor(
+            self._vitals,
+            unconfirmed=lambda: ledger.count_unconfirmed(reading),
+            waiting=self._count_waiting,
+            progress_timeout_s=self._settings.progress_timeout_s,
+        )
+        monitoring = asyncio.create_task(self._monitor.run())
+        try:
+            yield
+        finally:
+            monitoring.cancel()
+
+    def _decider(self, pool: Pool) -> Decider:
+        return Decider(
+            pool,
+            source=self._settings.source,
+            retention=timedelta(days=self._settings.ledger_retention_days),
+            timeout_s=self._settings.decide_timeout_s,
+            reached=self._reached,
+        )
+
+    async def _open_deciding(self) -> Pool:
+        return await self._open_pool(DECIDING_CONNECTIONS, DECIDING_PLANS)
+
+    async def _open_reading(self) -> Pool:
+        return await self._open_pool(self._settings.read_connections, READING_PLANS)
+
+    async def _open_pool(self, size: int, plans: dict[str, str]) -> Pool:
+        url = self._settings.database_url.get_secret_value()
+        return await open_pool(url, size=size, timeout_s=self._settings.decide_timeout_s, plans=plans)
 
     async def _check_database(self) -> None:
         url = self._settings.database_url.get_secret_value()
@@ -117,13 +141,15 @@ class Service:
                 async with open_session(self._settings) as session:
                     await self._work(session, decider, deciding, reading, cautious=cautious)
             except* (SessionLostError, TopologyError, *BROKER_ERRORS) as errors:
-                log.warning("session lost", action="reconnect", why=_why(errors), again_in_s=delay_s)
+                log.warning(
+                    "session lost", action="reconnect", why=_why(errors), held=self._vitals.held, again_in_s=delay_s
+                )
             except* Exception:
                 # A fault of ours with one of the messages: the next session finds out which, and the others go on.
                 log.exception("session failed", action="reconnect", again_in_s=delay_s)
             finally:
                 self.ready.clear()
-                self._watching = None
+                self._session = self._questions = None
                 self._vitals.lost()
             # A session that settles nothing costs what it holds one of the returns that the broker counts, so the next
             # one holds little, and begins later and later.
@@ -137,10 +163,10 @@ class Service:
         settings = self._settings
         commands = CommandConsumer(session, decider, settings, self._vitals, self._reached, cautious=cautious)
         queries = QueryConsumer(session, reading, settings, self._vitals.metrics)
+        self._session = session
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(session.wait_lost())
             sweeping = group.create_task(Sweep(session, deciding, settings).run())
-            self._watching = await session.channel()
             await commands.start()
             await queries.start()
             consuming = group.create_task(commands.run())
@@ -148,21 +174,28 @@ class Service:
             if self._monitor:
                 self._monitor.status = await self._monitor.check()
             log.info("ready", action="ready", namespace=settings.namespace)
-            stopping = group.create_task(self._stopping.wait())
-            await stopping
+            await self._stopping.wait()
             log.info("settling", action="settle")
-            async with asyncio.timeout(settings.shutdown_timeout_s):
-                await commands.stop()
-                await queries.stop()
-                await consuming
+            try:
+                async with asyncio.timeout(settings.shutdown_timeout_s):
+                    await commands.stop()
+                    await queries.stop()
+                    await consuming
+            except TimeoutError:
+                log.warning(
+                    "not settled in time; the broker delivers it again", action="settle", held=self._vitals.held
+                )
+                consuming.cancel()
             sweeping.cancel()
             watching.cancel()
 
     async def _count_waiting(self) -> int:
         """Ask the broker how many messages wait in the inbox. Raises SessionLostError between two sessions."""
-        if self._watching is None:
+        if self._session is None:
             raise SessionLostError("there is no connection to the broker")
-        inbox = await self._watching.declare_queue(Topology(self._settings.namespace).inbox, passive=True)
+        if self._questions is None or self._questions.is_closed:
+            self._questions = await self._session.channel(vital=False)
+        inbox = await self._questions.declare_queue(Topology(self._settings.namespace).inbox, passive=True)
         return inbox.declaration_result.message_count or 0
 
     async def _try_session(self) -> None:
@@ -170,23 +203,36 @@ class Service:
             pass
 
     async def _start(
-        self, server: str, faults: tuple[type[BaseException], ...], attempt: Callable[[], Awaitable[T]]
+        self, server: str, faults: tuple[type[BaseException], ...], attempt: Callable[[], Coroutine[Any, Any, T]]
     ) -> T:
-        """Try until it works or the time for a start is over."""
+        """Try until it works or the time for a start is over. Raises _StoppedError as soon as `stop` is called."""
         deadline = asyncio.get_running_loop().time() + self._settings.start_timeout_s
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    return await attempt()
+                    return await self._unless_stopped(attempt())
             except (SchemaError, TopologyError, UnsafeDatabaseError) as error:
                 raise StartError(str(error)) from error
             except faults as error:
                 why = str(error) or type(error).__name__
-                if asyncio.get_running_loop().time() >= deadline or self._stopping.is_set():
+                if asyncio.get_running_loop().time() >= deadline:
                     waited = self._settings.start_timeout_s
                     raise StartError(f"{server} could not be used within {waited:g} seconds: {why}") from error
                 log.info("waiting", action="wait_for_server", server=server, why=why)
                 await self._pause(1.0)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        working, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise _StoppedError
+            return working.result()
+        finally:
+            stopping.cancel()
+            working.cancel()
+            # What it has opened is closed before the process ends, if that can be done at all.
+            await asyncio.wait({working}, timeout=CLEAN_UP_TIMEOUT_S)
 
     async def _pause(self, seconds: float) -> None:
         try:

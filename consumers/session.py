@@ -1,4 +1,4 @@
-"""One connection to the broker, with its channels: lost as a whole, and then made anew from nothing.
+"""The connections to the broker, with their channels: lost as a whole, and then made anew from nothing.
 
 Nothing is restored behind our back: whoever works in a session ends with it, and what it held comes back from
 the broker (aio-pika's robust connection can be back while its consumers are not: aio-pika issues 231 and 256).
@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 
 import aio_pika
 import aiormq.abc
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractChannel
 from yarl import URL
 
+from genlock._connection import Connection, connect
 from genlock.consumers import wire
 from genlock.consumers.tolerance import tolerate
 from genlock.consumers.topology import Topology
@@ -22,29 +23,38 @@ from genlock.service.settings import Settings
 BROKER_ERRORS = (OSError, TimeoutError, aio_pika.exceptions.AMQPError, aio_pika.exceptions.ChannelInvalidStateError)
 """What aio-pika and aiormq raise when the broker is away, slow, or closes something."""
 
-CLOSE_TIMEOUT_S = 5.0
-
 
 class SessionLostError(Exception):
     """The connection, one of its channels or one of its consumers is gone; the message says which and why."""
 
 
 class Session:
-    """An open connection. Any channel or consumer that ends before its time ends the session."""
+    """Two open connections. Any of them, and any channel or consumer, that ends before its time ends the session.
 
-    def __init__(self, connection: AbstractConnection) -> None:
-        self._connection = connection
+    One is to consume on and one to publish on: a broker that is short of memory or disk reads nothing any more from
+    those that publish, and acknowledgements and questions must not wait behind that. Opening a channel takes at most
+    `timeout_s` seconds.
+    """
+
+    def __init__(self, consuming: Connection, publishing: Connection, timeout_s: float) -> None:
+        self._consuming = consuming
+        self._publishing = publishing
+        self._timeout_s = timeout_s
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        connection.close_callbacks.add(self._on_close("the connection was closed"))
+        for connection in (consuming, publishing):
+            connection.close_callbacks.add(self._on_close("the connection was closed"))
 
-    async def channel(self, *, prefetch: int = 0, confirms: bool = False) -> AbstractChannel:
-        """Open a channel."""
-        channel = await self._connection.channel(publisher_confirms=confirms)
-        channel.close_callbacks.add(self._on_close("a channel was closed"))
-        if prefetch:
-            await channel.set_qos(prefetch_count=prefetch)
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(self._on_cancel)
+    async def channel(self, *, prefetch: int = 0, confirms: bool = False, vital: bool = True) -> AbstractChannel:
+        """Open a channel, with confirms one to publish on. Unless it is vital it may end without harm."""
+        connection = self._publishing if confirms else self._consuming
+        async with asyncio.timeout(self._timeout_s):
+            channel = await connection.channel(publisher_confirms=confirms)
+            if vital:
+                channel.close_callbacks.add(self._on_close("a channel was closed"))
+            if prefetch:
+                await channel.set_qos(prefetch_count=prefetch)
+            underlay = await channel.get_underlay_channel()
+            underlay.on_consumer_cancel_callbacks.add(self._on_cancel)
         return channel
 
     async def wait_lost(self) -> NoReturn:
@@ -68,25 +78,29 @@ class Session:
 
 @contextlib.asynccontextmanager
 async def open_session(settings: Settings) -> AsyncIterator[Session]:
-    """Connect, declare the topology, and close the connection in the end.
+    """Connect, declare the topology, and close the connections in the end.
 
     Raises BROKER_ERRORS and TopologyError.
     """
+    tolerate()
+    wire.install()
+    async with asyncio.timeout(settings.publish_timeout_s), contextlib.AsyncExitStack() as opened:
+        consuming = await _connect(settings, "consuming")
+        opened.push_async_callback(consuming.close)
+        publishing = await _connect(settings, "publishing")
+        opened.push_async_callback(publishing.close)
+        declaring = await consuming.channel()
+        await Topology(settings.namespace).declare(declaring)
+        await declaring.close()
+        opened.pop_all()
+    try:
+        yield Session(consuming, publishing, settings.publish_timeout_s)
+    finally:
+        await asyncio.gather(consuming.close(), publishing.close())
+
+
+async def _connect(settings: Settings, purpose: str) -> Connection:
     url = URL(settings.amqp_url.get_secret_value())
     if "heartbeat" not in url.query:
         url = url.update_query(heartbeat=settings.heartbeat_s)
-    topology = Topology(settings.namespace)
-    tolerate()
-    wire.install()
-    connection = await aio_pika.connect(
-        url, timeout=settings.publish_timeout_s, client_properties={"connection_name": f"genlock {settings.namespace}"}
-    )
-    try:
-        async with asyncio.timeout(settings.publish_timeout_s):
-            declaring = await connection.channel()
-            await topology.declare(declaring)
-            await declaring.close()
-        yield Session(connection)
-    finally:
-        with contextlib.suppress(*BROKER_ERRORS):
-            await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
+    return await connect(url, name=f"genlock {settings.namespace} {purpose}")

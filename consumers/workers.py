@@ -25,7 +25,7 @@ from genlock.service import tracing
 from genlock.service.settings import Settings
 
 RESTART_DELAY_S = 1.0
-KILL_AFTER_S = 5.0
+KILL_AFTER_S = 10.0
 """How much longer than the time for a shutdown a worker has to end."""
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"

@@ -25,12 +25,12 @@ from aio_pika.exceptions import (
 from yarl import URL
 
 from genlock._bulk import BulkLetter
+from genlock._connection import CLOSE_TIMEOUT_S, Connection, connect
 from genlock._letters import Letter
 from genlock.errors import CannotConnect, Refused, Unroutable
 
 AnyLetter = Letter | BulkLetter
 
-CLOSE_TIMEOUT_S = 2.0
 HEARTBEAT_S = 10
 """A connection that is dead without a word is noticed after about three of them; the URL may say otherwise."""
 
@@ -184,7 +184,7 @@ async def open_session(url: str, timeout_s: float) -> Session:
 async def _open(url: URL) -> Session:
     if "heartbeat" not in url.query:
         url = url.update_query(heartbeat=HEARTBEAT_S)
-    connection = await aio_pika.connect(url)
+    connection = await connect(url)
     session = Session(connection)
     try:
         await session.listen()
@@ -210,7 +210,8 @@ def _address(url: str) -> str:
 async def close(what: AbstractConnection | AbstractChannel) -> None:
     """Close properly if that can be done: the broker forgets the rest with the connection."""
     try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+        # A connection keeps its own time.
+        async with asyncio.timeout(3 * CLOSE_TIMEOUT_S if isinstance(what, Connection) else CLOSE_TIMEOUT_S):
             await what.close()
     except CONNECTION_EXCEPTIONS:
         return

@@ -23,6 +23,9 @@ NEVER_S = 10**6
 ROLL_BACK_TIMEOUT_S = 1.0
 """How long a server may take to roll back, in seconds: one that is alive needs none, and others are not worth it."""
 
+CLOSE_TIMEOUT_S = 0.5
+"""How long a server may take to say goodbye to a pool's connections, in seconds."""
+
 READING_PLANS = {
     # A filter that is not set must vanish from the plan, which it does where the plan is made for its values.
     "plan_cache_mode": "force_custom_plan",
@@ -65,6 +68,19 @@ async def open_pool(url: str, *, size: int, timeout_s: float, plans: dict[str, s
         server_settings=settings,
         reset=_keep,
     )
+
+
+@contextlib.asynccontextmanager
+async def closing(pool: Pool) -> AsyncIterator[Pool]:
+    """Close the pool in the end, properly if the server answers soon; one that is silent is left."""
+    try:
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await pool.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pool.terminate()
 
 
 async def _keep(_connection: Any) -> None:
@@ -129,6 +145,12 @@ async def _roll_back(connection: Connection) -> None:
         # Before this is sent, the statement that was late or cancelled is given up, which the server has to answer.
         await connection.execute("ROLLBACK", timeout=ROLL_BACK_TIMEOUT_S)
     except Exception:  # noqa: BLE001 - whatever is wrong with it, a connection that cannot roll back is of no use
+        _abandon(connection)
+
+
+def _abandon(connection: Connection) -> None:
+    """Leave a connection, and let the server find out. asyncpg may have done so before us."""
+    with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 
@@ -140,10 +162,10 @@ async def _commit(connection: Connection, timeout_s: float) -> None:
         # wait() leaves the statement alone when the time is over or when this task is cancelled.
         done, _ = await asyncio.wait({committing}, timeout=timeout_s)
     except asyncio.CancelledError:
-        connection.terminate()
+        _abandon(connection)
         raise
     if not done:
-        connection.terminate()
+        _abandon(connection)
         raise DecideAgainError("COMMIT was not answered in time")
     if committing.result() != "COMMIT":
         raise DecideAgainError("the transaction had failed")

@@ -1,13 +1,11 @@
 """A server is away or drops its connections while commands come: nothing is lost, and all goes on by itself."""
 
-import json
 from collections.abc import AsyncIterator
 from typing import TypeAlias
 
 import asyncpg
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
-from pydantic import SecretStr
 
 from genlock.consumers import messages
 from genlock.consumers.process import Service
@@ -18,33 +16,12 @@ from genlock.service.steps import Step
 from tests.factories import Json, envelope, new_id
 from tests.harness import Client, serving, until
 from tests.property.replay import check_explained
-from tests.proxy import Cut, Proxy, proxied
+from tests.proxy import Cut, Proxy
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 COMMIT = b"COMMIT\0"
 BEGIN_IS_NEVER_ANSWERED = Cut(b"BEGIN", always=True)
-
-
-@pytest.fixture
-async def broker(amqp_url: str) -> AsyncIterator[Proxy]:
-    """What the service takes for the broker."""
-    async with proxied(amqp_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Proxy]:
-    """What the service takes for PostgreSQL."""
-    async with proxied(database_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def remote(settings: Settings, broker: Proxy, database: Proxy) -> Settings:
-    """Return the settings of a replica that reaches its servers through the proxies."""
-    urls = {"amqp_url": SecretStr(broker.url), "database_url": SecretStr(database.url)}
-    return settings.model_copy(update={"retry_delay_max_s": 0.2, "batch_size_max": 8, **urls})
 
 
 @pytest.fixture
@@ -215,10 +192,10 @@ async def test_stopping_while_the_database_is_away_ends_in_time_and_gives_everyt
     await client.until_depth(client.topology.inbox, 3)
 
 
-async def test_command_that_ends_each_session_comes_to_the_dead_letters_and_its_neighbours_do_not(
+async def test_command_that_ends_each_session_takes_no_neighbours_to_the_dead_letters(
     client: Client, remote: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker counts a return of all that a session held, and the culprit returns as often as it allows."""
+    """The broker counts a return of all that a session held; of a hundred it makes a dead letter."""
     culprit, *neighbours = [create(new_id()) for _ in range(30)]
 
     def faulty(event: Event, exchange: str, source: str) -> Outgoing:
@@ -230,10 +207,8 @@ async def test_command_that_ends_each_session_comes_to_the_dead_letters_and_its_
     await client.send(culprit, *neighbours)
     async with serving(remote, retry_delay_max_s=0.01):
         await client.decided(*neighbours)
-        await client.until_depth(client.topology.dead_letters, 1)
-    [letter] = await client.drain(client.topology.dead_letters)
-    assert json.loads(letter.body)["id"] == culprit["id"]
-    assert await client.depth(client.topology.inbox) == 0
+    await client.until_depth(client.topology.inbox, 1)
+    assert await client.depth(client.topology.dead_letters) == 0
 
 
 async def test_session_after_a_fault_goes_carefully_until_it_settles_something_and_then_takes_all(

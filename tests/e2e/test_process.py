@@ -17,6 +17,7 @@ from genlock.servers import database
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, new_id
 from tests.harness import DEADLINE_S, Client
+from tests.proxy import proxied
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -89,6 +90,58 @@ async def test_a_signal_settles_what_is_held_and_exits_0(
     await client.until_depth(client.topology.inbox, len(commands) - decided)
 
 
+async def test_a_signal_while_the_database_is_silent_exits_0_and_says_what_is_left(
+    client: Client, settings: Settings, database_url: str
+) -> None:
+    commands = [envelope("document.put", new_id(), {"expected_generation": None, "body": {}}) for _ in range(3)]
+    async with (
+        proxied(database_url) as database,
+        process(settings, database_url=database.url, shutdown_timeout_s="0.5") as started,
+    ):
+        await lines_until(started, "ready")
+        await client.ask(commands[0])
+        database.stall()
+        await client.send(*commands[1:])
+        await client.until_empty(client.topology.inbox)
+        started.send_signal(signal.SIGTERM)
+        code, lines = await ended(started)
+    assert code == 0
+    assert {line["action"] for line in lines} <= {"settle", "confirm", "hold", "stop"}
+    [left] = [line for line in lines if "held" in line and line["action"] == "settle"]
+    assert left["held"] == 2
+    assert lines[-1]["action"] == "stop"
+    await client.until_depth(client.topology.inbox, 2)
+
+
+async def test_a_second_signal_is_the_end_at_once(client: Client, settings: Settings, database_url: str) -> None:
+    async with (
+        proxied(database_url) as database,
+        process(settings, database_url=database.url, shutdown_timeout_s=str(10 * DEADLINE_S)) as started,
+    ):
+        await lines_until(started, "ready")
+        database.stall()
+        await client.send(envelope("document.put", new_id(), {"expected_generation": None, "body": {}}))
+        await client.until_empty(client.topology.inbox)
+        started.send_signal(signal.SIGTERM)
+        await lines_until(started, "settle")
+        started.send_signal(signal.SIGTERM)
+        code, lines = await ended(started)
+    assert code == 1
+    assert lines[-1]["event"] == "ended at once"
+    await client.until_depth(client.topology.inbox, 1)
+
+
+@pytest.mark.parametrize("setting", ["database_url", "amqp_url"])
+async def test_a_signal_while_a_start_waits_for_a_server_exits_0_at_once(settings: Settings, setting: str) -> None:
+    urls = {"database_url": f"postgresql://genlock@{NOBODY_LISTENS}/genlock", "amqp_url": f"amqp://{NOBODY_LISTENS}/"}
+    async with process(settings, **{setting: urls[setting]}) as started:
+        await lines_until(started, "wait_for_server")
+        started.send_signal(signal.SIGTERM)
+        code, lines = await ended(started)
+    assert code == 0
+    assert [line["action"] for line in lines] == ["stop"]
+
+
 @pytest.mark.parametrize(
     ("changes", "server"),
     [
@@ -100,12 +153,12 @@ async def test_a_signal_settles_what_is_held_and_exits_0(
 async def test_a_server_that_cannot_be_reached_is_exit_1_with_one_sentence(
     settings: Settings, changes: dict[str, str], server: str
 ) -> None:
-    async with process(settings, start_timeout_s="0.1", **changes) as started:
+    async with process(settings, start_timeout_s="1", **changes) as started:
         code, lines = await ended(started)
     assert code == 1
     assert [line["action"] for line in lines[:-1]] == ["wait_for_server"] * (len(lines) - 1)
     assert lines[-1]["action"] == "start"
-    assert lines[-1]["why"].startswith(f"{server} could not be used within 0.1 seconds: ")
+    assert lines[-1]["why"].startswith(f"{server} could not be used within 1 seconds: ")
 
 
 async def test_a_wrong_password_is_not_logged(settings: Settings) -> None:

@@ -90,3 +90,18 @@ async def test_outage_is_unready_but_never_dead(clock: Clock) -> None:
         status = await monitor.check()
         assert status.unready
         assert status.dead == []
+
+
+async def test_broker_that_takes_no_outcomes_makes_it_unready_but_never_dead(clock: Clock) -> None:
+    signs = working(clock)
+    monitor = Monitor(signs, unconfirmed=none, waiting=one, progress_timeout_s=TIMEOUT_S)
+    signs.took(again=False)
+    with signs.publishing():
+        for _ in range(5):
+            clock.now += TIMEOUT_S + 1
+            status = await monitor.check()
+            assert any("the broker has not taken outcomes" in reason for reason in status.unready)
+            assert status.dead == []
+    signs.settled(1)
+    clock.now += 2
+    assert (await monitor.check()).unready == []

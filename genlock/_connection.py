@@ -1,0 +1,80 @@
+"""An AMQP connection that can be left: closing one properly takes a broker that answers.
+
+aiormq's own close waits until all that was written is sent, also where nobody reads it and whoever waits for the
+close has long given up; and what it leaves behind keeps the event loop from ending (tests/e2e/test_silence.py).
+"""
+
+import asyncio
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import TimeoutType
+from aio_pika.exceptions import ConnectionClosed
+from aiormq.abc import ExceptionType
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from yarl import URL
+
+CLOSE_TIMEOUT_S = 2.0
+"""How long the broker may take to say goodbye."""
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class _Transport(TransportFactory):
+    """Opens the transport of one connection, and can end it at once."""
+
+    def __init__(self) -> None:
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(self, url: URL, **kwargs: Any) -> Streams:
+        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        reader, self._writer = await factory.create(url, **kwargs)
+        return reader, self._writer
+
+    def abort(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+class Connection(aio_pika.Connection):
+    """A plain connection whose `connect` and `close` end in time, whatever the broker does."""
+
+    def __init__(self, url: URL, **kwargs: Any) -> None:
+        super().__init__(url, **kwargs)
+        self._transport = _Transport()
+        self.kwargs["transport_factory"] = self._transport
+
+    async def connect(self, timeout: TimeoutType = None) -> None:  # noqa: ASYNC109 - as the base class has it
+        """Connect. Raises TimeoutError, and what aio-pika raises."""
+        connecting = asyncio.ensure_future(super().connect())
+        try:
+            done, _ = await asyncio.wait({connecting}, timeout=timeout)
+            if not done:
+                raise TimeoutError
+        finally:
+            if not connecting.done():
+                connecting.cancel()
+                self._transport.abort()
+                await asyncio.wait({connecting}, timeout=CLOSE_TIMEOUT_S)
+        connecting.result()
+
+    async def close(self, exc: ExceptionType | None = ConnectionClosed) -> None:
+        """Close properly if the broker answers soon, else leave it."""
+        closing = asyncio.ensure_future(super().close(exc))
+        # Where it fails there is nothing left to be closed.
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
+        finally:
+            self._transport.abort()
+        await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
+
+
+async def connect(url: URL, *, name: str | None = None) -> Connection:
+    """Connect to a broker, which shows the connection under that name; how long that may take is the caller's affair.
+
+    Raises what aio-pika raises.
+    """
+    connection = Connection(url, client_properties={"connection_name": name} if name else None)
+    await connection.connect()
+    return connection

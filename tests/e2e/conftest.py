@@ -1,0 +1,30 @@
+"""What tests of outages share: proxies in front of both servers, and a replica's settings that lead through them."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic import SecretStr
+
+from genlock.service.settings import Settings
+from tests.proxy import Proxy, proxied
+
+
+@pytest.fixture
+async def broker(amqp_url: str) -> AsyncIterator[Proxy]:
+    """What the service takes for the broker."""
+    async with proxied(amqp_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Proxy]:
+    """What the service takes for PostgreSQL."""
+    async with proxied(database_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def remote(settings: Settings, broker: Proxy, database: Proxy) -> Settings:
+    """Return the settings of a replica that reaches its servers through the proxies."""
+    urls = {"amqp_url": SecretStr(broker.url), "database_url": SecretStr(database.url)}
+    return settings.model_copy(update={"retry_delay_max_s": 0.2, "batch_size_max": 8, **urls})
