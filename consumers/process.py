@@ -7,6 +7,7 @@ import signal
 import structlog
 
 from genlock.consumers import logs
+from genlock.consumers.garbage import search_seldom
 from genlock.consumers.http import PortTakenError, serving_if
 from genlock.consumers.replica import Service, StartError
 from genlock.consumers.workers import Workers
@@ -26,6 +27,7 @@ def main(settings: Settings, workers: int = 1) -> int:
     try:
         if settings.tracing and workers == 1:
             tracing.configure()
+        search_seldom()
         return asyncio.run(_main(settings, workers))
     except (StartError, PortTakenError, tracing.TracingError) as error:
         log.error("cannot start", action="start", why=str(error))  # noqa: TRY400 - the sentence is for a person

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from genlock.consumers import logs
+from genlock.consumers.garbage import search_seldom
 from genlock.consumers.health import CHECK_EVERY_S, Status
 from genlock.consumers.http import serving_if
 from genlock.consumers.replica import Service, StartError
@@ -132,6 +133,7 @@ def _work(settings: Settings, parent: Connection) -> None:
     logs.configure(settings)
     if settings.tracing:
         tracing.configure()
+    search_seldom()
     raise SystemExit(asyncio.run(_serve(settings, parent)))
 
 
