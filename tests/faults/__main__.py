@@ -16,17 +16,17 @@ from pathlib import Path
 
 from genlock.consumers.logs import SILENCED
 from tests.faults.run import Run
-from tests.faults.stage import Servers, private_servers
+from tests.faults.stage import private_servers
 
 PHASE_S = 30.0
 
 
-async def _main(servers: Servers, seed: str, seconds: float, logs: Path) -> bool:
+async def _main(run: Run, seconds: float) -> bool:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     phases = max(1, math.ceil(seconds / PHASE_S))
-    return await Run(servers, seed, logs).run([seconds / phases] * phases)
+    return await run.run([seconds / phases] * phases)
 
 
 def main() -> int:
@@ -34,6 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Faults at random, by a seed.")
     parser.add_argument("--seconds", type=float, default=300.0, help="how long faults come (default 300)")
     parser.add_argument("--seed", default="", help="to repeat a schedule")
+    parser.add_argument("--keep-logs", action="store_true", help="write the logs to a file, even if everything held")
     arguments = parser.parse_args()
     seed = arguments.seed or str(secrets.randbelow(10**6))
     for library in SILENCED:
@@ -42,7 +43,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with tempfile.TemporaryDirectory(prefix="genlock-faults-") as folder, private_servers() as servers:
-            held = asyncio.run(_main(servers, seed, arguments.seconds, Path(folder)))
+            run = Run(servers, seed, Path(folder), keep_logs=arguments.keep_logs)
+            held = asyncio.run(_main(run, arguments.seconds))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 128 + signal.SIGINT
     return 0 if held else 1

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from genlock.consumers.topology import Topology
 from tests.faults.clients import Post, Publisher, Subscriber, declare, remove
 from tests.faults.journal import Journal
 from tests.faults.letters import probe
-from tests.faults.oracle import QUIET_TIMEOUT_S, Oracle
+from tests.faults.oracle import QUIET_TIMEOUT_S, Oracle, Verdicts
 from tests.faults.workload import World
 from tests.harness import DEADLINE_S, until
 
@@ -67,8 +66,8 @@ class Load:
 
         await until(answered, timeout_s)
 
-    async def proved(self, timeout_s: float = QUIET_TIMEOUT_S) -> Counter[str]:
-        """End, and let the oracle check what was left; return how many commands got which verdict."""
+    async def proved(self, timeout_s: float = QUIET_TIMEOUT_S) -> Verdicts:
+        """End, and let the oracle check what was left; return how many verdicts there were."""
         await self.end()
         verdicts = await self.oracle.check(timeout_s)
         self.post.turn_page()

@@ -29,6 +29,9 @@ from tests.property.replay import check_explained
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+Verdicts: TypeAlias = Counter[tuple[str, str]]
+"""How many commands on records of a kind got which reason or code, or succeeded."""
+
 QUIET_TIMEOUT_S = 60.0
 POLL_S = 0.1
 SHOWN_MAX = 5
@@ -45,6 +48,13 @@ class Row:
     content_hash: bytes
     verdict: str
     event: str
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """The kind of record that it is about, and the reason, the code or else the verdict."""
+        event = json.loads(self.event)
+        why = event["data"].get("reason") or event["data"].get("code") or self.verdict
+        return event["type"].partition(".")[0], why
 
     @property
     def digest(self) -> bytes:
@@ -65,8 +75,8 @@ class Oracle:
     _dead: dict[bytes, list[str]] = field(default_factory=dict)
     """The reasons that each dead letter came with."""
 
-    async def check(self, timeout_s: float = QUIET_TIMEOUT_S) -> Counter[str]:
-        """Wait until nothing is missing, then make all checks; return the verdicts' counts.
+    async def check(self, timeout_s: float = QUIET_TIMEOUT_S) -> Verdicts:
+        """Wait until nothing is missing, then make all checks; return how many verdicts there were.
 
         Raises NotProvedError.
         """
@@ -83,7 +93,7 @@ class Oracle:
             await database.close()
         if wrong:
             raise NotProvedError("\n".join(wrong))
-        verdicts = Counter(row.verdict for row in self._rows.values())
+        verdicts = Counter(row.told for row in self._rows.values())
         self._rows.clear()
         self.journal.turn_page()
         return verdicts

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.faults.injection import TERMINATE_TIMEOUT_S, inject
-from tests.faults.oracle import NotProvedError
+from tests.faults.oracle import NotProvedError, Verdicts
 from tests.faults.schedule import Planned, schedule
 from tests.faults.stage import Servers, Stage, all_ready, staged
 from tests.harness import until
@@ -24,15 +24,16 @@ LOG_LINES_MAX = 5_000
 class Run:
     """One run. What it finds out is printed as it goes."""
 
-    def __init__(self, servers: Servers, seed: str, logs: Path) -> None:
+    def __init__(self, servers: Servers, seed: str, logs: Path, *, keep_logs: bool) -> None:
         self._servers = servers
         self._seed = seed
         self._logs = logs
+        self._keep_logs = keep_logs
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One fault at a time for each target."""
         self._begun = 0
         self._faults: Counter[str] = Counter()
-        self._verdicts: Counter[str] = Counter()
+        self._verdicts: Verdicts = Counter()
         self._back_s: dict[str, list[float]] = defaultdict(list)
         """For each kind of fault, how long it took until all was ready again and a new command was answered."""
 
@@ -54,8 +55,10 @@ class Run:
                     self._summarize(stage)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
             print(f"FAILED with seed {self._seed}:\n{_told(error)}", flush=True)
-            print(f"The logs are in {self._keep_logs()}.", flush=True)
+            self._write_logs()
             return False
+        if self._keep_logs:
+            self._write_logs()
         print(f"Everything held. ({time.monotonic() - began:.0f} s in all, seed {self._seed})", flush=True)
         return True
 
@@ -73,8 +76,8 @@ class Run:
         await self._nothing_unacknowledged(stage)
         self._verdicts += verdicts
         quiet_s = time.monotonic() - began - faults_s
-        figures = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
-        print(f"  held: {figures} ({faults_s:.0f} s of faults, {quiet_s:.0f} s until quiet and checked)", flush=True)
+        took = f"{faults_s:.0f} s of faults, {quiet_s:.0f} s until quiet and checked"
+        print(f"  held: {verdicts.total()} verdicts ({took})", flush=True)
 
     async def _one(self, stage: Stage, planned: Planned, began: float) -> None:
         """Inject a fault at its time, and see how long it takes until all is well again."""
@@ -120,14 +123,16 @@ class Run:
     def _summarize(self, stage: Stage) -> None:
         journal = stage.load.journal
         print(f"confirmed messages: {journal.total['confirmed']}, copies included")
-        print(f"verdicts: {', '.join(f'{count} {verdict}' for verdict, count in sorted(self._verdicts.items()))}")
+        for kind in sorted({kind for kind, _ in self._verdicts}):
+            counts = Counter({why: count for (of, why), count in self._verdicts.items() if of == kind})
+            print(f"{kind}: {', '.join(f'{count} {why}' for why, count in counts.most_common())}")
         print(f"events that came again: {journal.total['duplicate events']} of {len(journal.events)}")
         for fault, count in sorted(self._faults.items()):
             back_s = self._back_s.get(fault)
             told = f"ready and answering after at most {max(back_s):.1f} s" if back_s else "always with another one"
             print(f"{count:4} x {fault}: {told}")
 
-    def _keep_logs(self) -> Path:
+    def _write_logs(self) -> None:
         """Write all logs into one file in the current folder."""
         kept = Path(f"faults-{self._seed}.log").resolve()
         with kept.open("w") as all_logs:
@@ -135,7 +140,7 @@ class Run:
                 all_logs.write(f"=== {log.stem}\n{_last_lines(log)}")
             for server in (self._servers.postgres, self._servers.rabbit):
                 all_logs.write(f"=== {server.name}\n{_last_lines(server.folder / 'output')}")
-        return kept
+        print(f"The logs are in {kept}.", flush=True)
 
 
 def _class_of(target: str) -> str:

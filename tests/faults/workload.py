@@ -16,7 +16,7 @@ from tests.faults.letters import Letter, letter, misrouted, of_no_text, of_unkno
 
 T = TypeVar("T")
 
-KINDS = ("document", "document", "stack", "provider")
+KINDS = ("document", "document", "stack", "provider", "consumer")
 RECORDS_AT_ONCE = 5
 """How many records of each kind are fought over."""
 
@@ -26,6 +26,7 @@ USES_MAX = 150
 ODD_SHARE = 0.03
 REPLY_SHARE = 0.2
 CHAIN_SHARE = 0.3
+CHECK_SHARE = 0.2
 LARGE_SHARE = 0.01
 LARGE_BYTES = 200_000
 
@@ -35,17 +36,19 @@ VERBS = {
     "stack": ("create", "update", "update", "delete", "rollback", "cancel", "set_state", "set_state"),
     "provider": (
         *("create", "update", "update", "delete", "set_inventories", "put_inventory", "delete_inventory"),
-        *("set_traits", "set_aggregates"),
+        *("set_traits", "set_aggregates", "put_inventory"),
     ),
+    "consumer": ("set_allocations", "set_allocations", "set_many"),
 }
 OFFSETS = (0, 0, 0, 0, 0, 0, -1, -2, 1)
 """What is added to a generation that is known: mostly nothing."""
 
 BODIES: tuple[Json, ...] = ({}, {"a": 1}, {"a": {"b": "é😀"}, "c": [1, None]}, {"b": 1.5})
 PATCHES: tuple[Json, ...] = ({}, {"a": None}, {"a": {"b": None, "c": 2}}, {"c": [{}]})
-CLASSES = ("VCPU", "DISK_GB", "CUSTOM_A", "VCPUS")
+CLASSES = ("VCPU", "VCPU", "VCPU", "DISK_GB", "CUSTOM_A", "VCPUS")
 TRAITS = ("HW_NIC_SRIOV", "STORAGE_DISK_SSD", "CUSTOM_A", "CUSTOM_A", "SSD")
-INVENTORIES: tuple[Json, ...] = ({"total": 1}, {"total": 8, "step_size": 2}, {"total": 8, "reserved": 9})
+INVENTORIES: tuple[Json, ...] = ({"total": 1}, {"total": 8, "step_size": 2}, {"total": 8, "reserved": 9}, {"total": 99})
+AMOUNTS = (1, 2, 2, 4)
 
 
 @dataclass
@@ -58,6 +61,8 @@ class Known:
     """None while it is not known to exist."""
     traversals: list[str] = field(default_factory=list)
     """Of a stack, the latest last; commands that may have started one are among them."""
+    classes: list[str] = field(default_factory=list)
+    """Of a provider, the resource classes that it has inventories of."""
     uses: int = 0
 
     def learn(self, data: Json) -> None:
@@ -67,6 +72,7 @@ class Known:
         if data["sequence"] < self.sequence:
             return
         self.sequence = data["sequence"]
+        self.classes = list((data.get("record") or data.get("current") or {}).get("inventories", ()))
         token = data.get("token") or data.get("actual")
         if data.get("reason") == "missing":
             self.generation = None
@@ -97,9 +103,14 @@ class World:
 
     def learn(self, event: Json) -> None:
         """Take note of an outcome."""
-        known = self._known.get(event.get("subject") or "")
+        data = event["data"]
+        # Which is not the event's subject where a command on a consumer has failed for the sake of a provider.
+        known = self._known.get(data["id"] or "")
         if known is not None:
-            known.learn(event["data"])
+            known.learn(data)
+        for tokens in (data.get("tokens") or {}).values():
+            for record_id in tokens.keys() & self._known.keys():
+                self._known[record_id].generation = tokens[record_id]["generation"]
 
     def draw(self) -> Letter:
         """The next message."""
@@ -107,7 +118,12 @@ class World:
             return self._one(ODD)()
         kind = self._one(KINDS)
         known = self._pick(kind)
-        make = {"document": self._document, "stack": self._stack, "provider": self._provider}[kind]
+        make = {
+            "document": self._document,
+            "stack": self._stack,
+            "provider": self._provider,
+            "consumer": self._consumer,
+        }[kind]
         return letter(make(known), wants_reply=self._chance.random() < REPLY_SHARE)
 
     def reuse(self, earlier: Letter) -> Letter:
@@ -187,6 +203,28 @@ class World:
         if self._chance.random() < 0.5:
             return {}
         return {"parent_id": self._one((None, *(known.subject for known in self._at_hand["provider"])))}
+
+    def _consumer(self, known: Known) -> Json:
+        verb = self._one(VERBS["consumer"])
+        if verb == "set_allocations":
+            return envelope("consumer.set_allocations", known.subject, self._wanted(known))
+        some = {known.subject: known, **{other.subject: other for other in self._some("consumer")}}
+        data = {"consumers": {subject: self._wanted(other) for subject, other in some.items()}}
+        return envelope("consumer.set_many", None, data)
+
+    def _wanted(self, known: Known) -> Json:
+        """All that a consumer is to have: something of a provider or two, or nothing."""
+        allocations: Json = {}
+        for provider in self._some("provider"):
+            resource_class = self._one(provider.classes or CLASSES)
+            allocations[provider.subject] = {"resources": {resource_class: self._one(AMOUNTS)}}
+            if self._chance.random() < CHECK_SHARE:
+                allocations[provider.subject]["expected_generation"] = self._generation(provider) or 0
+        expected = self._generation(known)
+        return {"expected_generation": expected, "project_id": "p", "user_id": "u", "allocations": allocations}
+
+    def _some(self, kind: str) -> list[Known]:
+        return [self._at_hand[kind][place] for place in {self._chance.randrange(RECORDS_AT_ONCE) for _ in range(2)}]
 
     def _name(self, known: Known) -> str:
         """Mostly a name of its own, or hardly any would be free."""

@@ -8,47 +8,31 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from tests.factories import received
-from tests.property.model import Json, Model
+from tests.property.alone import OTHERS_FAULT, Alone, Key
+from tests.property.model import Json
 from tests.property.model_providers import DEFAULTS
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-Key = tuple[str, str]
-"""Kind and id of a record."""
-
-OTHERS_FAULT = {"duplicate_name", "parent_not_found", "parent_loop", "provider_has_children"}
-"""The verdicts that a record's own history does not explain."""
-
-
-class Alone(Model):
-    """A model with one record in it, which accepts what other records might forbid."""
-
-    def _check_parent(self, subject: str, parent_id: str | None) -> None:
-        """Take any parent: it is not here."""
-
-    def _check_name(self, subject: str, name: str) -> None:
-        """Take any name: who has it is not here."""
-
-    def show(self, _provider_id: str) -> Json | None:
-        """Show nothing: a provider is shown with its root, which is not here."""
-        return None
 
 
 async def check_explained(connection: Connection, sent: Iterable[Json]) -> None:
     """Hold what these commands left against the model; no other commands may have touched the same records."""
     ledger = await _decided(connection, list(sent))
     histories = await _histories(connection, ledger)
-    accepted = [command_id for history in histories.values() for command_id in history]
+    accepted = {command_id for history in histories.values() for command_id in history}
     succeeded = {command_id for command_id, (_, event) in ledger.items() if event["type"].endswith(".succeeded")}
-    assert len(accepted) == len(set(accepted))
-    assert set(accepted) == succeeded
+    assert all(len(history) == len(set(history)) for history in histories.values())
+    assert accepted == succeeded
+    others = _not_accepted(ledger)
     for key, history in histories.items():
-        models = _replayed(history, ledger)
+        models = _replayed(key, history, ledger)
         row, model = await _row(connection, key), _of_model(models[-1], key)
         assert row == model, (key, row, model)
-        _check_others(key, models, ledger)
-    for key in {_key(command) for command, _ in ledger.values()} - histories.keys():
-        _check_others(key, [Alone()], ledger)
+        _check_others(models, others.pop(key, []))
+    for pairs in others.values():
+        _check_others([Alone()], pairs)
     await _check_names(connection)
+    await _check_used(connection)
 
 
 async def _decided(connection: Connection, sent: list[Json]) -> dict[str, tuple[Json, Json]]:
@@ -66,38 +50,61 @@ async def _histories(connection: Connection, ledger: dict[str, tuple[Json, Json]
     """The accepted commands of each record, in the order of their sequences, which have no gap."""
     rows = await connection.fetch(
         "SELECT * FROM changes WHERE record_id = ANY ($1::text[]) ORDER BY kind, record_id, sequence",
-        [command["subject"] for command, _ in ledger.values()],
+        [record_id for command, _ in ledger.values() for record_id in _named(command)],
     )
     histories: dict[Key, list[str]] = {}
     for row in rows:
-        history = histories.setdefault((row["kind"], row["record_id"]), [])
+        key = row["kind"], row["record_id"]
+        history = histories.setdefault(key, [])
         history.append(str(row["command_id"]))
         assert row["sequence"] == len(history)
-        token = ledger[history[-1]][1]["data"]["token"]
+        token = _token(ledger[history[-1]][1], key)
         assert row["token"] == str(token["traversal" if row["kind"] == "stack" else "generation"])
     return histories
 
 
-def _replayed(history: list[str], ledger: dict[str, tuple[Json, Json]]) -> list[Model]:
+def _named(command: Json) -> list[str]:
+    """The ids of the records that a command is about."""
+    return [command["subject"]] if command["subject"] else list(command["data"]["consumers"])
+
+
+def _token(event: Json, key: Key) -> Json:
+    """The token that a success gives to a record."""
+    data = event["data"]
+    token: Json = data["token"] if (data["kind"], data["id"]) == key else data["tokens"][key[0]][key[1]]
+    return token
+
+
+def _replayed(key: Key, history: list[str], ledger: dict[str, tuple[Json, Json]]) -> list[Alone]:
     """The model before the first and after each accepted command; it accepts every one, with the same token."""
-    models: list[Model] = [Alone()]
+    models = [Alone()]
     for command_id in history:
         command, event = ledger[command_id]
         models.append(deepcopy(models[-1]))
-        answer = models[-1].apply(command)
-        assert answer == ("succeeded", None, event["data"]["token"], len(models) - 1), (command, answer, event)
+        answer = models[-1].accept(key, command)
+        assert answer == ("succeeded", None, _token(event, key), len(models) - 1), (command, answer, event)
     return models
 
 
-def _check_others(key: Key, models: list[Model], ledger: dict[str, tuple[Json, Json]]) -> None:
-    """What was not accepted gets the same verdict from the model as of the sequence that its event tells."""
+def _not_accepted(ledger: dict[str, tuple[Json, Json]]) -> dict[Key, list[tuple[Json, Json]]]:
+    """Commands that did not succeed for the sake of their own record, with their events, by record."""
+    found: dict[Key, list[tuple[Json, Json]]] = {}
     for command, event in ledger.values():
+        why = event["data"].get("reason", event["data"].get("code"))
+        kind = command["type"].partition(".")[0]
+        if not event["type"].endswith(".succeeded") and why not in OTHERS_FAULT and kind != "consumer":
+            found.setdefault((kind, command["subject"]), []).append((command, event))
+    return found
+
+
+def _check_others(models: list[Alone], others: list[tuple[Json, Json]]) -> None:
+    """What was not accepted gets the same verdict from the model as of the sequence that its event tells."""
+    for command, event in others:
         data = event["data"]
         word = event["type"].rpartition(".")[2]
-        why = data.get("reason", data.get("code"))
-        if _key(command) == key and word != "succeeded" and why not in OTHERS_FAULT:
-            answer = deepcopy(models[data["sequence"]]).apply(command)
-            assert answer == (word, why, data.get("actual"), data["sequence"]), (command, answer, event)
+        answer = deepcopy(models[data["sequence"]]).apply(command)
+        expected = word, data.get("reason", data.get("code")), data.get("actual"), data["sequence"]
+        assert answer == expected, (command, answer, event)
 
 
 async def _check_names(connection: Connection) -> None:
@@ -110,8 +117,14 @@ async def _check_names(connection: Connection) -> None:
     assert sorted(map(tuple, live)) == sorted(map(tuple, held))
 
 
-def _key(command: Json) -> Key:
-    return command["type"].partition(".")[0], command["subject"]
+async def _check_used(connection: Connection) -> None:
+    """What is used of each inventory is the sum of its allocations."""
+    wrong = await connection.fetch(
+        "SELECT provider_id, resource_class, used, coalesce(amount, 0) AS amount FROM inventories FULL JOIN ("
+        "SELECT provider_id, resource_class, sum(amount) AS amount FROM allocations GROUP BY 1, 2) AS allocated "
+        "USING (provider_id, resource_class) WHERE used IS DISTINCT FROM coalesce(amount, 0)"
+    )
+    assert not wrong, wrong
 
 
 async def _row(connection: Connection, key: Key) -> Any:
@@ -122,6 +135,8 @@ async def _row(connection: Connection, key: Key) -> Any:
         return row["generation"], row["sequence"], row["body"] and json.loads(row["body"])
     if kind == "provider":
         return await _provider_row(connection, record_id)
+    if kind == "consumer":
+        return await _consumer_row(connection, record_id)
     row = await connection.fetchrow("SELECT * FROM stacks WHERE id = $1", record_id)
     assert row is not None
     templates = [row[name] and json.loads(row[name]) for name in ("template", "previous_template")]
@@ -143,7 +158,17 @@ async def _provider_row(connection: Connection, record_id: str) -> Any:
     return row["generation"], row["sequence"], *place, inventories, *sets
 
 
-def _of_model(model: Model, key: Key) -> Any:
+async def _consumer_row(connection: Connection, record_id: str) -> Any:
+    row = await connection.fetchrow("SELECT * FROM consumers WHERE id = $1", record_id)
+    assert row is not None
+    allocations: dict[str, dict[str, int]] = {}
+    for one in await connection.fetch("SELECT * FROM allocations WHERE consumer_id = $1", record_id):
+        allocations.setdefault(str(one["provider_id"]), {})[one["resource_class"]] = one["amount"]
+    assert row["deleted"] is not bool(allocations)
+    return row["generation"], row["sequence"], row["consumer_type"], allocations
+
+
+def _of_model(model: Alone, key: Key) -> Any:
     kind, record_id = key
     if kind == "document":
         document = model.documents[record_id]
@@ -153,6 +178,9 @@ def _of_model(model: Model, key: Key) -> Any:
         counts = provider.generation, provider.sequence
         rest = provider.name, provider.parent, provider.inventories, provider.traits, provider.aggregates
         return counts if provider.deleted else (*counts, *rest)
+    if kind == "consumer":
+        consumer = model.consumer
+        return consumer.generation, consumer.generation, consumer.consumer_type, consumer.allocations
     stack = model.stacks[record_id]
     templates = (stack.template, stack.previous_template)
     return (
