@@ -15,7 +15,7 @@ from genlock.schemas.catalogue import COMMANDS, SUBJECTS, CommandType
 from genlock.schemas.codes import VerdictName
 from genlock.schemas.envelope import Envelope
 from genlock.schemas.outcomes import CONTENT_TYPE, UNKNOWN_COMMAND, Conflict, Rejected, Succeeded
-from genlock.schemas.queries import QUERIES
+from genlock.schemas.queries import QUERIES, QUERY_SUBJECTS
 
 CONTRACT_VERSION = "1.0.0"
 
@@ -149,8 +149,10 @@ def _event_message(verdict: VerdictName, model: type[BaseModel]) -> JsonObject:
 
 
 def _query_message(name: str, model: type[BaseModel]) -> JsonObject:
-    data = _reference(f"{_SCHEMAS}{model.__name__}")
-    return _message(model.__doc__, _enveloped(Envelope, [], type={"const": name}, data=data))
+    known: JsonObject = {"type": {"const": name}, "data": _reference(f"{_SCHEMAS}{model.__name__}")}
+    if name in QUERY_SUBJECTS:
+        known["subject"] = QUERY_SUBJECTS[name].json_schema()
+    return _message(model.__doc__, _enveloped(Envelope, [*known.keys() & {"subject"}], **known))
 
 
 def _message(text: str | None, payload: JsonObject) -> JsonObject:

@@ -3,9 +3,10 @@
 import uuid
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from genlock.schemas.base import Kind, Model, Name, Uuid
+from genlock.schemas.documents import DocumentId
 from genlock.schemas.filters import TERMS_MAX, AggregateTerms, Terms, TraitTerms
 from genlock.schemas.providers import Amount
 from genlock.schemas.stacks import Action, Status
@@ -112,6 +113,17 @@ QUERIES: dict[str, type[Filters]] = {
     "command.get": NoFilters,
     "record.history": RecordHistory,
 }
+
+
+_UUID: TypeAdapter[str] = TypeAdapter(Uuid)
+QUERY_SUBJECTS: dict[str, TypeAdapter[str]] = {
+    **dict.fromkeys(("provider.get", "provider.allocations", "provider.usages", "consumer.get", "stack.get"), _UUID),
+    "project.usages": TypeAdapter(Name),
+    "document.get": TypeAdapter(DocumentId),
+    "command.get": _UUID,
+    "record.history": TypeAdapter(Uuid | DocumentId),
+}
+"""What each query is about. Those that are not here are about no record."""
 
 
 def result_id(query_id: str) -> str:

@@ -5,15 +5,13 @@ from dataclasses import replace
 
 from pydantic import TypeAdapter
 
-from genlock.schemas.base import Name
 from genlock.schemas.catalogue import SUBJECTS
-from genlock.schemas.queries import NoFilters, ProjectUsages, UsageType
+from genlock.schemas.queries import QUERY_SUBJECTS, NoFilters, ProjectUsages, UsageType
 from genlock.service.answers import Answer, not_found, page, start
 from genlock.service.database import Pool
 from genlock.service.sql import statement
 from genlock.service.tables import consumer_of
 
-_PROJECT: TypeAdapter[str] = TypeAdapter(Name)
 _CURSOR: TypeAdapter[str] = TypeAdapter(UsageType)
 
 
@@ -29,7 +27,7 @@ async def list_project_usages(pool: Pool, subject: str, filters: ProjectUsages) 
     """By consumer type, as Placement groups them from 1.38 on. A project that nobody has used is as one without use."""
     rows = await pool.fetch(
         statement("list_project_usages"),
-        _PROJECT.validate_python(subject),
+        QUERY_SUBJECTS["project.usages"].validate_python(subject),
         filters.user_id,
         filters.consumer_type,
         start(_CURSOR, filters.after),

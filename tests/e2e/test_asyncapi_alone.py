@@ -45,6 +45,16 @@ class Reader:
         (operation,) = (each for each in self.document["operations"].values() if each["action"] == "send")
         return self.resolved(operation["channel"])
 
+    def queries(self) -> Json:
+        """The one channel that is a queue."""
+        (channel,) = (
+            channel
+            for channel in self.document["channels"].values()
+            if channel.get("bindings", {}).get("amqp", {}).get("is") == "queue"
+        )
+        found: Json = channel
+        return found
+
     def messages(self, channel: Json) -> list[Json]:
         return [self.resolved(message) for message in channel["messages"].values()]
 
@@ -72,13 +82,13 @@ class Reader:
 
 
 def _fitting(pattern: str) -> str:
-    """A name that a pattern of properties allows."""
-    return next(name for name in (str(uuid.uuid4()), "X") if re.search(pattern, name))
+    """A text that a pattern allows."""
+    return next(text for text in (str(uuid.uuid4()), "X") if re.search(pattern, text))
 
 
 def _scalar(schema: Json) -> Any:
-    if schema.get("format") == "uuid":
-        return str(uuid.uuid4())
+    if "pattern" in schema:
+        return _fitting(schema["pattern"])
     values: Json = {
         "string": "X" * max(1, schema.get("minLength", 1)),
         "integer": schema.get("minimum", 1),
@@ -126,3 +136,41 @@ async def test_each_command_is_published_and_answered_by_the_document_alone(sett
         # Made by the schema alone it may be late or useless, but never malformed.
         assert event["data"].get("code") not in {"invalid_data", "unknown_type", "routing_key_mismatch"}, event
     assert not published
+
+
+@pytest.mark.usefixtures("client")
+async def test_each_query_is_asked_and_answered_by_the_document_alone(settings: Settings) -> None:
+    reader = Reader(json.dumps(document(settings.namespace)))
+    channel_of_queries = reader.queries()
+    async with serving(settings), await aio_pika.connect(settings.amqp_url.get_secret_value()) as connection:
+        channel = await connection.channel(on_return_raises=True)
+        answers: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
+        replies = await channel.declare_queue(exclusive=True)
+        await replies.consume(answers.put, no_ack=True)
+        asked = {}
+        for message in reader.messages(channel_of_queries):
+            payload = reader.instance(message["payload"])
+            # A cursor is what an answer has as its next, and nothing else.
+            payload["data"].pop("after", None)
+            reader.validator(message["payload"]).validate(payload)
+            asked[payload["id"]] = payload["type"]
+            await channel.default_exchange.publish(
+                aio_pika.Message(
+                    json.dumps(payload).encode(),
+                    content_type=message["contentType"],
+                    reply_to=replies.name,
+                    correlation_id=payload["id"],
+                ),
+                channel_of_queries["bindings"]["amqp"]["queue"]["name"],
+                mandatory=True,
+            )
+        async with asyncio.timeout(DEADLINE_S):
+            found = [await answers.get() for _ in asked]
+    assert len(asked) > 10
+    for reply in found:
+        answer = json.loads(reply.body)
+        assert answer["type"] == f"{asked.pop(reply.correlation_id)}.result"
+        # Made by the schema alone it may find nothing, but is never malformed.
+        code = answer["data"].get("error", {}).get("code")
+        assert code in {None, "not_found", "unknown_resource_class"}, answer
+    assert not asked

@@ -122,6 +122,39 @@ def test_a_payload_tells_a_valid_command_from_another(data: Json, *, valid: bool
     assert validator.is_valid(envelope("document.put", "x", data)) is valid
 
 
+ID = new_id()
+
+
+@pytest.mark.parametrize(
+    ("query", "subject", "data", "valid"),
+    [
+        (
+            "provider.list",
+            None,
+            {"member_of": f"in:{ID},{ID}", "required": ["in:A,B", "!C"], "resources": {"A": 1}},
+            True,
+        ),
+        ("provider.list", None, {"member_of": [ID, f"!{ID}"], "limit": 1_000, "after": ID}, True),
+        ("provider.list", None, {"member_of": "zone"}, False),
+        ("provider.list", None, {"required": ["!in:A,B"]}, False),
+        ("provider.list", None, {"resources": {"A": 0}}, False),
+        ("provider.allocations", ID, {"limit": 5}, True),
+        ("provider.allocations", "p", {}, False),
+        ("provider.usages", ..., {}, False),
+        ("consumer.get", ID, {}, True),
+        ("consumer.get", ID, {"limit": 1}, False),
+        ("project.usages", "any name", {"user_id": "u", "consumer_type": "unknown"}, True),
+        ("project.usages", "any name", {"consumer_type": "any"}, False),
+        ("project.usages", "", {}, False),
+        ("record.history", "any name", {"kind": "document"}, True),
+    ],
+)
+def test_a_payload_tells_a_valid_query_from_another(query: str, subject: Any, data: Json, *, valid: bool) -> None:
+    validator = Draft202012Validator(message_schema(query.replace(".", "_")))
+    members = envelope(query, subject, data)
+    assert validator.is_valid(members) is valid
+
+
 def test_events_are_valid_payloads() -> None:
     command = put(new_id(), 3)
     conflict = event_of(command, conflicting(state_of(), command))
