@@ -9,7 +9,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.property.model_providers import ModelProviders, NotAppliedError
+from tests.property.model_consumers import ModelConsumers
+from tests.property.model_providers import NotAppliedError
 
 Json = dict[str, Any]
 Answer = tuple[str, str | None, Json | None, int]
@@ -33,6 +34,9 @@ FIELDS = {
     "provider.delete_inventory": ({"expected_generation", "resource_class"}, set[str]()),
     "provider.set_traits": ({"expected_generation", "traits"}, set[str]()),
     "provider.set_aggregates": ({"expected_generation", "aggregates"}, set[str]()),
+    "consumer.set_allocations": ({"expected_generation", "project_id", "user_id", "allocations"}, {"consumer_type"}),
+    "consumer.set_many": ({"consumers"}, set[str]()),
+    "consumer.reshape": ({"inventories", "consumers"}, set[str]()),
 }
 """For each type the fields that its data must have, and those that it may have."""
 
@@ -78,7 +82,7 @@ class ModelStack:
 
 
 @dataclass
-class Model(ModelProviders):
+class Model(ModelConsumers):
     """All records, and the answer to each command id."""
 
     documents: dict[str, ModelDocument] = field(default_factory=dict)
@@ -94,13 +98,18 @@ class Model(ModelProviders):
             return answer if known == content else ("rejected", "id_reused", None, self.sequence(command))
         answer = self._decide(command)
         self.answers[command["id"]] = content, answer
-        if command["type"].startswith("provider.") and answer[0] != "rejected":
-            self.shown[command["id"]] = self.show(command["subject"])
+        if command["type"].startswith("provider."):
+            if answer[0] == "succeeded":
+                self.makers["provider", command["subject"]] = command["id"]
+            if answer[0] != "rejected":
+                self.shown[command["id"]] = self.show(command["subject"])
         return answer
 
     def sequence(self, command: Json) -> int:
-        """How many commands were accepted so far by the record that the command is about."""
+        """How many commands were accepted so far by the record that the command is about; of several it is 0."""
         kind, subject = command["type"].split(".")[0], command["subject"]
+        if kind == "consumer":
+            return self.consumers[subject].generation if subject in self.consumers else 0
         records: dict[str, Any] = {"document": self.documents, "stack": self.stacks, "provider": self.providers}
         return records[kind][subject].sequence if subject in records[kind] else 0
 
@@ -112,7 +121,8 @@ class Model(ModelProviders):
         try:
             token = getattr(self, f"_{kind}_{verb}")(command["id"], command["subject"], command["data"])
         except NotAppliedError as no:
-            return no.word, no.why, no.token, self.sequence(command)
+            sequence = self.sequence(command) if no.sequence is None else no.sequence
+            return no.word, no.why, no.token, sequence
         return "succeeded", None, token, self.sequence(command)
 
     # Documents.

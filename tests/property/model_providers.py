@@ -15,9 +15,9 @@ DEFAULTS = {"reserved": 0, "min_unit": 1, "max_unit": 2147483647, "step_size": 1
 class NotAppliedError(Exception):
     """Ends a command that is not applied."""
 
-    def __init__(self, word: str, why: str, token: Json | None = None) -> None:
+    def __init__(self, word: str, why: str, token: Json | None = None, sequence: int | None = None) -> None:
         super().__init__(word, why)
-        self.word, self.why, self.token = word, why, token
+        self.word, self.why, self.token, self.sequence = word, why, token, sequence
 
 
 @dataclass
@@ -61,6 +61,10 @@ class ModelProviders:
             "aggregates": sorted(provider.aggregates),
         }
 
+    def in_use(self, _provider_id: str) -> set[str]:
+        """The classes of which something is allocated."""
+        return set()
+
     def _provider_create(self, _id: str, subject: str, data: Json) -> Json:
         before = self.providers.get(subject)
         if before is not None and not before.deleted:
@@ -89,13 +93,17 @@ class ModelProviders:
         provider = self._expected(subject, data)
         if any(other.parent == subject and not other.deleted for other in self.providers.values()):
             raise NotAppliedError("rejected", "provider_has_children")
-        provider.deleted, provider.parent = True, None
+        if self.in_use(subject):
+            raise NotAppliedError("rejected", "provider_in_use")
+        provider.deleted, provider.parent, provider.inventories = True, None, {}
         return self._next(provider)
 
     def _provider_set_inventories(self, _id: str, subject: str, data: Json) -> Json:
         filled = {name: self._filled(inventory) for name, inventory in data["inventories"].items()}
         provider = self._expected(subject, data)
         self._check_known(filled, "unknown_resource_class")
+        if self.in_use(subject) - filled.keys():
+            raise NotAppliedError("rejected", "inventory_in_use")
         provider.inventories = filled
         return self._next(provider)
 
@@ -110,6 +118,8 @@ class ModelProviders:
         provider = self._expected(subject, data)
         if data["resource_class"] not in provider.inventories:
             raise NotAppliedError("rejected", "no_inventory")
+        if data["resource_class"] in self.in_use(subject):
+            raise NotAppliedError("rejected", "inventory_in_use")
         del provider.inventories[data["resource_class"]]
         return self._next(provider)
 

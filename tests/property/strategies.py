@@ -1,5 +1,6 @@
 """Lists of commands over few records, most of them with a token that some command before them saw or made."""
 
+import re
 import uuid
 from collections.abc import Iterable
 from copy import deepcopy
@@ -7,6 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from genlock.schemas.base import UUID_PATTERN
 from tests.factories import envelope
 from tests.property.model import Answer, Json, Model
 from tests.property.strategies_providers import PROVIDER_NAMES, PROVIDERS, provider_data
@@ -16,6 +18,8 @@ STACKS = tuple(str(uuid.UUID(int=number, version=4)) for number in (1, 2))
 NOBODYS = tuple(str(uuid.UUID(int=number, version=4)) for number in (9000, 9001))
 NAMES = ("blue", "green")
 COMMANDS_MAX = 40
+
+UUID = re.compile(UUID_PATTERN)
 
 WITHOUT_PROVIDERS = ("document", "stack", "stack")
 PROVIDERS_TOO = ("document", "stack", "provider", "provider", "provider", "provider")
@@ -55,13 +59,13 @@ def command_lists(draw: st.DrawFn, kinds: tuple[str, ...] = WITHOUT_PROVIDERS) -
     model, commands = Model(), list[Json]()
     for number in range(draw(st.integers(1, COMMANDS_MAX))):
         again = bool(commands) and draw(_RARELY)
-        command = _repeated(draw, commands) if again else _fresh(draw, model, commands, number, kinds)
+        command = repeated(draw, commands) if again else _fresh(draw, model, commands, number, kinds)
         model.apply(command)
         commands.append(command)
     return commands
 
 
-def _repeated(draw: st.DrawFn, commands: list[Json]) -> Json:
+def repeated(draw: st.DrawFn, commands: list[Json]) -> Json:
     """A copy of an earlier command, or another command under its id."""
     command = deepcopy(draw(st.sampled_from(commands)))
     if draw(_RARELY):
@@ -153,21 +157,20 @@ def splits(draw: st.DrawFn, commands: list[Json]) -> list[list[Json]]:
 
 def moved(commands: Iterable[Json], where: str) -> list[Json]:
     """The same commands on other records, under other names and ids: two examples can then share one database."""
-    names = (*DOCUMENTS, *NAMES, *PROVIDER_NAMES)
+    names = {*DOCUMENTS, *NAMES, *PROVIDER_NAMES}
 
     def elsewhere(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {elsewhere(name): elsewhere(member) for name, member in value.items()}
+        if isinstance(value, list):
+            return [elsewhere(member) for member in value]
         if not isinstance(value, str):
             return value
-        return f"{value} {where}" if value in names else str(uuid.uuid5(uuid.UUID(value), where))
+        if value in names:
+            return f"{value} {where}"
+        return str(uuid.uuid5(uuid.UUID(value), where)) if UUID.fullmatch(value) else value
 
-    result = []
-    for command in deepcopy(list(commands)):
-        data = command["data"]
-        data |= {name: elsewhere(data[name]) for name in ("name", "expected_traversal", "parent_id") if name in data}
-        if "aggregates" in data:
-            data["aggregates"] = [elsewhere(aggregate) for aggregate in data["aggregates"]]
-        result.append(command | {"id": elsewhere(command["id"]), "subject": elsewhere(command["subject"])})
-    return result
+    return [elsewhere(command) for command in commands]
 
 
 def answers_of(model: Model, commands: Iterable[Json]) -> list[Answer]:

@@ -1,5 +1,6 @@
 """Any commands in any batches: the fold says what the one-at-a-time model says, and leaves what it leaves."""
 
+import json
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -15,11 +16,12 @@ from genlock.service.documents import merged
 from genlock.service.events import verdict_name
 from genlock.service.fold import Change, fold
 from genlock.service.ledger import Decided
-from genlock.service.records import Document, Provider, Record, RecordKey, Stack
+from genlock.service.records import Consumer, Document, Provider, Record, RecordKey, Stack
 from genlock.service.state import State
 from genlock.service.touched import Touched, touched
 from tests.factories import NOW, RETENTION, event_of, received
 from tests.property.model import Answer, Json, Model, merge_patch
+from tests.property.model_consumers import told_by
 from tests.property.strategies import (
     OBJECTS,
     PROVIDERS_ONLY,
@@ -31,6 +33,7 @@ from tests.property.strategies import (
     moved,
     splits,
 )
+from tests.property.strategies_consumers import allocation_lists
 
 # Without explanations of failures: tracing every line takes minutes.
 thorough = settings(
@@ -53,8 +56,14 @@ class Memory:
     changes: list[Change] = field(default_factory=list)
     shown: dict[str, Json | None] = field(default_factory=dict)
     """What was shown of a provider to each command that was not rejected."""
+    told: dict[str, Json] = field(default_factory=dict)
+    """What was told to each command on consumers."""
 
     def read(self, wanted: Touched) -> State:
+        for consumer_id in wanted.ids.get("consumer", ()):
+            consumer = self.records.get(("consumer", consumer_id))
+            if isinstance(consumer, Consumer):
+                wanted.ids["provider"] |= consumer.allocations.keys()
         records = {key: record for key, record in self.records.items() if key[1] in wanted.ids.get(key[0], ())}
         names = {(record.kind, record.name): record.id for record in self.records.values() if record.name is not None}
         state = State(records, {name: owner for name, owner in names.items() if name in wanted.names})
@@ -98,6 +107,8 @@ class Memory:
             self.answers[command.id] = answer_of(verdict)
             if command.kind == "provider" and not isinstance(verdict, RejectedData):
                 self.shown[command.id] = verdict.record if isinstance(verdict, SucceededData) else verdict.current
+            if command.kind == "consumer" and self.answers[command.id][1] != "invalid_data":
+                self.told[command.id] = told_by(json.loads(event_of(command, verdict).body))
         return [self._answer(command, state) for command in commands]
 
     def _answer(self, command: Command, state: State) -> Answer:
@@ -125,6 +136,9 @@ def answer_of(verdict: Verdict) -> Answer:
 def record_json(record: Record | None) -> Json:
     """What the contract lets a reader know of a record."""
     if isinstance(record, Provider):
+        shown = None if record.deleted else record.state()
+        return {"generation": record.generation, "sequence": record.sequence, "shown": shown}
+    if isinstance(record, Consumer):
         shown = None if record.deleted else record.state()
         return {"generation": record.generation, "sequence": record.sequence, "shown": shown}
     if isinstance(record, Document):
@@ -158,23 +172,38 @@ def model_json(model: Model) -> dict[tuple[str, str], Json]:
         }
         for subject, provider in model.providers.items()
     }
-    return documents | stacks | providers
+    consumers = {
+        ("consumer", subject): {
+            "generation": consumer.generation,
+            "sequence": consumer.generation,
+            "shown": model.show_consumer(subject),
+        }
+        for subject, consumer in model.consumers.items()
+    }
+    return documents | stacks | providers | consumers
 
 
-MIXTURES = st.sampled_from((WITHOUT_PROVIDERS, PROVIDERS_TOO, PROVIDERS_ONLY))
+MIXTURES = st.one_of(
+    command_lists(WITHOUT_PROVIDERS), command_lists(PROVIDERS_TOO), command_lists(PROVIDERS_ONLY), allocation_lists()
+)
 
 
 @thorough
 @given(st.data())
 def test_any_batches_come_to_what_one_command_at_a_time_comes_to(data: st.DataObject) -> None:
-    commands = data.draw(command_lists(data.draw(MIXTURES)))
+    commands = data.draw(MIXTURES)
     memory, model = Memory(), Model()
     answers = [answer for batch in data.draw(splits(commands)) for answer in memory.decide(batch)]
     assert comparable(answers) == comparable(answers_of(model, commands))
     assert {key: record_json(record) for key, record in memory.all_records().items()} == model_json(model)
     assert memory.shown == model.shown
+    assert memory.told == model.told
     succeeded = [command_id for command_id, answer in memory.answers.items() if answer[0] == "succeeded"]
-    assert [change.command.id for change in memory.changes] == succeeded
+    assert list(dict.fromkeys(change.command.id for change in memory.changes)) == succeeded
+    for provider_id in model.providers:
+        provider = memory.records["provider", provider_id]
+        assert isinstance(provider, Provider)
+        assert provider.used == {name: model.used(provider_id, name) for name in model.in_use(provider_id)}
     assert_sequences_go_up_by_one_and_tokens_never_go_back(memory.changes)
 
 
@@ -186,6 +215,8 @@ def assert_sequences_go_up_by_one_and_tokens_never_go_back(changes: list[Change]
         assert [record.sequence for record in history] == list(range(1, len(history) + 1))
         generations = [record.generation for record in history if isinstance(record, Document | Provider)]
         assert generations == list(range(len(generations)))
+        generations = [record.generation for record in history if isinstance(record, Consumer)]
+        assert generations == list(range(1, len(generations) + 1))
         traversals = [record.traversal for record in history if isinstance(record, Stack)]
         started = [name for index, name in enumerate(traversals) if index == 0 or name != traversals[index - 1]]
         assert len(started) == len(set(started))
@@ -238,7 +269,7 @@ class Asked(State):
 @given(st.data())
 def test_deciding_changes_no_argument_and_asks_for_nothing_that_is_not_touched(data: st.DataObject) -> None:
     memory = Memory()
-    for batch in data.draw(splits(data.draw(command_lists(data.draw(MIXTURES))))):
+    for batch in data.draw(splits(data.draw(MIXTURES))):
         commands = [received(members) for members in batch]
         wanted = touched(commands)
         state = Asked(memory.read(wanted))
@@ -247,7 +278,9 @@ def test_deciding_changes_no_argument_and_asks_for_nothing_that_is_not_touched(d
         fold(state, commands, NOW, RETENTION)
         assert (commands, before) == copies
         assert isinstance(state.records, RecordsAsked)
-        assert {key for key in state.records.asked if key[1] not in wanted.ids.get(key[0], ())} == set()
+        # A command on several records has no subject, and so no record of its own.
+        asked = state.records.asked - {("consumer", "")}
+        assert {key for key in asked if key[1] not in wanted.ids.get(key[0], ())} == set()
         assert state.names_asked <= wanted.names
         assert state.traversals_asked <= wanted.traversals
         assert state.ancestors_asked <= wanted.ids.get("provider", set())
@@ -256,7 +289,7 @@ def test_deciding_changes_no_argument_and_asks_for_nothing_that_is_not_touched(d
 
 
 @settings(thorough, max_examples=50)
-@given(command_lists(PROVIDERS_TOO))
+@given(command_lists(PROVIDERS_TOO) | allocation_lists())
 def test_moved_commands_come_to_the_same_answers(commands: list[Json]) -> None:
     def words(answers: list[Answer]) -> list[Any]:
         return [(word, why, sequence) for word, why, _, sequence in answers]
