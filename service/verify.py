@@ -13,6 +13,7 @@ import asyncpg
 CHECKS: tuple[tuple[str, ...], ...] = (
     ("document_sequences",),
     ("provider_sequences", "provider_trees"),
+    ("consumer_sequences", "consumers_allocated", "inventories_used", "capacity_kept"),
     ("stack_sequences", "stack_chains"),
     ("applied_once", "names_held", "ledger_verdicts", "changes_made", "batches_confirmed"),
 )

@@ -1,0 +1,19 @@
+-- Every sequence number of a consumer has exactly one accepted command, from 1 to the row's, and each is its generation.
+SELECT
+    coalesce(record.id::text, change.record_id) AS record,
+    format('the row has sequence %s and generation %s; its changes are %s, from %s to %s',
+        record.sequence, record.generation, change.count, change.first, change.last) AS found
+FROM (
+    SELECT record_id, count(*) AS count, min(sequence) AS first, max(sequence) AS last,
+        bool_and(token = sequence::text) AS counted
+    FROM changes
+    WHERE kind = 'consumer'
+    GROUP BY record_id
+) AS change
+FULL JOIN consumers AS record ON record.id::text = change.record_id
+WHERE record.sequence IS DISTINCT FROM change.last
+   OR change.first <> 1
+   OR change.count <> change.last
+   OR NOT change.counted
+   OR record.generation IS DISTINCT FROM record.sequence
+LIMIT 10
