@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from genlock.consumers.deliveries import may_reply
 from genlock.consumers.metrics import Metrics
 from genlock.consumers.publisher import Outgoing, Publisher
-from genlock.consumers.session import Session
+from genlock.consumers.session import BROKER_ERRORS, Session
 from genlock.consumers.topology import Topology
 from genlock.schemas.base import JsonObject, compact_json
 from genlock.schemas.codes import Code
@@ -34,6 +34,11 @@ QUERIES_AT_ONCE_PER_CONNECTION = 4
 
 UNKNOWN = "unknown"
 """Stands in metrics for the type of a query that is none, or that could not be read."""
+
+REPLY_BYTES_MAX = 12 * 2**20
+"""RabbitMQ 4 takes 16 MiB unless told otherwise, and closes the channel over more."""
+
+FAILED = QueryError(Code.INTERNAL_ERROR, "The query could not be answered now; the service logged why.")
 
 log = structlog.get_logger()
 
@@ -86,22 +91,33 @@ class QueryConsumer:
         self._answering += 1
         self._idle.clear()
         try:
-            if query := self._decode(message):
-                answer = await self._answer(query)
-                await self._publisher.publish([self._reply(query, answer)])
-                known = query.envelope.type if query.envelope.type in QUERIES else UNKNOWN
-                self._metrics.query(known, "error" if isinstance(answer, QueryError) else "answered")
-            else:
-                self._metrics.query(UNKNOWN, "dropped")
-            await IncomingMessage(message).ack()
-        except Exception as error:
+            await self._handle(message)
+            async with asyncio.timeout(self._settings.publish_timeout_s):
+                await IncomingMessage(message).ack()
+        except BROKER_ERRORS as error:
             # Its author times out and asks again; a session that cannot reply is of no use.
-            log.exception("query failed", action="query")
-            self._session.lose(f"a query could not be answered: {error}")
+            self._session.lose(f"a query could not be answered: {error!r}")
         finally:
             self._answering -= 1
             if not self._answering:
                 self._idle.set()
+
+    async def _handle(self, message: DeliveredMessage) -> None:
+        """Answer a query or drop it. Raises BROKER_ERRORS alone: no query may take commands with it."""
+        known, outcome = UNKNOWN, "dropped"
+        try:
+            if query := self._decode(message):
+                known = query.envelope.type if query.envelope.type in QUERIES else UNKNOWN
+                answer = await self._answer(query)
+                await self._publisher.publish([self._reply(query, answer)])
+                outcome = "error" if isinstance(answer, QueryError) else "answered"
+        except TimeoutError:
+            log.warning("reply not confirmed", action="drop_reply", after_s=self._settings.publish_timeout_s)
+        except BROKER_ERRORS:
+            raise
+        except Exception:
+            log.exception("query failed", action="query", type=known)
+        self._metrics.query(known, outcome)
 
     def _decode(self, message: DeliveredMessage) -> Query | None:
         """Read a query; None, with a line in the log, for one that cannot be answered."""
@@ -124,7 +140,8 @@ class QueryConsumer:
             return QueryError(Code.UNKNOWN_TYPE, f"There is no query {envelope.type!r}.")
         try:
             filters = model.model_validate(envelope.data)
-            return await read(self._pool, envelope.type, envelope.subject or "", filters)
+            async with asyncio.timeout(self._settings.decide_timeout_s):
+                return await read(self._pool, envelope.type, envelope.subject or "", filters)
         except ValidationError as error:
             told = "; ".join(
                 f"{'.'.join(map(str, part['loc'])) or 'subject'}: {part['msg'].removeprefix('Value error, ')}"
@@ -135,9 +152,21 @@ class QueryConsumer:
             return QueryError(Code.INVALID_DATA, str(error))
         except Exception:
             log.exception("query failed", action="query", type=envelope.type)
-            return QueryError(Code.INTERNAL_ERROR, "The query could not be answered now; the service logged why.")
+            return FAILED
 
     def _reply(self, query: Query, answer: Answer) -> Outgoing:
+        """The answer as a message; an error in its place where it cannot be written, or is more than a broker takes."""
+        try:
+            reply = self._write(query, answer)
+        except Exception:
+            log.exception("query failed", action="query", type=query.envelope.type)
+            return self._write(query, FAILED)
+        if len(reply.body) <= REPLY_BYTES_MAX:
+            return reply
+        told = f"The answer has {len(reply.body)} bytes, of {REPLY_BYTES_MAX} at most: ask for fewer at once."
+        return self._write(query, QueryError(Code.TOO_LARGE, told))
+
+    def _write(self, query: Query, answer: Answer) -> Outgoing:
         match answer:
             case QueryError(code=code, message=message):
                 data: JsonObject = {"error": {"code": code, "message": message}}

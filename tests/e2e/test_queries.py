@@ -11,7 +11,11 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from pydantic import SecretStr
 
-from genlock.schemas.queries import result_id
+from genlock.consumers import queries
+from genlock.schemas.queries import NoFilters, result_id
+from genlock.service import reads
+from genlock.service.database import Pool
+from genlock.service.reads import Answer
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, json_bytes, new_id
 from tests.harness import DEADLINE_S, Client, serving, until
@@ -237,3 +241,32 @@ async def test_a_query_while_the_database_is_away_is_told_to_come_back(asker: As
         assert answer["error"]["code"] == "internal_error"
         await database.accept()
         assert (await asker.ask("document.get", "x"))["error"]["code"] == "not_found"
+
+
+async def not_json(_pool: Pool, _subject: str, _filters: NoFilters) -> Answer:
+    return {"record": {"what": b"no JSON has"}}
+
+
+async def test_a_fault_in_one_query_is_its_answer_and_takes_no_session_with_it(
+    client: Client, asker: Asker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(reads.READS, dict)
+    monkeypatch.setitem(reads.READS, "stack.get", not_json)
+    async with serving(settings) as service:
+        answer = await asker.ask("stack.get", new_id())
+        assert answer["error"]["code"] == "internal_error"
+        assert (await asker.ask("document.get", "x"))["error"]["code"] == "not_found"
+        assert service.ready.is_set()
+    await client.until_empty(client.topology.queries)
+
+
+async def test_an_answer_that_is_too_large_for_a_broker_is_told_so(
+    client: Client, asker: Asker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "REPLY_BYTES_MAX", 2_000)
+    document = new_id()
+    async with serving(settings):
+        large = {"expected_generation": None, "body": {"text": "x" * 2_000}}
+        await client.ask(envelope("document.put", document, large))
+        answer = await asker.ask("document.get", document)
+    assert answer["error"]["code"] == "too_large"

@@ -3,12 +3,13 @@
 import asyncio
 from time import monotonic
 
+import aio_pika
 import pytest
 
 import genlock
 from genlock.consumers.process import Service
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, new_id
+from tests.factories import Json, envelope, json_bytes, new_id
 from tests.harness import Client, serving, until
 from tests.proxy import Proxy, Way
 
@@ -70,6 +71,9 @@ async def test_outcomes_that_a_slow_broker_confirms_late_are_published_once(
         await client.ask(create())
         broker.stall({Way.REQUESTS})
         await client.send(*commands)
+        # A reply that is late is nobody's any more, and no reason to end the session.
+        query = aio_pika.Message(json_bytes(envelope("document.get", "x", {})), reply_to="nobody")
+        await client.channel.default_exchange.publish(query, client.topology.queries)
         await until_publishing(service)
         await asyncio.sleep(5 * publish_timeout_s)
         broker.resume()
