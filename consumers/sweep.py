@@ -14,10 +14,8 @@ from genlock.consumers.publisher import Publisher, event_message
 from genlock.consumers.session import Session
 from genlock.consumers.topology import Topology
 from genlock.service import ledger
-from genlock.service.database import DatabaseTroubleError, Pool, transaction
+from genlock.service.database import DatabaseTroubleError, Pool
 from genlock.service.settings import Settings
-
-BATCHES_AT_ONCE = 10
 
 log = structlog.get_logger()
 
@@ -40,21 +38,25 @@ class Sweep:
                 swept = await self.sweep(publisher)
             except (DatabaseTroubleError, DeliveryError) as trouble:
                 log.warning("sweep put off", action="sweep", why=str(trouble))
-                swept = 0
-            if swept < BATCHES_AT_ONCE:
+                swept = False
+            if not swept:
                 await asyncio.sleep(self._settings.sweep_after_s / 2)
 
-    async def sweep(self, publisher: Publisher) -> int:
-        """Publish the events of the oldest unconfirmed batches; return how many batches that were."""
-        async with transaction(self._pool, self._settings.decide_timeout_s) as connection:
-            if not await ledger.try_sweeping(connection):
-                return 0
-            age = timedelta(seconds=self._settings.sweep_after_s)
-            unconfirmed = await ledger.unconfirmed(connection, age, BATCHES_AT_ONCE)
-            for batch_id, events in unconfirmed.items():
-                log.warning("published again", action="sweep", batch=batch_id, events=len(events))
-                await publisher.publish(
-                    event_message(event, self._topology.events, self._settings.source) for event in events
-                )
-            await ledger.confirm(connection, unconfirmed)
-            return len(unconfirmed)
+    async def sweep(self, publisher: Publisher) -> bool:
+        """Publish the events of the oldest unconfirmed batch; False if there is none, or if another replica sweeps.
+
+        The broker may take as long as it likes: no transaction is open meanwhile.
+        """
+        age = timedelta(seconds=self._settings.sweep_after_s)
+        async with ledger.sweeping(self._pool, self._settings.decide_timeout_s) as connection:
+            found = await ledger.oldest_unconfirmed(connection, age) if connection else None
+            if connection is None or found is None:
+                return False
+            batch_id, events = found
+            log.warning("published again", action="sweep", batch=batch_id, events=len(events))
+            source = self._settings.source
+            await publisher.publish(
+                (event_message(event, self._topology.events, source) for event in events), patient=True
+            )
+            await ledger.confirm(connection, [batch_id])
+            return True

@@ -20,8 +20,8 @@ else:
 NEVER_S = 10**6
 """A timeout in seconds that never strikes: asyncpg cancels a statement that is late, and a COMMIT must not be."""
 
-ROLL_BACK_TIMEOUT_S = 1.0
-"""How long a server may take to roll back, in seconds: one that is alive needs none, and others are not worth it."""
+GIVE_UP_TIMEOUT_S = 1.0
+"""How long a server may take to roll back or unlock, in seconds: one that is alive needs none, others are left."""
 
 CLOSE_TIMEOUT_S = 0.5
 """How long a server may take to say goodbye to a pool's connections, in seconds."""
@@ -116,21 +116,15 @@ class TooSlowError(DatabaseTroubleError):
 
 
 @contextlib.asynccontextmanager
-async def transaction(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
-    """Run the body in one transaction at READ COMMITTED, and commit it.
+async def acquired(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
+    """Have a connection for a while; each statement on it is a transaction of its own.
 
     Raises DecideAgainError where repeating is the answer, DatabaseTroubleError where a pause is, and whatever else
-    the body or the database raised. After a COMMIT without an answer the connection is abandoned.
+    the body or the database raised.
     """
     try:
         async with pool.acquire(timeout=timeout_s) as connection:
-            try:
-                await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-                yield connection
-            except BaseException:
-                await _roll_back(connection)
-                raise
-            await _commit(connection, timeout_s)
+            yield connection
     except (DecideAgainError, DatabaseTroubleError):
         raise
     except Exception as error:
@@ -140,15 +134,31 @@ async def transaction(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]
         raise meaning from error
 
 
+@contextlib.asynccontextmanager
+async def transaction(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
+    """Run the body in one transaction at READ COMMITTED, and commit it.
+
+    Raises as `acquired` does. After a COMMIT without an answer the connection is abandoned.
+    """
+    async with acquired(pool, timeout_s) as connection:
+        try:
+            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            yield connection
+        except BaseException:
+            await _roll_back(connection)
+            raise
+        await _commit(connection, timeout_s)
+
+
 async def _roll_back(connection: Connection) -> None:
     try:
         # Before this is sent, the statement that was late or cancelled is given up, which the server has to answer.
-        await connection.execute("ROLLBACK", timeout=ROLL_BACK_TIMEOUT_S)
+        await connection.execute("ROLLBACK", timeout=GIVE_UP_TIMEOUT_S)
     except Exception:  # noqa: BLE001 - whatever is wrong with it, a connection that cannot roll back is of no use
-        _abandon(connection)
+        abandon(connection)
 
 
-def _abandon(connection: Connection) -> None:
+def abandon(connection: Connection) -> None:
     """Leave a connection, and let the server find out. asyncpg may have done so before us."""
     with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
@@ -162,10 +172,10 @@ async def _commit(connection: Connection, timeout_s: float) -> None:
         # wait() leaves the statement alone when the time is over or when this task is cancelled.
         done, _ = await asyncio.wait({committing}, timeout=timeout_s)
     except asyncio.CancelledError:
-        _abandon(connection)
+        abandon(connection)
         raise
     if not done:
-        _abandon(connection)
+        abandon(connection)
         raise DecideAgainError("COMMIT was not answered in time")
     if committing.result() != "COMMIT":
         raise DecideAgainError("the transaction had failed")

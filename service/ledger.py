@@ -1,10 +1,11 @@
 """The ledger: one row for each decided command, and one row for each batch of them."""
 
+import contextlib
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from genlock.service.database import Connection, Pool
+from genlock.service.database import GIVE_UP_TIMEOUT_S, Connection, Pool, abandon, acquired
 from genlock.service.events import Event
 from genlock.service.sql import statement
 
@@ -60,10 +61,33 @@ async def confirm(connection: Connection, batch_ids: Iterable[int]) -> None:
     await connection.execute(statement("confirm_batches"), list(batch_ids))
 
 
-async def try_sweeping(connection: Connection) -> bool:
-    """Become the one sweeper until the transaction ends; False if there is one."""
-    swept: bool = await connection.fetchval(statement("try_sweeping"))
-    return swept
+@contextlib.asynccontextmanager
+async def sweeping(pool: Pool, timeout_s: float) -> AsyncIterator[Connection | None]:
+    """Be the one sweeper while the context lasts, outside of any transaction; None where there is one already.
+
+    Raises as `acquired` does.
+    """
+    async with acquired(pool, timeout_s) as connection:
+        try:
+            alone = await connection.fetchval(statement("try_sweeping"))
+        except BaseException:
+            # Perhaps it has the lock, and it must not take that back into the pool.
+            abandon(connection)
+            raise
+        if not alone:
+            yield None
+            return
+        try:
+            yield connection
+        finally:
+            await _stop_sweeping(connection)
+
+
+async def _stop_sweeping(connection: Connection) -> None:
+    try:
+        await connection.execute(statement("stop_sweeping"), timeout=GIVE_UP_TIMEOUT_S)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, its end is that of the lock too
+        abandon(connection)
 
 
 async def count_unconfirmed(pool: Pool) -> int:
@@ -72,14 +96,12 @@ async def count_unconfirmed(pool: Pool) -> int:
     return count
 
 
-async def unconfirmed(connection: Connection, age: timedelta, limit: int) -> dict[int, list[Event]]:
-    """The events of at most `limit` unconfirmed batches that are older than `age`, by batch, oldest first."""
-    batches: dict[int, list[Event]] = {}
-    for row in await connection.fetch(statement("find_unconfirmed"), age, limit):
-        events = batches.setdefault(row["batch_id"], [])
-        if row["event"] is not None:
-            events.append(Event.stored(row["event"]))
-    return batches
+async def oldest_unconfirmed(connection: Connection, age: timedelta) -> tuple[int, list[Event]] | None:
+    """The oldest unconfirmed batch that is older than `age`, and its events; None if there is none."""
+    rows = await connection.fetch(statement("find_unconfirmed"), age)
+    if not rows:
+        return None
+    return rows[0]["batch_id"], [Event.stored(row["event"]) for row in rows if row["event"] is not None]
 
 
 async def decided_since(
