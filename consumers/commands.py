@@ -169,17 +169,16 @@ class CommandConsumer:
 
     async def _publish_batches(self) -> None:
         while batch := await self._decided.get():
-            await self._publish(self._messages(batch))
+            outgoing = messages(
+                batch.deliveries, batch.answers, self._topology, self._settings.source, self._vitals.metrics
+            )
+            await self._publish(list(outgoing))
             self._reached(Step.PUBLISHED)
             await self._settle(batch)
             self._cautious = False
             self._confirmations.add(batch.answers.batch_ids)
             self._vitals.settled(len(batch.deliveries))
             self._reached(Step.SETTLED)
-
-    def _messages(self, batch: Batch) -> list[Outgoing]:
-        source, metrics = self._settings.source, self._vitals.metrics
-        return list(messages(batch.deliveries, batch.answers, self._topology, source, metrics))
 
     async def _publish(self, outgoing: list[Outgoing]) -> None:
         """Publish, however long the broker refuses: a queue of a subscriber may be full, or the broker's disk.
