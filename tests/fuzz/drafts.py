@@ -1,6 +1,7 @@
 """Messages as they are drawn: without an identity, which each gets when it is sent."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,30 +23,108 @@ CARRIERS = ("message_id", "app_id", "correlation_id", "headers")
 MARK_HEADER = b"x-mark"
 
 
+def id_in(body: bytes) -> str | None:
+    """The id of a command, by other means than the service's: as the text of the last member of that name."""
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    found = members.get("id") if isinstance(members, dict) else None
+    return found.lower() if isinstance(found, str) else None
+
+
+BULK = "application/cloudevents-batch+json"
+BULK_COMMANDS_MAX = 1_000
+BULK_BYTES_MAX = 1024 * 1024
+
+GLUES = (
+    (b"[", b",", b"]"),
+    (b" [\n", b" ,\r\n", b"\t] "),
+    (b"[", b",,", b"]"),
+    (b"{", b",", b"}"),
+    (b"[", b",", b"]]"),
+)
+"""What stands around and between the commands of a bulk message. The first two make an array."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A command of a message, or what should be one, and the id that it was given."""
+
+    body: bytes
+    given_id: str
+
+    @property
+    def answer_id(self) -> str:
+        """The id that its outcome would tell; a broken text may say another one than it was given."""
+        return id_in(self.body) or self.given_id
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message with its identity. Each of its parts ends by itself, if it has any; else it ends as a whole."""
+
+    message: Message
+    parts: tuple[Part, ...]
+
+    @property
+    def ends(self) -> int:
+        return len(self.parts) or 1
+
+
 @dataclass(frozen=True)
 class Draft:
     """A message that can be sent. `again` tells which of the commands before it has its id, if it is not a new one."""
 
-    body: bytes
+    texts: tuple[bytes, ...]
     routing_key: bytes
     properties: dict[str, bytes]
     headers: list[tuple[bytes, bytes]]
     carrier: str
     again: int | None
+    glue: int | None = None
+    """Which of GLUES holds a bulk message together."""
 
-    def message(self, command_id: str, mark: str) -> Message:
-        """The message with its identity: the command's id, and a mark that its dead letter will have too."""
-        body = self.body.replace(NOBODYS_ID.encode(), command_id.encode())
-        body = body.replace(NOBODYS_ID.upper().encode(), command_id.upper().encode())
-        body = body.replace(NEW_SUBJECT.encode(), new_id().encode())
+    def sent(self, ids: Sequence[str], mark: str) -> Sent:
+        """The message with its identity: an id for each command, and a mark that its dead letters will have too."""
+        parts = tuple(Part(_named(text, given), given) for text, given in zip(self.texts, ids, strict=True))
         wire, fields = dict(self.properties), list(self.headers)
+        if self.glue is None:
+            body, ends = parts[0].body, parts
+        else:
+            first, between, last = GLUES[self.glue]
+            body = first + between.join(part.body for part in parts) + last
+            ends = parts if _is_bulk(self.glue, body, parts) else ()
+            wire["content_type"] = short(BULK.encode())
         if self.carrier == "headers":
             fields.append((MARK_HEADER, b"S" + long(mark.encode())))
         else:
             wire[self.carrier] = short(mark.encode())
         if fields:
             wire["headers"] = table(fields)
-        return Message(body, self.routing_key, wire)
+        return Sent(Message(body, self.routing_key, wire), ends)
+
+
+def _named(text: bytes, command_id: str) -> bytes:
+    text = text.replace(NOBODYS_ID.encode(), command_id.encode())
+    text = text.replace(NOBODYS_ID.upper().encode(), command_id.upper().encode())
+    return text.replace(NEW_SUBJECT.encode(), new_id().encode())
+
+
+def _is_bulk(glue: int, body: bytes, parts: Sequence[Part]) -> bool:
+    """Tell by other means than the service's whether each part ends by itself."""
+    first, between, last = GLUES[glue]
+    array = first.strip() == b"[" and last.strip() == b"]" and (between.strip() == b"," or len(parts) == 1)
+    if not array or not 0 < len(parts) <= BULK_COMMANDS_MAX or len(body) > BULK_BYTES_MAX:
+        return False
+    for part in parts:
+        try:
+            json.loads(part.body.decode(), parse_int=str)
+        except RecursionError:
+            continue  # What is nested so deep here is closed again.
+        except ValueError:
+            return False
+    return True
 
 
 @st.composite
@@ -72,8 +151,14 @@ def _key_of(members: Any) -> bytes:
 
 @st.composite
 def drafts(
-    draw: st.DrawFn, data: dict[str, st.SearchStrategy[Json]], wire: dict[str, st.SearchStrategy[bytes]]
+    draw: st.DrawFn,
+    data: dict[str, st.SearchStrategy[Json]],
+    wire: dict[str, st.SearchStrategy[bytes]],
+    *,
+    bulk: bool = False,
 ) -> Draft:
+    if bulk and draw(st.sampled_from((*(False,) * 8, True))):
+        return draw(_bulk(data, wire))
     members = draw(_members(data))
     body = written(members, escaped=draw(st.booleans()))
     odds = draw(st.sampled_from(range(12)))
@@ -84,7 +169,7 @@ def drafts(
     keys = st.just(_key_of(members))
     some = draw(st.sets(st.sampled_from(sorted(wire)), max_size=4)) if draw(st.booleans()) else ("reply_to",)
     return Draft(
-        body=body,
+        texts=(body,),
         routing_key=draw(st.sampled_from(sorted(DATA)).map(str.encode) | short_texts if odds == 9 else keys),
         properties={name: draw(wire[name]) for name in sorted(some)},
         headers=draw(headers) if odds in (6, 7, 8) else [],
@@ -93,9 +178,29 @@ def drafts(
     )
 
 
+@st.composite
+def _bulk(
+    draw: st.DrawFn, data: dict[str, st.SearchStrategy[Json]], wire: dict[str, st.SearchStrategy[bytes]]
+) -> Draft:
+    """Many commands in one message, most of them of one type; which does not expire, for so it would end as a whole."""
+    command_type = draw(st.sampled_from(sorted(data)))
+    members = draw(st.lists(_members({command_type: data[command_type]}), max_size=5))
+    texts = tuple(written(each, escaped=draw(st.booleans())) for each in members)
+    some = draw(st.sets(st.sampled_from(("reply_to", "reply_to", "correlation_id", "timestamp"))))
+    return Draft(
+        texts=texts * draw(st.sampled_from((*(1,) * 30, 60, 400))),
+        routing_key=command_type.encode(),
+        properties={name: draw(wire[name]) for name in sorted(some)},
+        headers=[],
+        carrier=draw(st.sampled_from(CARRIERS)),
+        again=draw(st.integers(0, 10**6)) if draw(st.sampled_from((*(False,) * 5, True))) else None,
+        glue=draw(st.sampled_from((0, 0, 0, 0, 1, 1, 2, 3, 4))),
+    )
+
+
 def commands(replies: str, namespace: str) -> st.SearchStrategy[Draft]:
     """Messages for the exchange of commands."""
-    return drafts(DATA, properties(replies, namespace))
+    return drafts(DATA, properties(replies, namespace), bulk=True)
 
 
 def queries(replies: str, namespace: str) -> st.SearchStrategy[Draft]:
@@ -123,13 +228,3 @@ def drawn(strategy: st.SearchStrategy[Draft], count: int, seed: int | None) -> l
 
     (draw if seed is None else hypothesis.seed(seed)(draw))()
     return result
-
-
-def id_in(body: bytes) -> str | None:
-    """The id of a command, by other means than the service's: as the text of the last member of that name."""
-    try:
-        members = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    found = members.get("id") if isinstance(members, dict) else None
-    return found.lower() if isinstance(found, str) else None

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -17,8 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from genlock.consumers.topology import Topology
 from tests.factories import new_id
-from tests.fuzz.drafts import MARK_HEADER, Draft, id_in
-from tests.fuzz.wire import Message, publish
+from tests.fuzz.drafts import MARK_HEADER, Draft, Part, Sent, id_in
+from tests.fuzz.wire import publish
 from tests.harness import until
 
 PATIENCE_S = 20.0
@@ -50,19 +49,6 @@ def watched_logs() -> Iterator[list[str]]:
 
 
 @dataclass
-class Sent:
-    """A message that was sent, and the id that it was given."""
-
-    message: Message
-    command_id: str
-
-    @property
-    def answer_id(self) -> str:
-        """The id that its outcome would tell; a broken text may say another one than it was given."""
-        return id_in(self.message.body) or self.command_id
-
-
-@dataclass
 class Watcher:
     """Publishes drafts, and sees every event and every dead letter of the namespace."""
 
@@ -74,50 +60,67 @@ class Watcher:
     """How many events there were of each command's id."""
     codes: Counter[str] = field(default_factory=Counter)
     """How many events there were of each verdict or code of rejection."""
-    letters: dict[str, AbstractIncomingMessage] = field(default_factory=dict)
+    letters: dict[str, list[AbstractIncomingMessage]] = field(default_factory=dict)
     """The dead letters by their marks."""
     strange: list[AbstractIncomingMessage] = field(default_factory=list)
-    """Dead letters without a mark that is known, or with one that had come before."""
+    """Dead letters without a mark."""
     answered: int = 0
     """How many messages came to the queue for replies."""
     ids: list[str] = field(default_factory=list)
+    """Those of all commands so far."""
+    marks: int = 0
     sent: int = 0
+    """How many ends all messages so far have to come to."""
     ended: int = 0
     _news: asyncio.Event = field(default_factory=asyncio.Event)
-    _chance: random.Random = field(default_factory=lambda: random.Random(0))
 
     def named(self, drafts: Sequence[Draft]) -> dict[str, Sent]:
         """Give each draft its identity; return them by their marks."""
         result: dict[str, Sent] = {}
         for draft in drafts:
-            command_id = new_id() if draft.again is None or not self.ids else self.ids[draft.again % len(self.ids)]
-            self.ids.append(command_id)
-            mark = f"m{self.sent + len(result)}"
-            result[mark] = Sent(draft.message(command_id, mark), command_id)
+            given = [new_id() for _ in draft.texts]
+            if draft.again is not None and given and self.ids:
+                given[-1] = self.ids[draft.again % len(self.ids)]
+            self.ids += given
+            mark = f"m{self.marks}"
+            self.marks += 1
+            result[mark] = draft.sent(given, mark)
         return result
 
     async def send(self, drafts: Sequence[Draft]) -> None:
         """Publish commands, wait until each of them has ended, and check that it ended once.
 
-        Raises AssertionError with what is wrong, and the first message that it is wrong with.
+        Raises AssertionError with what is wrong, and the first messages that it is wrong with.
         """
         batch, before = self.named(drafts), Counter(self.events)
         await publish(self.sending, self.topology.commands, [sent.message for sent in batch.values()])
-        self.sent += len(batch)
+        self.sent += sum(sent.ends for sent in batch.values())
         await self._until_ended(batch)
         assert not self.troubles, self.troubles[:3]
         assert not self.strange, [(letter.headers, letter.body[:200]) for letter in self.strange[:3]]
-        living = [sent for mark, sent in batch.items() if mark not in self.letters]
-        wanted, seen = Counter(sent.answer_id for sent in living), self.events - before
-        wrong = [
-            (sent.message, seen[sent.answer_id]) for sent in living if seen[sent.answer_id] != wanted[sent.answer_id]
-        ]
+        living = [part for mark, sent in batch.items() for part in self._living(mark, sent)]
+        wanted, seen = Counter(part.answer_id for part in living), self.events - before
+        wrong = [(part, seen[part.answer_id]) for part in living if seen[part.answer_id] != wanted[part.answer_id]]
         assert not wrong, wrong[:3]
         assert seen == wanted, seen - wanted
-        for mark in batch.keys() & self.letters.keys():
-            letter, message = self.letters[mark], batch[mark].message
-            assert letter.body == message.body
+
+    def _living(self, mark: str, sent: Sent) -> list[Part]:
+        """The parts of a message that are not among the dead letters, which have to be as they were sent."""
+        letters = self.letters.get(mark, [])
+        for letter in letters:
             assert "x-genlock-reason" in letter.headers or "x-death" in letter.headers, letter.headers
+        dead = Counter(letter.body for letter in letters)
+        if not sent.parts:
+            assert dead == {sent.message.body: 1}, sent.message
+            return []
+        living = []
+        for part in sent.parts:
+            if dead[part.body]:
+                dead[part.body] -= 1
+            else:
+                living.append(part)
+        assert not dead.total(), (dead, sent.message)
+        return living
 
     async def ask(self, drafts: Sequence[Draft], registry: CollectorRegistry) -> None:
         """Publish queries, and wait until each of them is counted: as answered, as an error or as dropped."""
@@ -125,7 +128,7 @@ class Watcher:
         queue = self.topology.queries.encode()
         messages = [replace(sent.message, routing_key=queue) for sent in batch.values()]
         await publish(self.sending, "", messages)
-        self.sent += len(batch)
+        self.sent += len(messages)
 
         async def counted() -> bool:
             return bool(self.troubles) or _queries(registry) >= self.sent
@@ -141,7 +144,7 @@ class Watcher:
                 await asyncio.wait_for(self._news.wait(), PATIENCE_S)
             except TimeoutError:
                 missing = [sent.message for mark, sent in batch.items() if mark not in self.letters]
-                missing = [m for m in missing if not self.events[id_in(m.body) or ""]]
+                missing = [message for message in missing if not self.events[id_in(message.body) or ""]]
                 raise AssertionError(f"{self.sent - self.ended} have not ended, perhaps {missing[:3]}") from None
 
     async def on_event(self, message: AbstractIncomingMessage) -> None:
@@ -158,10 +161,10 @@ class Watcher:
             message.headers.get(MARK_HEADER.decode()),
         )
         marks = [text for text in carried if isinstance(text, str) and text[1:].isdecimal() and text[0] == "m"]
-        if len(marks) != 1 or marks[0] in self.letters:
-            self.strange.append(message)
+        if len(marks) == 1:
+            self.letters.setdefault(marks[0], []).append(message)
         else:
-            self.letters[marks[0]] = message
+            self.strange.append(message)
         self._end()
 
     async def on_reply(self, _message: AbstractIncomingMessage) -> None:
