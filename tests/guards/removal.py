@@ -35,6 +35,10 @@ class Edit:
 RECORDS = {"documents": "generation", "providers": "generation", "consumers": "generation", "stacks": "sequence"}
 """The tables of records, and the column of each whose fence lets one of two authors pass."""
 
+PUBLISHING = "CommandConsumer._publish_batches"
+NEXT = "\n            "
+"""The next line there."""
+
 GUARDS: dict[str, tuple[Edit, ...]] = {
     "the expected token": (Edit("service/generations.py", "if expected == actual:", "if True:", function="check"),),
     "the fence": tuple(
@@ -144,22 +148,21 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "publishing before acknowledging": (
+        Edit("consumers/commands.py", "await self._settle(batch)", "pass", function=PUBLISHING),
         Edit(
             "consumers/commands.py",
-            "await self._publish(list(outgoing))\n            self._reached(Step.PUBLISHED)\n"
-            "            await self._settle(batch)",
-            "await self._settle(batch)\n            self._reached(Step.SETTLED)\n"
-            "            await self._publish(list(outgoing))",
-            function="CommandConsumer._publish_batches",
+            "await self._publish(",
+            f"await self._settle(batch){NEXT}self._reached(Step.SETTLED){NEXT}await self._publish(",
+            function=PUBLISHING,
         ),
     ),
     "confirming after publishing": (
         Edit(
             "consumers/commands.py",
-            "await self._publish(list(outgoing))",
-            "self._confirmations.add(batch.answers.batch_ids)\n            await self._confirmations.flush()\n"
-            "            await self._publish(list(outgoing))",
-            function="CommandConsumer._publish_batches",
+            "await self._publish(",
+            f"self._confirmations.add(batch.answers.batch_ids){NEXT}await self._confirmations.flush(){NEXT}"
+            "await self._publish(",
+            function=PUBLISHING,
         ),
     ),
 }
