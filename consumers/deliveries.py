@@ -14,6 +14,7 @@ from genlock.consumers.publisher import PERSISTENT, Outgoing
 from genlock.consumers.topology import Topology
 from genlock.schemas.decode import COMMAND_BYTES_MAX, Command, Undecodable, decode, decode_bulk
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
+from genlock.service.events import timestamp_now
 
 DECODE_IN_THREAD_BYTES = COMMAND_BYTES_MAX // 4
 """From this size on a message is decoded in a thread, so that a hostile one does not stop the heartbeats."""
@@ -23,10 +24,12 @@ SUSPICIOUS_RETURNS = 2
 
 DIRECT_REPLIES = "amq.rabbitmq.reply-to."
 
+SUBJECT_HEADER = "subject"
 REASON_HEADER = "x-genlock-reason"
+TIME_HEADER = "x-genlock-time"
 
 HEADERS_BYTES_MAX = 120_000
-"""Of a dead letter, besides the reason: all its properties stand in one frame, as a rule of at most 131,072 bytes."""
+"""Of a dead letter, besides what is added: its properties stand in one frame, as a rule of at most 131,072 bytes."""
 
 WORDS_MAX = 1_000
 """How many characters tell a header that cannot be written."""
@@ -98,9 +101,9 @@ async def read(message: DeliveredMessage) -> Delivery:
     headers = properties.headers or {}
     bulk = (properties.content_type or "").partition(";")[0].strip().lower() == BULK_CONTENT_TYPE
     if len(message.body) < DECODE_IN_THREAD_BYTES:
-        parts = _decode(message.body, routing_key, headers.get("subject"), bulk=bulk)
+        parts = _decode(message.body, routing_key, headers.get(SUBJECT_HEADER), bulk=bulk)
     else:
-        parts = await asyncio.to_thread(_decode, message.body, routing_key, headers.get("subject"), bulk=bulk)
+        parts = await asyncio.to_thread(_decode, message.body, routing_key, headers.get(SUBJECT_HEADER), bulk=bulk)
     returns = headers.get("x-delivery-count")
     return Delivery(
         tag=deliver.delivery_tag,
@@ -129,13 +132,16 @@ def _decode(body: bytes, routing_key: str, subject: Any, *, bulk: bool) -> tuple
 
 
 def dead_letter(delivery: Delivery, part: Part, reason: str, topology: Topology) -> Outgoing:
-    """The message as it came, for the dead letters, with the reason in a header; of a bulk message the one part."""
+    """The message as it came, for the dead letters, with the reason and the time; of a bulk message the one part."""
     came = delivery.properties
     alone = delivery.bulk and len(part.body) < delivery.size
+    headers = writable(came.headers or {})
+    if alone:
+        headers.pop(SUBJECT_HEADER, None)  # In a bulk message it says nothing about this part.
     properties = Basic.Properties(
         content_type=CONTENT_TYPE if alone else came.content_type,
         content_encoding=came.content_encoding,
-        headers={**_writable(came.headers or {}), REASON_HEADER: reason},
+        headers={**headers, REASON_HEADER: reason, TIME_HEADER: timestamp_now()},
         delivery_mode=PERSISTENT,
         correlation_id=came.correlation_id,
         reply_to=came.reply_to,
@@ -147,10 +153,10 @@ def dead_letter(delivery: Delivery, part: Part, reason: str, topology: Topology)
     return Outgoing(topology.dead, delivery.routing_key, part.body, properties.marshal())
 
 
-def _writable(headers: FieldTable) -> FieldTable:
+def writable(headers: FieldTable) -> FieldTable:
     """Headers as they came; one that can be read but not be written, such as a large double, is told in words.
 
-    They have to fit into one frame with the reason, and so large ones are left out where there are too many.
+    They have to fit into one frame with reason and time, and so large ones are left out where there are too many.
     """
     kept: FieldTable = {}
     room = HEADERS_BYTES_MAX

@@ -48,6 +48,11 @@ class Topology:
     def dead_letters(self) -> str:
         return f"{self.namespace}.dead_letters"
 
+    @property
+    def dead_letters_reader(self) -> str:
+        """An exclusive queue, which who reads the dead letters has: so there is one at a time."""
+        return f"{self.namespace}.dead_letters.reader"
+
     def owns(self, queue: str) -> bool:
         """Tell whether a queue's name lies in the namespace, so that no reply may go there."""
         return queue == self.namespace or queue.startswith(f"{self.namespace}.")

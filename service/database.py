@@ -135,8 +135,8 @@ async def acquired(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
 
 
 @contextlib.asynccontextmanager
-async def transaction(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
-    """Run the body in one transaction at READ COMMITTED, and commit it.
+async def transaction(pool: Pool, timeout_s: float, *, rehearsal: bool = False) -> AsyncIterator[Connection]:
+    """Run the body in one transaction at READ COMMITTED, and commit it; a rehearsal is rolled back instead.
 
     Raises as `acquired` does. After a COMMIT without an answer the connection is abandoned.
     """
@@ -147,7 +147,10 @@ async def transaction(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]
         except BaseException:
             await _roll_back(connection)
             raise
-        await _commit(connection, timeout_s)
+        if rehearsal:
+            await _roll_back(connection)
+        else:
+            await _commit(connection, timeout_s)
 
 
 async def _roll_back(connection: Connection) -> None:

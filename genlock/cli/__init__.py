@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from genlock.cli import contract, messages, process, proof, queries, republish
+from genlock.cli import contract, dead, messages, process, proof, queries, republish
 from genlock.cli.failure import NO_ANSWER, USAGE, Failure, sentence
 from genlock.errors import GenlockError, InvalidMessage
 
@@ -37,6 +37,7 @@ for command in (
     contract.asyncapi,
 ):
     app.command(no_args_is_help=command in (messages.send, messages.get, queries.query))(command)
+app.add_typer(dead.app, name="dead")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

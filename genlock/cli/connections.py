@@ -4,13 +4,13 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import asyncpg
-from aiormq.exceptions import InvalidFrameError, ProbableAuthenticationError
+from aiormq.exceptions import DeliveryError, InvalidFrameError, ProbableAuthenticationError
 
 from genlock.cli.failure import Failure
 from genlock.cli.settings_table import address
 from genlock.consumers.session import BROKER_ERRORS, Session, open_session
 from genlock.consumers.topology import TopologyError
-from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, Pool, open_pool
+from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, Pool, closing, open_pool
 from genlock.service.migrate import SchemaError, check_schema
 from genlock.service.settings import Settings
 
@@ -29,7 +29,7 @@ async def database(settings: Settings, timeout_s: float) -> AsyncIterator[Pool]:
         raise Failure("The setting GENLOCK_DATABASE_URL is not a URL that PostgreSQL could have.") from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Failure(f"PostgreSQL at {address(url)} cannot be used: {why(error)}.") from error
-    async with pool:
+    async with closing(pool):
         try:
             yield pool
         except DatabaseTroubleError as error:
@@ -50,6 +50,8 @@ async def broker(settings: Settings) -> AsyncIterator[Session]:
     except InvalidFrameError as error:
         # The broker closes the connection where it should open it, and aiormq does not say why.
         raise Failure(f"RabbitMQ at {where} does not open the virtual host of GENLOCK_AMQP_URL.") from error
+    except DeliveryError as error:
+        raise Failure(f"RabbitMQ at {where} refused a message; perhaps its queue is full.") from error
     except BROKER_ERRORS as error:
         raise Failure(f"RabbitMQ at {where} cannot be used: {why(error)}.") from error
 

@@ -13,7 +13,7 @@ from genlock.consumers.topology import Topology
 from genlock.schemas.documents import DocumentPut
 from genlock.schemas.stacks import StackCreate
 from tests.containers.system import ROOT, START_TIMEOUT_S, System
-from tests.factories import envelope, json_bytes, new_id
+from tests.factories import Json, envelope, json_bytes, new_id
 from tests.harness import until
 
 pytestmark = pytest.mark.timeout(600)
@@ -66,7 +66,7 @@ async def test_what_the_page_sets_up_serves_and_gives_no_more_rights_than_it_say
         await until(lambda: asyncio.to_thread(system.is_ready, replica), START_TIMEOUT_S)
         publisher = amqp_url(system, "inventory", "change-me-too")
         await check_rights(publisher)
-        await check_replay(system, publisher, amqp_url(system, "genlock", "change-me"))
+        await check_dead_letters(system, publisher, amqp_url(system, "genlock", "change-me"), replica)
         assert "genlock_app" not in system.run_in(replica, "genlock", "verify")
 
         async def all_are_confirmed() -> bool:
@@ -96,8 +96,8 @@ async def check_rights(url: str) -> None:
             await client.send(create)
 
 
-async def check_replay(system: System, publisher: str, service: str) -> None:
-    """A command among the dead letters is decided when it is moved back, and what cannot be decoded comes again."""
+async def check_dead_letters(system: System, publisher: str, service: str, replica: str) -> None:
+    """A command among the dead letters is decided when it is retried; what cannot be decoded stays until dropped."""
     topology = Topology("genlock")
     command = envelope("document.put", new_id(), {"expected_generation": None, "body": {}})
     async with await aio_pika.connect(service) as connection:
@@ -105,19 +105,23 @@ async def check_replay(system: System, publisher: str, service: str) -> None:
         dead = await channel.get_exchange(topology.dead)
         for body in (json_bytes(command), b"not JSON"):
             await dead.publish(aio_pika.Message(body), routing_key="document.put")
-    broker(system, block("sh", "rabbitmq-plugins enable"))
+    look, rehearse = block("sh", "genlock dead list").splitlines()
+    retry, drop = block("sh", "genlock dead retry").splitlines()
+    listed, rehearsed = in_replica(system, replica, look), in_replica(system, replica, rehearse)
+    assert [row["id"] for row in listed] == [command["id"], None]
+    assert [row["result"] for row in rehearsed] == ["would apply", "cannot be decoded"]
+    assert [row["result"] for row in in_replica(system, replica, retry)] == ["retried", "cannot be decoded"]
     async with genlock.connect(publisher) as client:
 
         async def is_decided() -> bool:
             return await client.get("document", command["subject"]) is not None
 
         await until(is_decided, START_TIMEOUT_S)
+    assert [row["handle"] for row in in_replica(system, replica, drop)] == [listed[1]["handle"]]
+    assert in_replica(system, replica, look) == []
 
-    async def is_back() -> bool:
-        listed = system.compose(
-            "exec", "-T", "rabbitmq", "rabbitmqctl", "-q", "list_queues", "-p", "genlock", "--formatter=json"
-        )
-        return {"name": topology.dead_letters, "messages": 1} in json.loads(listed)
 
-    await until(is_back, START_TIMEOUT_S)
-    broker(system, block("sh", "rabbitmqctl purge_queue"))
+def in_replica(system: System, replica: str, line: str) -> list[Json]:
+    """What a line of the page prints where the service runs; what cannot be decoded makes it exit with 1."""
+    printed = system.run_in(replica, "sh", "-c", f"{line} || test $? = 1")
+    return [json.loads(row) for row in printed.splitlines()]

@@ -4,11 +4,14 @@ import struct
 
 import pytest
 
+from genlock.cli.dead_output import print_letter
 from genlock.service.settings import Settings
+from tests.commandline import without_colours
 from tests.factories import Json, envelope, json_bytes, new_id
 from tests.fuzz.properties import nested
 from tests.fuzz.stage import watched_logs
 from tests.fuzz.wire import Message, long, publish, short, table
+from tests.graves import retrying
 from tests.harness import Client, serving, until
 
 FRAME_BYTES = 131_072
@@ -72,8 +75,29 @@ async def test_dead_letters_with_bad_properties_say_what_they_were(
         headers = letters[f"headers: {name}".encode()].headers
         assert headers["good"] is True
         assert "not JSON" in str(headers["x-genlock-reason"])
-        others = headers.keys() - {"good", "x-genlock-reason", "x-delivery-count"}
+        others = headers.keys() - {"good", "x-genlock-reason", "x-genlock-time", "x-delivery-count"}
         assert len(others) == (0 if name == "one twice" else 1)
+
+
+async def test_dead_letters_with_bad_properties_are_shown_and_retried(
+    client: Client, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = [creation() for _ in BAD]
+    for command, properties in zip(commands, BAD.values(), strict=True):
+        await publish(client.channel, client.topology.dead, [Message(json_bytes(command), b"document.put", properties)])
+    async with retrying(settings) as (letters, retrier):
+        async for letter in letters.read():
+            for as_json in (True, False):
+                print_letter(letter, as_json=as_json)
+                shown = without_colours(capsys.readouterr().out)
+                assert str(letter.summary.command_id) in shown
+                assert [each for each in shown if not each.isprintable() and each != "\n"] == []
+            assert [each.result for each in await retrier.retry(letters, letter)] == ["retried"]
+    with watched_logs() as troubles:
+        async with serving(settings):
+            await client.decided(*commands)
+    assert troubles == []
+    assert await client.depth(client.topology.dead_letters) == 0
 
 
 ENDS_THE_CONNECTION = short(b"amq.rabbitmq.reply-to.g1h2AA==.x")

@@ -1,0 +1,212 @@
+"""Retrying dead letters: publish a letter's command to be decided again, and only then remove the letter.
+
+Whoever is interrupted between the two finds the letter again, and the ledger answers the copy (service/retries.py).
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import assert_never
+
+from pamqp.commands import Basic
+from pamqp.common import FieldTable
+
+from genlock.consumers.dead_letters import DeadLetters
+from genlock.consumers.deliveries import DIRECT_REPLIES, SUBJECT_HEADER, Delivery, Part, dead_letter, writable
+from genlock.consumers.letters import Letter
+from genlock.consumers.publisher import PERSISTENT, Outgoing, Publisher
+from genlock.consumers.session import Session
+from genlock.consumers.topology import Topology
+from genlock.schemas.base import JsonObject, compact_json
+from genlock.schemas.decode import Command, Undecodable, decode
+from genlock.schemas.envelope import read_id
+from genlock.schemas.outcomes import CONTENT_TYPE, ConflictData, RejectedData, SucceededData, Verdict
+from genlock.schemas.strictjson import parse
+from genlock.service.database import Pool, acquired
+from genlock.service.events import timestamp, verdict_name
+from genlock.service.rehearse import rehearse
+from genlock.service.retries import Settled, first_id, next_try
+from genlock.service.settings import Settings
+
+OF_ITS_DEATHS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-genlock-")
+"""How headers begin that tell of deaths; a command that is published again has none behind it."""
+
+
+class Result(StrEnum):
+    """What became of a letter, or what would become of it."""
+
+    RETRIED = "retried"
+    DECIDED = "already decided"
+    UNREADABLE = "cannot be decoded"
+    UNWRITABLE = "cannot be retried"
+    WOULD_APPLY = "would apply"
+    WOULD_CONFLICT = "would conflict"
+    WOULD_BE_REJECTED = "would be rejected"
+
+
+REMAINS = frozenset({Result.UNREADABLE, Result.UNWRITABLE})
+"""Results that leave a letter where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The result of one command, with its detail: a verdict, a reason, a code, or why it cannot be."""
+
+    result: Result
+    detail: str
+    was: str | None
+    """The id that it has in its letter."""
+    command_id: str | None = None
+    """The id under which it is decided, or was."""
+
+
+class UnroutableError(Exception):
+    """The commands exchange leads to no inbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """A command that may be published, as it will be read; `was` is the id that it has in its letter."""
+
+    was: str
+    command: Command
+    message: Outgoing
+
+
+class Retrier:
+    """Retries letters one by one, or says what would become of them."""
+
+    def __init__(self, publisher: Publisher, pool: Pool, settings: Settings) -> None:
+        self._publisher = publisher
+        self._pool = pool
+        self._settings = settings
+        self._topology = Topology(settings.namespace)
+
+    @classmethod
+    async def on(cls, session: Session, pool: Pool, settings: Settings) -> "Retrier":
+        """Publish within this session."""
+        channel = await session.channel(confirms=True)
+        return cls(await Publisher.on(channel, settings.publish_timeout_s), pool, settings)
+
+    async def retry(self, letters: DeadLetters, letter: Letter) -> list[Retried]:
+        """Publish each command of the letter again unless it has a verdict on its merits, and then remove the letter.
+
+        Raises UnroutableError, DatabaseTroubleError and BROKER_ERRORS; the letter stays then.
+        """
+        delivery = letter.delivery
+        results = [await self._retry(delivery, part) for part in delivery.parts]
+        remain = [part for part, retried in zip(delivery.parts, results, strict=True) if retried.result in REMAINS]
+        if len(remain) < len(results):
+            # What cannot be retried of a bulk message stays behind alone.
+            await self._publisher.publish(self._left(letter, part) for part in remain)
+            await letters.remove(delivery.tag)
+        return results
+
+    def _left(self, letter: Letter, part: Part) -> Outgoing:
+        reason = part.content.reason if isinstance(part.content, Undecodable) else letter.summary.reason
+        return dead_letter(letter.delivery, part, reason, self._topology)
+
+    async def rehearse(self, letter: Letter) -> list[Retried]:
+        """Say what a retry of each command would come to now. Changes nothing. Raises DatabaseTroubleError."""
+        return [await self._rehearse(letter.delivery, part) for part in letter.delivery.parts]
+
+    async def _retry(self, delivery: Delivery, part: Part) -> Retried:
+        prepared = await self._prepare(delivery, part)
+        if isinstance(prepared, Retried):
+            return prepared
+        if not await self._publisher.reaches_queue(prepared.message):
+            raise UnroutableError(f"No queue takes what is published to {self._topology.commands}.")
+        detail = "under its own id" if prepared.command.id == prepared.was else "under a new id"
+        return Retried(Result.RETRIED, detail, prepared.was, prepared.command.id)
+
+    async def _rehearse(self, delivery: Delivery, part: Part) -> Retried:
+        prepared = await self._prepare(delivery, part)
+        if isinstance(prepared, Retried):
+            return prepared
+        retention = timedelta(days=self._settings.ledger_retention_days)
+        command, timeout_s = prepared.command, self._settings.decide_timeout_s
+        rehearsed = await rehearse(self._pool, command, retention=retention, timeout_s=timeout_s)
+        if rehearsed.decided:
+            return _decided(prepared.was, command.id, rehearsed.verdict)
+        match rehearsed.verdict:
+            case SucceededData():
+                return Retried(Result.WOULD_APPLY, "", prepared.was, command.id)
+            case ConflictData(reason=reason):
+                return Retried(Result.WOULD_CONFLICT, reason, prepared.was, command.id)
+            case RejectedData(code=code):
+                return Retried(Result.WOULD_BE_REJECTED, code, prepared.was, command.id)
+            case _:
+                assert_never(rehearsed.verdict)
+
+    async def _prepare(self, delivery: Delivery, part: Part) -> _Fresh | Retried:
+        """Find out under which id a command may be decided, and write it so; or why there is nothing to publish."""
+        command, came = part.content, delivery.properties
+        if isinstance(command, Undecodable):
+            return Retried(Result.UNREADABLE, command.reason, None)
+        members = _members(part.body)
+        cause = read_id({"id": members.get("causationid")}) if members else None
+        first = first_id(command.id, cause) if cause else command.id
+        async with acquired(self._pool, self._settings.decide_timeout_s) as connection:
+            tried = await next_try(connection, command, first)
+        if isinstance(tried, Settled):
+            return _decided(command.id, tried.command_id, tried.verdict)
+        if tried.command_id == command.id:
+            message_id = (None if delivery.bulk else came.message_id) or command.id
+            return _Fresh(command.id, command, self._message(delivery, part.body, message_id, came.timestamp))
+        now = datetime.now(UTC)
+        body = _renewed(members, tried.command_id, first, now) if members else b""
+        renewed = decode(body, delivery.routing_key, _headers(delivery).get(SUBJECT_HEADER))
+        if isinstance(renewed, Undecodable) or renewed.content_hash != command.content_hash:
+            why = "its JSON cannot be written again as it is; send it anew"
+            return Retried(Result.UNWRITABLE, why, command.id)
+        return _Fresh(command.id, renewed, self._message(delivery, body, renewed.id, now))
+
+    def _message(self, delivery: Delivery, body: bytes, message_id: str, moment: datetime | None) -> Outgoing:
+        """The command for the commands exchange, with the properties that it came with."""
+        came = delivery.properties
+        properties = Basic.Properties(
+            content_type=CONTENT_TYPE if delivery.bulk else came.content_type,
+            content_encoding=came.content_encoding,
+            headers=writable(_headers(delivery)),
+            delivery_mode=PERSISTENT,
+            priority=came.priority,
+            correlation_id=came.correlation_id,
+            # Who waits at a channel of its own waits no more; and one that is made up harms the service.
+            reply_to=None if (came.reply_to or "").startswith(DIRECT_REPLIES.rstrip(".")) else came.reply_to,
+            message_id=message_id,
+            timestamp=moment,
+            message_type=came.message_type,
+            app_id=came.app_id,
+        )
+        return Outgoing(self._topology.commands, delivery.routing_key, body, properties.marshal())
+
+
+def _decided(was: str, command_id: str, verdict: Verdict) -> Retried:
+    return Retried(Result.DECIDED, verdict_name(verdict), was, command_id)
+
+
+def _members(body: bytes) -> JsonObject | None:
+    """The members of a message that can be written again as it was read; None for any other."""
+    try:
+        members, flaws = parse(body.decode())
+    except (ValueError, RecursionError):
+        return None
+    return members if isinstance(members, dict) and not flaws else None
+
+
+def _renewed(members: JsonObject, command_id: str, first: str, now: datetime) -> bytes:
+    """The command under a new id: caused by the one that it had at first, and as new as its id."""
+    attributes = {"id": command_id, "time": timestamp(now), "causationid": first}
+    if members.get("correlationid") is None:
+        # What its outcomes would have had under its first id.
+        attributes["correlationid"] = first
+    return compact_json(members | attributes).encode()
+
+
+def _headers(delivery: Delivery) -> FieldTable:
+    """The headers of a command that is published again: those it came with, and none that tell of deaths."""
+    came = (delivery.properties.headers or {}).items()
+    about_another = {SUBJECT_HEADER} if delivery.bulk else set()
+    return {
+        name: value for name, value in came if name not in about_another and not name.lower().startswith(OF_ITS_DEATHS)
+    }

@@ -1,0 +1,138 @@
+"""Dead letters as people see them on a terminal, and as programs read them elsewhere.
+
+All that is in a letter was written by a stranger: nothing of it reaches a terminal as a control character.
+"""
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.cells import set_cell_size
+from rich.table import Table
+
+from genlock.cli.output import console, plain
+from genlock.consumers.letters import Letter, Summary
+from genlock.consumers.retry import Retried
+from genlock.schemas.base import JsonObject
+from genlock.schemas.strictjson import parse
+
+TIME_WIDTH, HANDLE_WIDTH, TYPE_WIDTH, REASON_WIDTH = 20, 36, 24, 32
+
+BODY_CHARACTERS_MAX = 65_536
+"""How much of a body a terminal is sent; --json has all."""
+
+
+def print_summaries(summaries: Sequence[Summary], *, as_json: bool) -> None:
+    """Show one letter on each line: in columns, or as JSON Lines."""
+    if summaries and not as_json:
+        typer.echo(_columns("died", "id", "type", "reason", "subject"))
+    for told in summaries:
+        if as_json:
+            _print_json(_fields(told))
+        else:
+            subject = told.subject if told.commands <= 1 else f"({told.commands} commands)"
+            typer.echo(_columns(_moment(told.died), told.handle, told.type, told.reason, subject))
+
+
+def print_retried(letter: Summary, results: Iterable[Retried], *, as_json: bool) -> None:
+    """Show what became of each command of a letter, or what would."""
+    for retried in results:
+        if as_json:
+            told = {"id": retried.was, "result": retried.result, "detail": retried.detail, "as": retried.command_id}
+            _print_json(_fields(letter) | told)
+            continue
+        text = f"{retried.result}: {retried.detail}" if retried.detail else str(retried.result)
+        if retried.command_id != retried.was:
+            text += f", as {retried.command_id}"
+        name = retried.was or letter.handle
+        typer.echo("  ".join([_cell(name, HANDLE_WIDTH), _cell(letter.type, TYPE_WIDTH), plain(text)]))
+
+
+def print_letter(letter: Letter, *, as_json: bool) -> None:
+    """Show all that a letter has."""
+    delivery, fields = letter.delivery, _fields(letter.summary)
+    # One that is not there reads as an empty text.
+    properties = {name: value for name, value in delivery.properties if value not in (None, "") and name != "headers"}
+    headers = delivery.properties.headers or {}
+    if as_json:
+        told = {"routing_key": delivery.routing_key, "properties": properties, "headers": headers}
+        _print_json(fields | told | _body_fields(letter.body))
+        return
+    table = Table(show_header=False)
+    for name, value in {**fields, "routing_key": delivery.routing_key}.items():
+        if value not in (None, ""):
+            table.add_row(name, plain(str(value)))
+    for title, values in (("property", properties), ("header", headers)):
+        for name, value in values.items():
+            table.add_row(plain(f"{title} {name}"), plain(_text(value)))
+    console().print(table)
+    text = _readable(letter.body)
+    typer.echo("\n".join(map(plain, text[:BODY_CHARACTERS_MAX].split("\n"))))
+    if len(text) > BODY_CHARACTERS_MAX:
+        typer.echo(f"… and {len(text) - BODY_CHARACTERS_MAX:,} more characters; --json prints all.", err=True)
+
+
+def _fields(told: Summary) -> JsonObject:
+    return {
+        "handle": told.handle,
+        "id": told.command_id,
+        "type": told.type,
+        "subject": told.subject,
+        "source": told.source,
+        "reason": told.reason,
+        "died": None if told.died is None else told.died.astimezone(UTC).isoformat(),
+        "bytes": told.size,
+        "commands": told.commands,
+    }
+
+
+def _body_fields(body: bytes) -> JsonObject:
+    """The body as it is: as text where that is possible without loss."""
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"body_base64": base64.b64encode(body).decode()}
+
+
+def _readable(body: bytes) -> str:
+    """The body as a person reads it best: JSON with indents, if it is JSON that is shown as it is."""
+    text = body.decode(errors="replace")
+    try:
+        value, flaws = parse(text)
+    except (ValueError, RecursionError):
+        return text
+    return text if flaws else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _print_json(value: JsonObject) -> None:
+    typer.echo(json.dumps(value, default=_text))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode(errors="replace")
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _columns(died: str, handle: str, command_type: str, reason: str, subject: str) -> str:
+    cells = (
+        _cell(died, TIME_WIDTH),
+        _cell(handle, HANDLE_WIDTH),
+        _cell(command_type, TYPE_WIDTH),
+        _cell(reason, REASON_WIDTH),
+        plain(subject),
+    )
+    return "  ".join(cells).rstrip()
+
+
+def _cell(text: str, width: int) -> str:
+    return set_cell_size(plain(text), width)
+
+
+def _moment(died: datetime | None) -> str:
+    return "-" if died is None else f"{died.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,128 @@
+"""Dead letters for tests: put there by the service, by the broker, or at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import aio_pika
+import asyncpg
+
+from genlock.cli.connections import broker, database
+from genlock.consumers.dead_letters import DeadLetters, opened
+from genlock.consumers.deliveries import REASON_HEADER, TIME_HEADER
+from genlock.consumers.retry import Retrier
+from genlock.consumers.topology import DELIVERY_LIMIT
+from genlock.service import fold
+from genlock.service.events import timestamp
+from genlock.service.settings import Settings
+from tests.factories import Json, envelope, json_bytes, new_id
+from tests.harness import Client, serving
+
+DIED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def creation(subject: str | None = None, body: Json | None = None, **attributes: Any) -> Json:
+    """A command that succeeds once."""
+    data = {"expected_generation": None, "body": body or {}}
+    return envelope("document.put", subject or new_id(), data, **attributes)
+
+
+def merge(subject: str, **attributes: Any) -> Json:
+    """A command that succeeds as often as it is decided."""
+    return envelope("document.merge", subject, {"patch": {"merged": True}}, **attributes)
+
+
+async def bury(
+    client: Client,
+    body: bytes,
+    reason: str = "internal_error",
+    *,
+    died: datetime | None = DIED,
+    routing_key: str = "document.put",
+    **properties: Any,
+) -> None:
+    """Put a letter there at once, as the service does."""
+    headers = properties.pop("headers", {}) | {REASON_HEADER: reason}
+    if died is not None:
+        headers[TIME_HEADER] = timestamp(died)
+    dead = await client.channel.get_exchange(client.topology.dead, ensure=False)
+    await dead.publish(aio_pika.Message(body, headers=headers, **properties), routing_key=routing_key)
+
+
+async def bury_command(client: Client, command: Json, reason: str = "internal_error", **properties: Any) -> None:
+    """Put the letter of a command there at once."""
+    await bury(client, json_bytes(command), reason, routing_key=command["type"], **properties)
+
+
+async def bury_many(client: Client, commands: Iterable[Json]) -> None:
+    """Put the letters of commands there, all at once and in their order."""
+    dead = await client.channel.get_exchange(client.topology.dead, ensure=False)
+    headers: Json = {REASON_HEADER: "internal_error", TIME_HEADER: timestamp(DIED)}
+    messages = [(aio_pika.Message(json_bytes(command), headers=headers), command["type"]) for command in commands]
+    await asyncio.gather(*(dead.publish(message, routing_key=key) for message, key in messages))
+
+
+async def die_of_returns(client: Client, command: Json, **properties: Any) -> None:
+    """Have the broker give a command up, as it does with one that came back too often."""
+    dead = await client.depth(client.topology.dead_letters)
+    await client.send(command, **properties)
+    inbox = await client.channel.get_queue(client.topology.inbox)
+    for _ in range(DELIVERY_LIMIT + 1):
+        message = await inbox.get(timeout=5)
+        assert message is not None
+        await message.nack(requeue=True)
+    await client.until_depth(client.topology.dead_letters, dead + 1)
+
+
+@contextmanager
+def broken(command_type: str = "document.merge") -> Iterator[None]:
+    """A service in this process fails on all commands of a type."""
+    rules = fold.RULES
+    assert isinstance(rules, dict)
+    rule = rules[command_type]
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("a fault in the service")
+
+    rules[command_type] = fail
+    try:
+        yield
+    finally:
+        rules[command_type] = rule
+
+
+async def die_of_a_fault(client: Client, settings: Settings, *commands: Json) -> None:
+    """Have the service fail on commands, all of one type."""
+    dead = await client.depth(client.topology.dead_letters)
+    with broken(commands[0]["type"]):
+        async with serving(settings):
+            await client.send(*commands)
+            await client.decided(*commands)
+    await client.until_depth(client.topology.dead_letters, dead + len(commands))
+
+
+@asynccontextmanager
+async def reading(settings: Settings) -> AsyncIterator[DeadLetters]:
+    """Read the dead letters in this process."""
+    async with broker(settings) as session, opened(session, settings) as letters:
+        yield letters
+
+
+@asynccontextmanager
+async def retrying(settings: Settings) -> AsyncIterator[tuple[DeadLetters, Retrier]]:
+    """Retry dead letters in this process."""
+    async with (
+        database(settings, 20) as pool,
+        broker(settings) as session,
+        opened(session, settings) as letters,
+    ):
+        yield letters, await Retrier.on(session, pool, settings)
+
+
+async def dump(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables."""
+    tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    rows: Callable[[str], str] = "SELECT t::text FROM {} AS t ORDER BY 1".format
+    return {row[0]: [tuple(found) for found in await connection.fetch(rows(row[0]))] for row in tables}

@@ -1,0 +1,154 @@
+"""Rehearsals: each says what deciding comes to, leaves nothing behind, and is not in the way of others for long."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+import asyncpg
+import pytest
+
+from genlock.schemas.codes import Code
+from genlock.schemas.decode import Command
+from genlock.schemas.outcomes import RejectedData, SucceededData
+from genlock.service import rehearse as rehearsing
+from genlock.service.database import DatabaseTroubleError, Pool
+from genlock.service.decide import Decider
+from genlock.service.rehearse import Rehearsed, rehearse
+from genlock.service.retries import Again, Settled, first_id, next_try, retry_id
+from tests.e2e.test_kills import workload
+from tests.factories import Json, command, merge, new_id, put, received
+from tests.graves import broken, dump
+from tests.harness import outcomes, until_waiting
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+RETENTION = timedelta(days=14)
+
+
+async def rehearsed(pool: Pool, each: Command) -> Rehearsed:
+    return await rehearse(pool, each, retention=RETENTION, timeout_s=20)
+
+
+async def test_a_rehearsal_says_what_deciding_then_comes_to_and_leaves_nothing(
+    pool: Pool, decider: Decider, second: Connection
+) -> None:
+    commands = [received(members) for members in workload()]
+    providers = [command("provider.create", new_id(), {"name": "one"}) for _ in range(2)]
+    claim = {
+        "project_id": "p",
+        "user_id": "u",
+        "expected_generation": None,
+        "allocations": {new_id(): {"resources": {"VCPU": 1}}},
+    }
+    consumer = command("consumer.set_allocations", new_id(), claim)
+    decided: set[str] = set()
+    for each in [*commands, *providers, consumer]:
+        before = await dump(second)
+        rehearsal = await rehearsed(pool, each)
+        assert await dump(second) == before
+        (outcome,) = outcomes(await decider.decide([each]))
+        expected, found = outcome.data.model_dump(), rehearsal.verdict.model_dump()
+        if isinstance(rehearsal.verdict, RejectedData) and rehearsal.verdict.code == Code.ID_REUSED:
+            assert found["code"] == expected["code"]
+            continue
+        assert found == expected
+        assert rehearsal.decided == (each.id in decided)
+        decided.add(each.id)
+
+
+async def test_a_command_that_its_record_remembers_is_decided_already(
+    pool: Pool, decider: Decider, second: Connection
+) -> None:
+    create = put(new_id(), None)
+    await decider.decide([create])
+    await second.execute("DELETE FROM ledger")
+    rehearsal = await rehearsed(pool, create)
+    assert rehearsal.decided
+    assert isinstance(rehearsal.verdict, SucceededData)
+
+
+async def test_what_poisons_its_transaction_would_be_an_internal_error(
+    pool: Pool, second: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = put(new_id(), None)
+    with broken("document.put"):
+        by_rule = await rehearsed(pool, create)
+
+    async def fail(*_: Any) -> None:
+        raise asyncpg.DataError
+
+    monkeypatch.setattr(rehearsing, "write", fail)
+    by_write = await rehearsed(pool, create)
+    for rehearsal in (by_rule, by_write):
+        assert isinstance(rehearsal.verdict, RejectedData)
+        assert rehearsal.verdict.code == Code.INTERNAL_ERROR
+    assert await second.fetchval("SELECT count(*) FROM ledger") == 0
+
+
+async def test_a_rehearsal_waits_for_a_batch_and_sees_what_it_leaves(
+    pool: Pool, decider: Decider, second: Connection, database_url: str
+) -> None:
+    document = new_id()
+    await decider.decide([put(document, None)])
+    holding = second.transaction()
+    await holding.start()
+    await second.execute("SELECT 1 FROM documents WHERE id = $1 FOR UPDATE", document)
+    late = asyncio.create_task(decider.decide([merge(document, {})]))
+    watcher = await asyncpg.connect(database_url)
+    await until_waiting(watcher, 1)
+    rehearsal = asyncio.create_task(rehearsed(pool, put(document, 0)))
+    await until_waiting(watcher, 2)
+    await holding.rollback()
+    await late
+    verdict = (await rehearsal).verdict
+    assert verdict.model_dump()["reason"] == "stale"
+    await watcher.close()
+
+
+async def test_a_database_that_cannot_work_is_no_verdict(pool: Pool) -> None:
+    await pool.expire_connections()
+    await pool.close()
+    with pytest.raises(DatabaseTroubleError):
+        await rehearsed(pool, put(new_id(), None))
+
+
+def test_the_first_id_of_a_retry_is_that_of_its_cause() -> None:
+    first, other = new_id(), new_id()
+    assert first_id(retry_id(first, 1), first) == first
+    assert first_id(retry_id(first, 17), first) == first
+    assert first_id(retry_id(first, 1), other) == retry_id(first, 1)
+    assert first_id(other, first) == other
+
+
+async def test_next_try_passes_faults_and_foreign_content_and_stops_at_a_verdict(pool: Pool, decider: Decider) -> None:
+    document = new_id()
+    await decider.decide([put(document, None)])
+    members: Json = {"patch": {}}
+    tried = command("document.merge", document, members)
+
+    def again(number: int, data: Any = members) -> Command:
+        return command("document.merge", document, data, id=retry_id(tried.id, number))
+
+    async def found() -> Again | Settled:
+        async with pool.acquire() as connection:
+            return await next_try(connection, tried, tried.id)
+
+    assert await found() == Again(tried.id)
+    with broken("document.merge"):
+        await decider.decide([tried])
+        assert await found() == Again(retry_id(tried.id, 1))
+        await decider.decide([again(1)])
+    await decider.decide([again(2, {"patch": {"foreign": True}})])
+    assert await found() == Again(retry_id(tried.id, 3))
+    await decider.decide([again(3)])
+    settled = await found()
+    assert isinstance(settled, Settled)
+    assert (settled.command_id, type(settled.verdict)) == (retry_id(tried.id, 3), SucceededData)
+
+
+@pytest.mark.parametrize(("day", "expired"), [(2, False), (31, True)])
+async def test_a_rehearsal_goes_by_the_time_at_which_it_is(pool: Pool, day: int, expired: bool) -> None:
+    dated = put(new_id(), None, time="2026-03-01T12:00:00Z")
+    now = datetime(2026, 3, day, tzinfo=UTC)
+    rehearsal = await rehearse(pool, dated, retention=RETENTION, timeout_s=20, clock=lambda: now)
+    assert (getattr(rehearsal.verdict, "code", None) == Code.EXPIRED) is expired
