@@ -25,11 +25,12 @@ from genlock.service.migrate import SchemaError, check_schema
 from genlock.service.safety import UnsafeDatabaseError, check_safety
 from genlock.service.settings import Settings
 from genlock.service.steps import Reached, ignore
+from genlock.service.upkeep import Upkeep
 
 T = TypeVar("T")
 
-DECIDING_CONNECTIONS = 3
-"""For the batch, for its confirmations, and for the sweep."""
+DECIDING_CONNECTIONS = 4
+"""For the batch, for its confirmations, for the sweep, and for the upkeep."""
 
 RETRY_DELAY_FIRST_S = 0.1
 
@@ -90,7 +91,7 @@ class Service:
                 closing(await self._start("PostgreSQL", DATABASE_ERRORS, self._open_reading)) as reading,
             ):
                 await self._start("RabbitMQ", BROKER_ERRORS, self._try_session)
-                async with self._monitoring(reading):
+                async with self._monitoring(reading), self._keeping_up(deciding):
                     await self._serve(self._decider(deciding), deciding, reading)
         log.info("stopped", action="stop")
 
@@ -108,11 +109,24 @@ class Service:
         finally:
             monitoring.cancel()
 
+    @contextlib.asynccontextmanager
+    async def _keeping_up(self, pool: Pool) -> AsyncIterator[None]:
+        upkeep = Upkeep(pool, self._retention, self._settings.decide_timeout_s)
+        keeping_up = asyncio.create_task(upkeep.run())
+        try:
+            yield
+        finally:
+            keeping_up.cancel()
+
+    @property
+    def _retention(self) -> timedelta:
+        return timedelta(days=self._settings.ledger_retention_days)
+
     def _decider(self, pool: Pool) -> Decider:
         return Decider(
             pool,
             source=self._settings.source,
-            retention=timedelta(days=self._settings.ledger_retention_days),
+            retention=self._retention,
             timeout_s=self._settings.decide_timeout_s,
             reached=self._reached,
         )

@@ -1,0 +1,124 @@
+"""Forgetting: what is past the retention goes, a slice at a time; what is not confirmed and what is history stays."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+import asyncpg
+import pytest
+
+from genlock.schemas.decode import Command
+from genlock.schemas.outcomes import Rejected
+from genlock.service import upkeep
+from genlock.service.database import Pool
+from genlock.service.decide import Decider
+from genlock.service.upkeep import Upkeep
+from genlock.service.verify import verify
+from tests.factories import new_id, put
+from tests.harness import outcomes, until_waiting
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+RETENTION = timedelta(days=14)
+
+
+@pytest.fixture
+def keeper(pool: Pool) -> Upkeep:
+    return Upkeep(pool, RETENTION, 20)
+
+
+async def decide_in_batches(decider: Decider, batches: int, commands: int) -> list[Command]:
+    """Decide so many batches of so many commands, and have them confirmed."""
+    decided = []
+    for _ in range(batches):
+        batch = [put(new_id(), None) for _ in range(commands)]
+        answers = await decider.decide(batch)
+        await decider.confirm(answers.batch_ids)
+        decided += batch
+    return decided
+
+
+async def age(second: Connection, days: float) -> None:
+    """Let everything that is decided have been decided so long ago."""
+    await second.execute("UPDATE batches SET decided_at = decided_at - $1::interval", timedelta(days=days))
+
+
+async def remembered(second: Connection) -> set[str]:
+    return {str(row["id"]) for row in await second.fetch("SELECT id FROM ledger")}
+
+
+async def test_what_is_past_the_retention_is_forgotten_and_its_history_kept(
+    decider: Decider, keeper: Upkeep, second: Connection
+) -> None:
+    old = await decide_in_batches(decider, 3, 5)
+    await age(second, 14.1)
+    young = await decide_in_batches(decider, 2, 5)
+    assert await keeper.forget() == len(old)
+    assert await keeper.forget() == 0
+    assert await remembered(second) == {command.id for command in young}
+    assert await second.fetchval("SELECT count(*) FROM batches") == 2
+    assert await second.fetchval("SELECT count(*) FROM changes") == len(old) + len(young)
+
+
+async def test_batch_that_is_not_confirmed_is_remembered_however_old_it_is(
+    decider: Decider, keeper: Upkeep, second: Connection
+) -> None:
+    lost = put(new_id(), None)
+    await decider.decide([lost])
+    old = await decide_in_batches(decider, 2, 2)
+    await age(second, 100)
+    assert await keeper.forget() == len(old)
+    assert await remembered(second) == {lost.id}
+
+
+async def test_no_slice_is_larger_than_the_limits_and_none_is_left_out(
+    decider: Decider, keeper: Upkeep, second: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "SLICE_COMMANDS", 7)
+    monkeypatch.setattr(upkeep, "SLICE_BATCHES", 3)
+    await decide_in_batches(decider, 4, 10)
+    await decide_in_batches(decider, 8, 1)
+    await age(second, 15)
+    slices = []
+    while forgotten := await keeper.forget():
+        slices.append(forgotten)
+    assert sum(slices) == 48
+    assert max(slices) == 7
+    assert await second.fetchval("SELECT count(*) FROM batches") == 0
+
+
+async def test_one_replica_forgets_at_a_time(decider: Decider, keeper: Upkeep, pool: Pool, second: Connection) -> None:
+    old = await decide_in_batches(decider, 1, 3)
+    await age(second, 15)
+    async with second.transaction():
+        await second.execute("LOCK TABLE ledger")
+        first = asyncio.create_task(keeper.forget())
+        await until_waiting(second, 1)
+        assert await Upkeep(pool, RETENTION, 20).forget() == 0
+    assert await first == len(old)
+
+
+async def test_forgotten_command_is_refused_by_its_time_or_answered_from_its_record(
+    decider: Decider, keeper: Upkeep, second: Connection
+) -> None:
+    long_ago = (datetime.now(UTC) - timedelta(days=15)).isoformat()
+    dated, undated = put(new_id(), None, time=long_ago), put(new_id(), None)
+    first = await decider.decide([undated])
+    await decider.confirm(first.batch_ids)
+    await age(second, 15)
+    await keeper.forget()
+    again = outcomes(await decider.decide([dated, undated]))
+    assert isinstance(again[0], Rejected)
+    assert again[0].code == "expired"
+    assert again[1].id == outcomes(first)[0].id
+    assert again[1].type == "document.put.succeeded"
+
+
+async def test_proof_holds_when_the_ledger_has_forgotten(
+    database_url: str, decider: Decider, keeper: Upkeep, second: Connection
+) -> None:
+    await decide_in_batches(decider, 3, 3)
+    await age(second, 15)
+    await decide_in_batches(decider, 1, 3)
+    await keeper.forget()
+    assert [checked.claim async for checked in verify(database_url) if checked.offences] == []
