@@ -1,7 +1,7 @@
 """Upkeep of the ledger: what is older than the retention is forgotten, a slice at a time, while everything goes on.
 
-Deleting millions of rows at once would hold up the vacuum for as long as it takes, and leave a table of holes. `changes`
-is kept, for it is the history of the records.
+Deleting millions of rows at once would hold up the vacuum for as long as it takes, and leave a table of holes.
+`changes` is kept, for it is the history of the records.
 """
 
 import asyncio
