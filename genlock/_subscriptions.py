@@ -16,6 +16,9 @@ PREFETCH = 100
 BACKLOG_MAX = 100_000
 """Events that the broker keeps for a slow reader without a queue of its own; then it drops the oldest."""
 
+ACKNOWLEDGE_TIMEOUT_S = 10.0
+"""How long an acknowledgement may wait until the connection takes it; then the connection is lost."""
+
 DURABLE_ARGUMENTS: Arguments = {
     "x-queue-type": "quorum",
     # From version 4 on the broker would drop a message that has come back twenty times, as all do that a reader holds
@@ -51,7 +54,8 @@ class Deliveries:
         if self.ended is None:
             try:
                 with self.session.faults():
-                    await message.ack()
+                    async with asyncio.timeout(ACKNOWLEDGE_TIMEOUT_S):
+                        await message.ack()
             except (SessionLostError, NotTaken) as error:
                 self.end(str(error))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
+from genlock.service.connecting import Hosts
 from genlock.service.sql import statement
 
 # asyncpg's classes are generic for type checkers alone.
@@ -66,6 +67,7 @@ async def open_pool(url: str, *, size: int, timeout_s: float, plans: dict[str, s
         timeout=timeout_s,
         command_timeout=timeout_s,
         server_settings=settings,
+        connect=Hosts(url).connect,
         reset=_keep,
     )
 

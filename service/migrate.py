@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from importlib import resources
 
-import asyncpg
+from genlock.service.connecting import LoneConnection, connect, looking
 
 LOCK_KEY = 0x67656E6C6F636B
 """The advisory lock that one migrating process holds ("genlock" in ASCII)."""
@@ -43,7 +43,7 @@ async def migrate(database_url: str) -> list[Migration]:
 
     Raises SchemaError where the database is newer than this program, and asyncpg's errors.
     """
-    connection = await asyncpg.connect(database_url)
+    connection = await connect(database_url)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
         await connection.execute(HISTORY)
@@ -65,11 +65,8 @@ async def migrate(database_url: str) -> list[Migration]:
 
 async def check_schema(database_url: str) -> None:
     """Raise SchemaError unless the schema is the one of this program."""
-    connection = await asyncpg.connect(database_url)
-    try:
+    async with looking(database_url) as connection:
         current = await _version(connection)
-    finally:
-        await connection.close()
     _refuse_newer(current)
     if current < migrations()[-1].version:
         raise SchemaError(
@@ -78,7 +75,7 @@ async def check_schema(database_url: str) -> None:
         )
 
 
-async def _version(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+async def _version(connection: LoneConnection) -> int:
     """The newest version that was applied, 0 in an empty database."""
     if await connection.fetchval("SELECT to_regclass('schema_versions')") is None:
         return 0

@@ -1,6 +1,6 @@
 """What a database must be before anything is promised on it: the primary, and one that keeps what it has committed."""
 
-import asyncpg
+from genlock.service.connecting import looking
 
 
 class UnsafeDatabaseError(Exception):
@@ -12,8 +12,7 @@ async def check_safety(database_url: str, *, accept_unsafe: bool) -> None:
 
     Raises UnsafeDatabaseError, and asyncpg's errors.
     """
-    connection = await asyncpg.connect(database_url)
-    try:
+    async with looking(database_url) as connection:
         if await connection.fetchval("SELECT pg_is_in_recovery()"):
             raise UnsafeDatabaseError("The database is a standby: GENLOCK_DATABASE_URL has to name the primary.")
         for setting in ("fsync", "full_page_writes"):
@@ -22,5 +21,3 @@ async def check_safety(database_url: str, *, accept_unsafe: bool) -> None:
                     f"The database runs with {setting} = off and may lose committed updates in a crash: turn it on, "
                     "or set GENLOCK_ACCEPT_UNSAFE_DATABASE for development."
                 )
-    finally:
-        await connection.close()

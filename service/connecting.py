@@ -1,0 +1,67 @@
+"""Connecting to PostgreSQL: each host of the URL gets its share of the time, so that a silent one hides no other.
+
+asyncpg tries one host after the other within one deadline, which the first machine that is lost without a word uses up.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+import asyncpg
+
+# asyncpg's classes are generic for type checkers alone.
+if TYPE_CHECKING:
+    LoneConnection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:
+    LoneConnection = asyncpg.Connection
+
+LOOK_TIMEOUT_S = 10.0
+"""How long connecting for a look may take, and each statement of it."""
+
+NEXT_HOST = (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
+"""What another host may do better; TimeoutError is among them."""
+
+
+class Hosts:
+    """The hosts of a URL, the one that answered last first."""
+
+    def __init__(self, url: str) -> None:
+        self._urls = one_for_each_host(url)
+
+    async def connect(self, *_: Any, timeout: float = LOOK_TIMEOUT_S, **options: Any) -> LoneConnection:  # noqa: ASYNC109 - its name
+        """Connect to the first host that can be used. Raises what asyncpg raises."""
+        *others, last = self._urls
+        for url in others:
+            with contextlib.suppress(*NEXT_HOST):
+                return await self._connect(url, timeout, options)
+        return await self._connect(last, timeout, options)
+
+    async def _connect(self, url: str, timeout_s: float, options: dict[str, Any]) -> LoneConnection:
+        connection: LoneConnection = await asyncpg.connect(url, timeout=timeout_s / len(self._urls), **options)
+        self._urls.sort(key=url.__ne__)
+        return connection
+
+
+def one_for_each_host(url: str) -> list[str]:
+    """The URLs `…@a/…` and `…@b/…` for one such as `…@a,b/…`."""
+    parts = urlsplit(url)
+    if "," not in parts.netloc:
+        return [url]
+    user, at, hosts = parts.netloc.rpartition("@")
+    return [parts._replace(netloc=f"{user}{at}{host}").geturl() for host in hosts.split(",")]
+
+
+@contextlib.asynccontextmanager
+async def looking(url: str) -> AsyncIterator[LoneConnection]:
+    """Have a connection for a few quick statements. Raises asyncpg's errors."""
+    connection = await Hosts(url).connect(timeout=LOOK_TIMEOUT_S, command_timeout=LOOK_TIMEOUT_S)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def connect(url: str, **options: Any) -> LoneConnection:
+    """Connect for work that takes its time. Raises asyncpg's errors."""
+    return await Hosts(url).connect(timeout=LOOK_TIMEOUT_S, **options)

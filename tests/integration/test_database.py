@@ -1,0 +1,27 @@
+"""Connections to PostgreSQL: of several hosts the one that works is found, though another one is silent."""
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from genlock.service.database import open_pool
+from tests.proxy import proxied
+
+
+def joined(*urls: str) -> str:
+    """One URL with the hosts of all of them."""
+    first = urlsplit(urls[0])
+    user = first.netloc.rpartition("@")[0]
+    hosts = ",".join(urlsplit(url).netloc.rpartition("@")[2] for url in urls)
+    return first._replace(netloc=f"{user}@{hosts}").geturl()
+
+
+@pytest.mark.parametrize("silent_first", [True, False])
+async def test_host_that_is_silent_does_not_keep_from_the_one_that_works(
+    database_url: str, *, silent_first: bool
+) -> None:
+    async with proxied(database_url) as silent:
+        silent.stall()
+        hosts = (silent.url, database_url) if silent_first else (database_url, silent.url)
+        async with await open_pool(joined(*hosts), size=2, timeout_s=1.0) as pool:
+            assert await pool.fetchval("SELECT 1") == 1
