@@ -77,8 +77,8 @@ class Session:
 
 
 @contextlib.asynccontextmanager
-async def open_session(settings: Settings) -> AsyncIterator[Session]:
-    """Connect, declare the topology, and close the connections in the end.
+async def open_session(settings: Settings, *, declare: bool = True) -> AsyncIterator[Session]:
+    """Connect, declare the topology unless it has to be there, and close the connections in the end.
 
     Raises BROKER_ERRORS and TopologyError.
     """
@@ -89,9 +89,10 @@ async def open_session(settings: Settings) -> AsyncIterator[Session]:
         opened.push_async_callback(consuming.close)
         publishing = await _connect(settings, "publishing")
         opened.push_async_callback(publishing.close)
-        declaring = await consuming.channel()
-        await Topology(settings.namespace).declare(declaring)
-        await declaring.close()
+        if declare:
+            declaring = await consuming.channel()
+            await Topology(settings.namespace).declare(declaring)
+            await declaring.close()
         opened.pop_all()
     try:
         yield Session(consuming, publishing, settings.publish_timeout_s)

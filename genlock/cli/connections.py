@@ -37,11 +37,11 @@ async def database(settings: Settings, timeout_s: float) -> AsyncIterator[Pool]:
 
 
 @contextlib.asynccontextmanager
-async def broker(settings: Settings) -> AsyncIterator[Session]:
-    """A session on a broker that has the whole topology. Raises Failure."""
+async def broker(settings: Settings, *, declare: bool = True) -> AsyncIterator[Session]:
+    """A session on a broker, which is given the topology if it lacks it and `declare` is set. Raises Failure."""
     where = address(settings.amqp_url)
     try:
-        async with open_session(settings) as session:
+        async with open_session(settings, declare=declare) as session:
             yield session
     except TopologyError as error:
         raise Failure(str(error)) from error

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from time import monotonic
 
 import typer
@@ -76,8 +76,7 @@ async def show(settings: Settings, selection: Selection, *, as_json: bool) -> No
     async with _reading(settings) as (_, letters):
         search = Search(letters, selection)
         async for letter in search.run():
-            # In a thread, as a pager may take its time, and the broker wants a sign of life.
-            await asyncio.to_thread(print_letter, letter, as_json=wants_json(as_json=as_json))
+            await _print(print_letter, letter, as_json=wants_json(as_json=as_json))
     search.require()
 
 
@@ -93,7 +92,7 @@ async def retry(settings: Settings, selection: Selection, limit: int | None, *, 
             async for letter in search.run():
                 results = await (retrier.rehearse(letter) if dry_run else retrier.retry(letters, letter))
                 counts.update(retried.result for retried in results)
-                await asyncio.to_thread(print_retried, letter.summary, results, as_json=wants_json(as_json=as_json))
+                await _print(print_retried, letter.summary, results, as_json=wants_json(as_json=as_json))
             await letters.settle()
         except UnroutableError as error:
             raise Failure(str(error)) from error
@@ -140,12 +139,21 @@ async def _confirmed(summaries: list[Summary]) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+async def _print(show: Callable[..., None], *arguments: object, as_json: bool) -> None:
+    """Print in a thread: a pager may take its time, and the broker wants a sign of life. Raises Failure."""
+    try:
+        await asyncio.to_thread(show, *arguments, as_json=as_json)
+    except BrokenPipeError as error:
+        raise Failure("Nobody reads what this prints any more.") from error
+
+
 @contextlib.asynccontextmanager
 async def _reading(settings: Settings) -> AsyncIterator[tuple[Session, DeadLetters]]:
     """Be the one reader of the dead letters. Raises Failure."""
     logs.configure(settings)
     try:
-        async with broker(settings) as session, opened(session, settings) as letters:
+        # Whoever looks into a namespace that is not there does not want to have made it.
+        async with broker(settings, declare=False) as session, opened(session, settings) as letters:
             yield session, letters
     except BeingReadError as error:
         raise Failure(str(error)) from error

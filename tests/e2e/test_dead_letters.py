@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 
+import aiormq
 import pytest
 
 from genlock.consumers.dead_letters import PAGE
@@ -155,6 +156,16 @@ async def test_it_ends_where_others_have_taken_the_letters(client: Client, setti
             if read == 1:
                 assert len(await client.drain(client.topology.dead_letters)) == PAGE
     assert read == PAGE
+
+
+async def test_a_namespace_that_is_not_there_is_not_made(client: Client, settings: Settings) -> None:
+    for verb in (("list",), ("retry", "--all"), ("drop", "--all", "--yes")):
+        ran = await genlock(settings, "dead", *verb, "--namespace", f"{settings.namespace}-typo")
+        assert (ran.code, ran.out) == (1, "")
+        assert "NOT_FOUND" in ran.err
+    queue = f"{settings.namespace}-typo.dead_letters"
+    with pytest.raises(aiormq.exceptions.ChannelNotFoundEntity):
+        await client.channel.declare_queue(queue, passive=True)
 
 
 async def test_a_second_reader_is_told_to_wait(client: Client, settings: Settings) -> None:
