@@ -28,10 +28,13 @@ from genlock.service.records import Provider
 from genlock.service.sql import statement
 from genlock.service.tables import provider_of
 
-WALK_MIN = 500
+WALK_MIN, WALK_MAX = 500, 5_000
 WALK_FOR_EACH = 20
-"""How many providers are looked at one by one, at least, and for each record of a page: below a twentieth that pass,
-the indexes are faster."""
+"""How many providers are looked at one by one: so many for each record of a page, within these limits. Where less than
+a twentieth of them passes, the indexes are faster."""
+
+FEW_PROVIDERS = 10_000
+"""Looking up so many one by one takes as long as reading the inventories of whole classes."""
 
 _CLASS: TypeAdapter[str] = TypeAdapter(ResourceClass)
 
@@ -50,11 +53,11 @@ async def list_providers(pool: Pool, _subject: str, filters: ProviderList) -> An
     after = start(SUBJECTS["provider"], filters.after)
     until = None
     if not (filters.name or filters.in_tree):
-        walk = max(WALK_MIN, WALK_FOR_EACH * filters.limit)
+        walk = min(max(WALK_MIN, WALK_FOR_EACH * filters.limit), WALK_MAX)
         until = await pool.fetchval(statement("find_later_provider"), after, walk)
     rows = await _find(pool, filters, after, until=until)
     if until and len(rows) <= filters.limit:
-        rows = await _find(pool, filters, after, scarcest=await _scarcest(pool, filters.resources))
+        rows = await _find(pool, filters, after, starts=await _starts(pool, filters.resources))
     return page([_provider(row).summary() for row in rows], filters.limit)
 
 
@@ -64,7 +67,7 @@ async def _find(
     after: str | None,
     *,
     until: Any = None,
-    scarcest: tuple[str | None, int | None] = (None, None),
+    starts: tuple[list[str], list[int]] = ([], []),
 ) -> list[asyncpg.Record]:
     """The providers that pass: those up to an id, or all, which the indexes find."""
     return await pool.fetch(
@@ -77,7 +80,7 @@ async def _find(
         list(filters.resources.values()),
         after,
         until,
-        *scarcest,
+        *starts,
         filters.limit + 1,
     )
 
@@ -93,13 +96,17 @@ def _arrays(terms: Terms) -> tuple[list[str] | None, ...]:
     )
 
 
-async def _scarcest(pool: Pool, resources: dict[str, int]) -> tuple[str | None, int | None]:
-    """The wanted class that the fewest inventories have room for, and how much: see the column `room`."""
+async def _starts(pool: Pool, resources: dict[str, int]) -> tuple[list[str], list[int]]:
+    """The wanted classes to start from, and how much room they need: see the column `room`.
+
+    If few inventories have room for one of them, that one alone; else several, to be held against each other.
+    """
     if not resources:
-        return None, None
+        return [], []
     rooms = [amount.bit_length() for amount in resources.values()]
-    row = await pool.fetchrow(statement("find_scarcest_class"), list(resources), rooms)
-    return (row["resource_class"], row["room"]) if row else (None, None)
+    rows = await pool.fetch(statement("find_scarcest_classes"), list(resources), rooms, FEW_PROVIDERS)
+    starts = rows[:1] if rows[0]["providers"] < FEW_PROVIDERS else rows
+    return [row["resource_class"] for row in starts], [row["room"] for row in starts]
 
 
 def _unknown(filters: ProviderList) -> QueryError | None:

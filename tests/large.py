@@ -34,8 +34,9 @@ SMALL_PROJECTS = CONSUMERS // 100
 MAKER = "gen_random_uuid(), 'x', '/tests', '2026-03-01T12:00:00.000000Z'"
 
 # Trees of ten: a root, three below it, and two below each of these. Ten trees share a rack, a third of all a zone.
-# VCPU is free on one of 500 providers, MEMORY_MB on every other one, DISK_GB everywhere and VGPU nowhere; the fifth
-# class is on a hundred providers. A tenth of the consumers are of one project, all others of small ones.
+# VCPU is free on one of 500 providers, VGPU on none, MEMORY_MB on every other one; of DISK_GB 32 are left there, and
+# more on all others. The fifth class is on a hundred providers. A tenth of the consumers are of one project, all others
+# of small ones.
 # All in the order of their keys, which takes half the time.
 FILL = f"""
 INSERT INTO providers (
@@ -81,6 +82,7 @@ SELECT
     CASE
         WHEN class = 'VGPU' OR class = 'VCPU' AND n % 500 > 0 OR class = 'MEMORY_MB' AND n % 2 > 0
         THEN coalesce(used, 1)
+        WHEN class = 'DISK_GB' AND n % 2 = 0 THEN coalesce(used, 0) + 32
         ELSE 640
     END,
     CASE class WHEN 'VGPU' THEN 1 ELSE 0 END, 1, 64, 1, 1.0, coalesce(used, 0)

@@ -2,7 +2,7 @@
 -- that is not set: planned for its values each time, so that each filter is served by its index. All that pass up to
 -- $14 are found first; the planner, told of the page's size, would walk along the ids until the page is full, and
 -- where few pass that is along all of them. The tree is an array, for next to OR the planner would not look ids of a
--- subquery up, but hold each row against them. The join falls away where no class is named to start from.
+-- subquery up, but hold each row against them. The joins fall away where there are no classes to start from.
 WITH RECURSIVE up AS (
     SELECT id, parent_id FROM providers WHERE id = $2
     UNION
@@ -16,8 +16,9 @@ tree AS (
 passing AS MATERIALIZED (
     SELECT provider.id
     FROM providers AS provider
-    LEFT JOIN inventories AS scarcest
-        ON scarcest.provider_id = provider.id AND scarcest.resource_class = $15::text
+    LEFT JOIN inventories AS first ON first.provider_id = provider.id AND first.resource_class = ($15::text[])[1]
+    LEFT JOIN inventories AS second ON second.provider_id = provider.id AND second.resource_class = ($15::text[])[2]
+    LEFT JOIN inventories AS third ON third.provider_id = provider.id AND third.resource_class = ($15::text[])[3]
     WHERE NOT deleted
       AND ($1::text IS NULL
         OR provider.id = (SELECT record_id::uuid FROM names WHERE kind = 'provider' AND names.name = $1))
@@ -47,7 +48,9 @@ passing AS MATERIALIZED (
       ))
       AND ($13::uuid IS NULL OR provider.id > $13)
       AND ($14::uuid IS NULL OR provider.id <= $14)
-      AND ($15::text IS NULL OR scarcest.room >= $16::integer)
+      AND (($15)[1] IS NULL OR first.room >= ($16::integer[])[1])
+      AND (($15)[2] IS NULL OR second.room >= ($16)[2])
+      AND (($15)[3] IS NULL OR third.room >= ($16)[3])
 )
 SELECT *
 FROM live_providers

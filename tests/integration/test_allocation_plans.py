@@ -1,6 +1,6 @@
 """Batches about providers, inventories, consumers and allocations look everything up by key, whatever their size.
 
-At full size (see tests/large.py) each statement touches 3 to 15 pages for each id, for 1, 100 and 500 of them.
+At full size (see tests/large.py) each statement touches 3 to 28 pages for each row, for 1, 100 and 500 of them.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -116,7 +116,7 @@ READS = {
     "get_provider",
     "list_providers",
     "find_later_provider",
-    "find_scarcest_class",
+    "find_scarcest_classes",
     "list_provider_allocations",
     "list_provider_usages",
     "get_consumer",

@@ -21,11 +21,13 @@ TRAITS = {"a": ["X"], "b": ["X", "Y"], "c": ["Y", "Z"], "d": ["Z"], "e": [], "go
 AGGREGATES = {"a": ["zone"], "b": ["zone", "rack"], "c": ["rack"], "d": ["row"], "e": [], "gone": ["zone", "rack"]}
 
 
-@pytest.fixture(params=[0, 1, 3, 500], ids=lambda walk: f"walk {walk}")
+@pytest.fixture(params=[(0, 1), (1, 10_000), (3, 1), (500, 1)], ids=str)
 def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many providers are looked at before the indexes are asked: none of them, some, all."""
-    monkeypatch.setattr(provider_reads, "WALK_MIN", request.param)
+    """How many providers are looked at before the indexes are asked (none, some, all), and how many are few."""
+    walk, few = request.param
+    monkeypatch.setattr(provider_reads, "WALK_MIN", walk)
     monkeypatch.setattr(provider_reads, "WALK_FOR_EACH", 0)
+    monkeypatch.setattr(provider_reads, "FEW_PROVIDERS", few)
 
 
 @pytest.fixture
