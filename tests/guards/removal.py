@@ -165,6 +165,22 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
             function=PUBLISHING,
         ),
     ),
+    "removing after publishing": (
+        Edit(
+            "consumers/retry.py",
+            "results = [",
+            "await letters.remove(delivery.tag)\n        results = [",
+            function="Retrier.retry",
+        ),
+    ),
+    "one id for each retry": (
+        Edit(
+            "service/retries.py",
+            'uuid.uuid5(uuid.UUID(first_id), f"retry:{number}")',
+            "uuid.uuid4()",
+            function="retry_id",
+        ),
+    ),
 }
 """Each guard by its name, which docs/guarantees.md has too."""
 

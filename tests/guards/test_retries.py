@@ -1,0 +1,75 @@
+"""What keeps a retried dead letter from being lost or applied twice, and what becomes of it without."""
+
+from typing import TypeAlias
+
+import asyncpg
+import pytest
+
+from genlock.consumers.retry import UnroutableError
+from genlock.service.settings import Settings
+from tests.factories import Json
+from tests.graves import bury_command, creation, die_of_a_fault, merge, retrying
+from tests.guards.removal import without
+from tests.harness import Client, serving
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+# A retry that is interrupted before the broker has the command.
+
+
+async def interrupted(client: Client, settings: Settings) -> int:
+    """Retry a letter where nothing takes its command; how many letters there are after it."""
+    await bury_command(client, creation(), "delivery_limit")
+    async with retrying(settings) as (letters, retrier):
+        await client.channel.queue_delete(client.topology.inbox)
+        async for letter in letters.read():
+            with pytest.raises(UnroutableError):
+                await retrier.retry(letters, letter)
+        await letters.settle()
+        await letters.give_back()
+        return await letters.count()
+
+
+async def test_letter_whose_retry_is_interrupted_is_still_there(client: Client, settings: Settings) -> None:
+    assert await interrupted(client, settings) == 1
+
+
+async def test_removing_before_publishing_loses_the_command(client: Client, settings: Settings) -> None:
+    with without("removing after publishing"):
+        assert await interrupted(client, settings) == 0
+
+
+# A letter that is retried twice.
+
+
+async def retried_twice(client: Client, second: Connection, settings: Settings) -> int:
+    """Let a command fail that changes whatever is there; retry its letter and a copy of that; count the changes."""
+    create: Json = creation()
+    async with serving(settings):
+        await client.ask(create)
+    poison = merge(create["subject"])
+    await die_of_a_fault(client, settings, poison)
+    await bury_command(client, poison)
+    async with retrying(settings) as (letters, retrier):
+        ids = [
+            retried.command_id async for letter in letters.read() for retried in await retrier.retry(letters, letter)
+        ]
+        await letters.settle()
+    async with serving(settings):
+        await client.decided(*({"id": command_id} for command_id in ids))
+    changes: int = await second.fetchval("SELECT count(*) FROM changes WHERE command_type = 'document.merge'")
+    return changes
+
+
+async def test_letter_that_is_retried_twice_is_applied_once(
+    client: Client, second: Connection, settings: Settings
+) -> None:
+    assert await retried_twice(client, second, settings) == 1
+
+
+async def test_new_ids_for_each_retry_apply_the_command_twice(
+    client: Client, second: Connection, settings: Settings
+) -> None:
+    with without("one id for each retry"):
+        assert await retried_twice(client, second, settings) == 2
