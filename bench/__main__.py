@@ -1,70 +1,103 @@
-"""Measure how fast each contestant drains the same queue, in turn, and print one table.
+"""Measure Genlock beside its peers and its ceilings, in turns, and print one table.
 
-python -m bench [--rounds N] [--commands N]
+python -m bench [--only PART,…] [--rounds N] [--commands N] [--picture FILE] [--save FILE | --show FILE]
 """
 
 import argparse
-import asyncio
-import signal
+import json
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
-from bench.contestants import CONTESTANTS
-from bench.drain import Drained, drain
+from bench.figures import Figures, Round
+from bench.parts import PARTS, sections
+from bench.picture import draw
 from bench.report import facts, table
-from bench.workloads import WORKLOADS
+from bench.running import WIDTH, positive, say, with_servers
+from bench.stage import Stage
 from genlock import servers
 
 ROUNDS = 3
-COMMANDS = 3_000
+COMMANDS = 12_000
 
-WIDTH = 110
-"""Columns of the table, the same on a terminal and in a file."""
+RUN_MAX_S = 570.0
+"""No round begins that would end later, if it took as long as the longest before: a slow machine gets fewer rounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All that a run has found."""
+
+    facts: Sequence[str]
+    rounds: Sequence[Round]
+
+    def save(self, path: Path) -> None:
+        """Write it down for another time."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"facts": self.facts, "rounds": self.rounds}, indent=1))
+
+    def show(self, picture: Path | None) -> None:
+        """Print the table, and draw the picture if it is wanted."""
+        figures = Figures(self.rounds)
+        print("", *self.facts, "", sep="\n")
+        Console(width=WIDTH).print(table(sections(figures), len(self.rounds)))
+        if picture:
+            draw(figures, picture)
 
 
 def main() -> int:
     """Run all rounds; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Hold Genlock against its peers.")
-    parser.add_argument("--rounds", type=_positive, default=ROUNDS, help="drains of each kind (default %(default)s)")
-    parser.add_argument(
-        "--commands", type=_positive, default=COMMANDS, help="in the queue of each drain (default %(default)s)"
-    )
-    options = parser.parse_args()
-    # SIGTERM unwinds as Ctrl-C does, so that servers and processes end with us.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        with servers.running() as running:
-            asyncio.run(_run(running, options.rounds, options.commands))
-    except servers.ServersUnavailable as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    options = _parser().parse_args()
+    if options.show:
+        Results(**json.loads(options.show.read_text())).show(options.picture)
+        return 0
+    results = with_servers(lambda running: _run(running, options.only, options.rounds, options.commands))
+    if options.save:
+        results.save(options.save)
+    results.show(options.picture)
     return 0
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Hold Genlock against peers and ceilings.")
+    parser.add_argument("--only", type=_parts, default=list(PARTS), help=f"parts, of {','.join(PARTS)}")
+    parser.add_argument("--rounds", type=positive, default=ROUNDS, help="of all parts (default %(default)s)")
+    parser.add_argument("--commands", type=positive, default=COMMANDS, help="in a full queue (default %(default)s)")
+    parser.add_argument("--picture", type=Path, help="where to draw the main figures")
+    parser.add_argument("--save", type=Path, help="where to keep all figures, as JSON")
+    parser.add_argument("--show", type=Path, help="measure nothing: print and draw what was saved there")
+    return parser
 
 
-async def _run(running: servers.Servers, rounds: int, commands: int) -> None:
-    results: list[Drained] = []
-    # The same bytes for every contestant in every round; each drain has a database of its own, so ids may come again.
-    preloads = {workload: workload.make(commands) for workload in WORKLOADS}
+def _parts(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - PARTS.keys():
+        raise argparse.ArgumentTypeError(f"there is no part {', '.join(sorted(unknown))}")
+    return names
+
+
+async def _run(running: servers.Servers, parts: Sequence[str], rounds: int, commands: int) -> Results:
+    began = time.monotonic()
+    stage = Stage(running, commands)
+    done: list[Round] = []
+    longest_s = 0.0
     for number in range(1, rounds + 1):
-        for workload, preload in preloads.items():
-            for contestant in CONTESTANTS:
-                result = await drain(running, contestant, workload, preload)
-                results.append(result)
-                sys.stderr.write(
-                    f"round {number} of {rounds}, {workload.name}: {contestant.name} {result.per_second:,.0f}/s\n"
-                )
-    print("", *await facts(running, preloads, results), "", sep="\n")
-    Console(width=WIDTH).print(table(preloads, results))
+        if time.monotonic() - began + longest_s > RUN_MAX_S:
+            say(f"no time for round {number}")
+            break
+        round_began = time.monotonic()
+        stage.so_far = {}
+        for name in parts:
+            say(f"round {number} of {rounds}, {time.monotonic() - began:.0f} s: {name}")
+            await PARTS[name].measure(stage)
+        done.append(stage.so_far)
+        longest_s = max(longest_s, time.monotonic() - round_began)
+    say(f"measured in {time.monotonic() - began:.0f} s")
+    return Results(await facts(running, Figures(done)), done)
 
 
 if __name__ == "__main__":

@@ -1,48 +1,106 @@
 """The contestants: programs that consume the inbox of a namespace and publish an event for each command.
 
-All get the same three variables: GENLOCK_DATABASE_URL, GENLOCK_AMQP_URL and GENLOCK_NAMESPACE. All keep tables
-`documents` and `ledger`, with a `generation` in the one and an `event` in the other, which is what a drain checks.
+All get the same three variables: GENLOCK_DATABASE_URL, GENLOCK_AMQP_URL and GENLOCK_NAMESPACE. All keep a table
+`ledger` with an `event`, and a table `documents` (Genlock `providers` too) with a `generation`, which is what a drain
+checks.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import metadata, resources
 
 import asyncpg
 
-from bench.peers import faststream_handler
+from bench.messages import Message
+from bench.peers import celery_handler, faststream_handler
+from bench.workloads import CLASSES, FIRST, document_body
+from genlock.schemas.base import Kind
 from genlock.service.migrate import migrate
 from genlock.service.settings import Settings
 
-_SEED_GENLOCK = """
-INSERT INTO documents (id, generation, sequence, body, maker_id, maker_type, maker_source, maker_time)
-SELECT id, 0, 1, $2::text::json, gen_random_uuid(), 'document.put', '/bench', '2026-01-01T00:00:00.000000Z'
-FROM unnest($1::text[]) AS id
-"""
 
-_SEED_FASTSTREAM = (
-    "INSERT INTO documents (id, generation, body) SELECT id, 0, $2::text::jsonb FROM unnest($1::text[]) AS id"
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A statement that makes records, with its arguments after their ids."""
+
+    statement: str
+    arguments: tuple[object, ...]
+
+
+_SEED_DOCUMENTS = Seed(
+    """
+    INSERT INTO documents (id, generation, sequence, body, maker_id, maker_type, maker_source, maker_time)
+    SELECT id, $2::bigint, $2::bigint + 1, $3::text::json,
+        gen_random_uuid(), 'document.put', '/bench', '2026-01-01T00:00:00.000000Z'
+    FROM unnest($1::text[]) AS id
+    """,
+    (FIRST, document_body()),
 )
+
+_SEED_PROVIDERS = Seed(
+    """
+    WITH made AS (
+        INSERT INTO providers (id, generation, sequence, name, parent_id, traits, aggregates, deleted,
+            maker_id, maker_type, maker_source, maker_time)
+        SELECT id, $2::bigint, $2::bigint + 1, id::text, NULL, '{}', '{}', false,
+            gen_random_uuid(), 'provider.create', '/bench', '2026-01-01T00:00:00.000000Z'
+        FROM unnest($1::uuid[]) AS id
+        RETURNING id
+    ), named AS (
+        INSERT INTO names (kind, name, record_id) SELECT 'provider', id::text, id::text FROM made
+    )
+    INSERT INTO inventories (provider_id, resource_class, total, reserved, min_unit, max_unit, step_size,
+        allocation_ratio)
+    SELECT id, class, 1024, 0, 1, 2147483647, 1, 1.0 FROM made, unnest($3::text[]) AS class
+    """,
+    (FIRST, list(CLASSES)),
+)
+
+_SEED_PEERS = Seed(
+    "INSERT INTO documents (id, generation, body) SELECT id, $2::bigint, $3::text::jsonb FROM unnest($1::text[]) AS id",
+    (FIRST, document_body()),
+)
+
+
+def _as_it_is(message: Message) -> Message:
+    return message
+
+
+async def _nothing(_database_url: str) -> None:
+    """Make no tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
     """A program, which is a module and its arguments, and its database.
 
-    `seed` takes the ids of documents and the body that each of them has at first.
+    `seeds` make the records of each kind that it knows. It runs as `copies` processes, which make `consumers` in all.
+    `wrap` makes of a command's message the one that its framework understands. One that keeps no records is checked by
+    its events alone.
     """
 
     name: str
     about: str
     program: tuple[str, tuple[str, ...]]
-    make_schema: Callable[[str], Awaitable[object]]
-    seed: str
+    make_schema: Callable[[str], Awaitable[object]] = _nothing
+    seeds: Mapping[Kind, Seed] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    copies: int = 1
+    consumers: int = 1
+    wrap: Callable[[Message], Message] = _as_it_is
+    gives_back: int = 0
+    """How many messages it may leave unacknowledged that it has decided, when it is stopped in the middle."""
+
+    @property
+    def keeps_records(self) -> bool:
+        """Tell whether there is a database to check."""
+        return bool(self.seeds)
 
 
-async def _faststream_schema(database_url: str) -> None:
+async def _peer_schema(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     try:
-        await connection.execute(resources.files("bench.peers").joinpath("faststream.sql").read_text())
+        await connection.execute(resources.files("bench.peers").joinpath("documents.sql").read_text())
     finally:
         await connection.close()
 
@@ -53,21 +111,63 @@ def _default(setting: str) -> object:
 
 GENLOCK = Contestant(
     name="Genlock",
-    about=f"genlock serve, one process, defaults: batches of at most {_default('batch_size_max')} commands,"
+    about=f"genlock serve, defaults: batches of at most {_default('batch_size_max')} commands,"
     f" prefetch {_default('prefetch')}",
     program=("genlock.cli", ("serve",)),
     make_schema=migrate,
-    seed=_SEED_GENLOCK,
+    seeds={"document": _SEED_DOCUMENTS, "provider": _SEED_PROVIDERS},
+    # The port would be taken where somebody serves on this machine already.
+    settings={"GENLOCK_HTTP_PORT": "0"},
 )
+
+
+def with_workers(count: int) -> Contestant:
+    """Genlock with several processes."""
+    return replace(
+        GENLOCK,
+        name=f"{GENLOCK.name}, {count} processes",
+        program=("genlock.cli", ("serve", "--workers", str(count))),
+        consumers=count,
+    )
+
+
+def with_batches(size: int) -> Contestant:
+    """Genlock with batches of at most so many commands, and four batches in flight as by default."""
+    sizes = {"GENLOCK_BATCH_SIZE_MAX": str(size), "GENLOCK_PREFETCH": str(4 * size)}
+    return replace(GENLOCK, name=f"{GENLOCK.name}, batches of {size}", settings={**GENLOCK.settings, **sizes})
+
 
 FASTSTREAM = Contestant(
     name="FastStream",
-    about=f"FastStream {metadata.version('faststream')} with asyncpg, one process: a transaction for each message,"
+    about=f"FastStream {metadata.version('faststream')} with asyncpg: a transaction for each message,"
     f" {faststream_handler.AT_ONCE} messages at once on as many connections, prefetch {faststream_handler.AT_ONCE}",
     program=("bench.peers.faststream_handler", ()),
-    make_schema=_faststream_schema,
-    seed=_SEED_FASTSTREAM,
+    make_schema=_peer_schema,
+    seeds={"document": _SEED_PEERS},
 )
 
-CONTESTANTS = (GENLOCK, FASTSTREAM)
-"""In the order in which they take turns; the first is held against each other one."""
+
+def in_copies(contestant: Contestant, count: int) -> Contestant:
+    """Several processes of a contestant that has no option for it."""
+    return replace(contestant, name=f"{contestant.name}, {count} processes", copies=count, consumers=count)
+
+
+CELERY = Contestant(
+    name="Celery",
+    about=f"Celery {metadata.version('celery')} with psycopg {metadata.version('psycopg')}: a transaction for each"
+    f" task, late acknowledgement, {celery_handler.AT_ONCE} threads with connections of their own",
+    program=("bench.peers.celery_handler", ()),
+    make_schema=_peer_schema,
+    seeds={"document": _SEED_PEERS},
+    wrap=celery_handler.as_task,
+    gives_back=celery_handler.AT_ONCE,
+)
+
+EDGES = Contestant(
+    name="RabbitMQ alone",
+    about="genlock serve, with a ready-made event of the same size in place of each decision: consume, decode, collect,"
+    " publish with confirms, acknowledge",
+    program=("bench.edges", ()),
+    make_schema=migrate,
+    settings=GENLOCK.settings,
+)

@@ -1,98 +1,162 @@
-"""One drain: preload a queue, let a contestant consume it, and count the events that are confirmed in what time."""
+"""Part one: how fast a backlog is drained, by whom, by how many processes, with which conflicts and batches."""
 
-import asyncio
-import time
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import asyncpg
+from bench.contestants import CELERY, EDGES, FASTSTREAM, GENLOCK, Contestant, in_copies, with_batches, with_workers
+from bench.figures import Figures, Line, Target
+from bench.stage import Stage
+from bench.workloads import BULK, BULK_SIZE, EACH, HOT_MERGES, MANY_CONFLICTS, MERGES, SOME_CONFLICTS, Workload
 
-from bench.contestants import Contestant
-from bench.processes import Program, program
-from bench.queues import Queues, queues
-from bench.workloads import Preload, Workload, document_body
-from genlock import servers
-
-START_POLL_S = 0.005
-EVENTS_POLL_S = 0.02
-"""How often the broker is asked for the number of events: by so much a time may be too long."""
-
-DRAIN_MAX_S = 5.0
-"""Then a drain is stopped, so that the whole takes a bearable time on a slow machine."""
-
-OVERALL_TIMEOUT_S = 90.0
-"""A process that takes this long to start, work and settle is broken."""
+CORES = os.cpu_count() or 1
+BATCH_SIZES = (1, 16, 64, 512)
+"""Beside the default."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drained:
-    """What a drain came to. `event_bytes` is the mean size of an event's body."""
+class Entry:
+    """A drain of each round. `share` is how many of a full drain's commands it takes."""
 
     contestant: Contestant
     workload: Workload
-    events: int
-    seconds: float
-    event_bytes: int
+    share: float = 1.0
 
     @property
-    def per_second(self) -> float:
-        """Events in a second."""
-        return self.events / self.seconds
+    def name(self) -> str:
+        """What its figure is called."""
+        return f"{self.workload.name}: {self.contestant.name}"
 
 
-async def drain(running: servers.Servers, contestant: Contestant, workload: Workload, preload: Preload) -> Drained:
-    """Drain once, on a database and in a namespace of its own, and check that no update was lost or applied twice.
+_GENLOCK = Entry(GENLOCK, EACH)
+_FASTSTREAM = Entry(FASTSTREAM, EACH)
+_CELERY = Entry(CELERY, EACH)
+_EDGES = Entry(EDGES, EACH)
+_GENLOCK_CORES = Entry(with_workers(CORES), EACH)
+_FASTSTREAM_CORES = Entry(in_copies(FASTSTREAM, CORES), EACH)
+_BULK = Entry(GENLOCK, BULK, share=2.0)
+_BULK_CORES = Entry(with_workers(CORES), BULK, share=2.0)
+_HOT = Entry(GENLOCK, HOT_MERGES)
+_MERGES = Entry(GENLOCK, MERGES)
+_CONFLICTS = [Entry(GENLOCK, SOME_CONFLICTS), Entry(GENLOCK, MANY_CONFLICTS)]
+_HOT_PEERS = [Entry(FASTSTREAM, HOT_MERGES), Entry(CELERY, HOT_MERGES)]
+_BATCHES = [Entry(with_batches(size), EACH, share=0.5) for size in BATCH_SIZES]
 
-    Raises RuntimeError where one was, or where the contestant's program failed.
-    """
-    async with (
-        servers.database(running.database_url) as database_url,
-        queues(running.amqp_url) as waiting,
-        asyncio.timeout(OVERALL_TIMEOUT_S),
-    ):
-        await contestant.make_schema(database_url)
-        connection = await asyncpg.connect(database_url)
-        try:
-            await connection.execute(contestant.seed, preload.documents, document_body())
-            await waiting.preload(preload.commands)
-            environment = {
-                "GENLOCK_DATABASE_URL": database_url,
-                "GENLOCK_AMQP_URL": running.amqp_url,
-                "GENLOCK_NAMESPACE": waiting.namespace,
-            }
-            async with program(*contestant.program, environment) as started:
-                events, seconds = await _time(started, waiting, len(preload.commands))
-            await _check(connection, waiting, len(preload.commands))
-            event_bytes = await connection.fetchval("SELECT avg(octet_length(event))::int FROM ledger")
-        finally:
-            await connection.close()
-    return Drained(contestant, workload, events, seconds, event_bytes)
+ENTRIES: Sequence[Entry] = (
+    _CELERY,
+    _FASTSTREAM,
+    # Those that a ratio compares stand beside each other.
+    _GENLOCK,
+    _EDGES,
+    _GENLOCK_CORES,
+    _FASTSTREAM_CORES,
+    _BULK,
+    _BULK_CORES,
+    *_HOT_PEERS,
+    _HOT,
+    _MERGES,
+    *_CONFLICTS,
+    *_BATCHES,
+)
+
+RATE = _GENLOCK.name
+"""The name of the drain rate: one process, a record each."""
+
+CORES_RATE, EDGES_RATE, CELERY_RATE = _GENLOCK_CORES.name, _EDGES.name, _CELERY.name
+BULK_RATE, BULK_CORES_RATE = _BULK.name, _BULK_CORES.name
+FASTSTREAM_RATE, FASTSTREAM_CORES_RATE = _FASTSTREAM.name, _FASTSTREAM_CORES.name
+
+SHAPES = {
+    "no conflicts": RATE,
+    **{entry.workload.name: entry.name for entry in _CONFLICTS},
+    "merges, one hot record": _HOT.name,
+    **{f"batches of at most {size}": entry.name for entry, size in zip(_BATCHES, BATCH_SIZES, strict=True)},
+}
+"""What one process drains, by the shape of the load and the size of its batches."""
 
 
-async def _time(started: Program, waiting: Queues, count: int) -> tuple[int, float]:
-    """Count the events from the moment when the inbox has a consumer, up to the last one or to DRAIN_MAX_S."""
-    while not await waiting.consumers():
-        started.must_run()
-        await asyncio.sleep(START_POLL_S)
-    began = time.perf_counter()
-    while True:
-        events = await waiting.events()
-        seconds = time.perf_counter() - began
-        if events >= count or seconds >= DRAIN_MAX_S:
-            return events, seconds
-        started.must_run()
-        await asyncio.sleep(EVENTS_POLL_S)
+async def measure(stage: Stage) -> None:
+    """Drain once with each entry."""
+    for entry in ENTRIES:
+        await _note(stage, entry)
 
 
-async def _check(connection: "asyncpg.Connection[asyncpg.Record]", waiting: Queues, count: int) -> None:
-    """Compare what is left after a process has settled what it held: each command waits or has taken effect, once.
+async def rate(stage: Stage) -> float:
+    """The drain rate of this round, measured now where it has not been."""
+    if RATE not in stage.so_far:
+        await _note(stage, _GENLOCK)
+    return stage.so_far[RATE]
 
-    Documents begin at generation 0 and every command is accepted, so the generations add up to the commands.
-    """
-    decided = count - await waiting.waiting()
-    found = {
-        "events": await waiting.events(),
-        "ledger rows": await connection.fetchval("SELECT count(*) FROM ledger"),
-        "generations": await connection.fetchval("SELECT sum(generation)::bigint FROM documents"),
+
+async def _note(stage: Stage, entry: Entry) -> None:
+    drained = await stage.drain(entry.contestant, entry.workload, int(stage.commands * entry.share))
+    stage.note(entry.name, drained.per_second, f"{drained.per_second:,.0f}/s")
+    stage.so_far[f"{entry.name}, event bytes"] = drained.event_bytes
+    stage.so_far[f"{entry.workload.name}, command bytes"] = drained.command_bytes
+    stage.note_processor(entry.name, drained.processor_s, drained.events)
+
+
+def sizes(figures: Figures) -> list[str]:
+    """How large commands and events are, by workload, in sentences."""
+    found = []
+    for workload in dict.fromkeys(entry.workload for entry in ENTRIES):
+        events = [
+            f"{figures.of(f'{entry.name}, event bytes')[0]:.0f} ({entry.contestant.name})"
+            for entry in ENTRIES
+            if entry.workload == workload
+            and entry.contestant in (GENLOCK, FASTSTREAM, CELERY)
+            and figures.of(entry.name)
+        ]
+        if events:
+            command = figures.of(f"{workload.name}, command bytes")[0]
+            found.append(f"{workload.name.capitalize()}: {command:.0f} bytes a command, {', '.join(events)} an event.")
+    return found
+
+
+def lines(figures: Figures) -> dict[str, list[Line]]:
+    """What the table says, by section."""
+
+    def rate(entry: Entry, label: str, target: float | None = None) -> Line:
+        return Line(label, figures.of(entry.name), ",.0f", Target(target) if target else None)
+
+    def ratio(entry: Entry, other: Entry, label: str, target: float | None = None) -> Line:
+        return Line(label, figures.ratios(entry.name, other.name), ".2f", Target(target) if target else None)
+
+    return {
+        "drain a backlog, a record each, one process: commands/s": [
+            rate(_GENLOCK, "Genlock"),
+            rate(_FASTSTREAM, "FastStream"),
+            rate(_CELERY, "Celery"),
+            rate(_EDGES, "ceiling: RabbitMQ alone, through Genlock's edges"),
+            ratio(_GENLOCK, _FASTSTREAM, "Genlock / FastStream", 6.0),
+            ratio(_GENLOCK, _CELERY, "Genlock / Celery"),
+            ratio(_GENLOCK, _EDGES, "Genlock / RabbitMQ alone", 0.7),
+        ],
+        f"the same, {CORES} processes: commands/s": [
+            rate(_GENLOCK_CORES, "Genlock"),
+            rate(_FASTSTREAM_CORES, "FastStream"),
+            ratio(_GENLOCK_CORES, _FASTSTREAM_CORES, "Genlock / FastStream"),
+        ],
+        f"drain a backlog in bulk, {BULK_SIZE} commands in a message: commands/s": [
+            rate(_BULK, "Genlock, one process"),
+            rate(_BULK_CORES, f"Genlock, {CORES} processes", 10_000),
+        ],
+        "drain merges that commute: commands/s": [
+            rate(_HOT, "Genlock, one hot record"),
+            *(rate(entry, f"{entry.contestant.name}, one hot record") for entry in _HOT_PEERS),
+            rate(_MERGES, "Genlock, a record each"),
+            ratio(_HOT, _MERGES, "one hot record / a record each", 0.7),
+        ],
+        "drain with conflicts: commands/s": [
+            rate(_GENLOCK, "0 % conflicts"),
+            *(rate(entry, entry.workload.name) for entry in _CONFLICTS),
+        ],
+        "drain by the size of a batch: commands/s": [
+            *(rate(entry, f"at most {size}") for entry, size in zip(_BATCHES, BATCH_SIZES, strict=True)),
+        ],
+        "processor time of a command: µs": [
+            Line(f"{entry.contestant.name}: {process}", figures.of(f"{entry.name}, processor of {name}"), ",.0f")
+            for entry in (_GENLOCK, _EDGES, _FASTSTREAM, _CELERY)
+            for process, name in (("Python", entry.contestant.name), ("PostgreSQL",) * 2, ("RabbitMQ",) * 2)
+        ],
     }
-    if any(number != decided for number in found.values()):
-        raise RuntimeError(f"{decided} commands were taken from the inbox, but there are {found}")

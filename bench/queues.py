@@ -3,29 +3,30 @@
 Depths are asked of the broker, so that no subscriber competes for the processor while the clock runs.
 """
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from itertools import islice
 
 import aio_pika
 from aio_pika.abc import AbstractChannel
 
-from genlock.consumers.publisher import Outgoing, Publisher
+from bench.messages import Message, Wire
 from genlock.consumers.topology import Topology
 
-PUBLISHED_AT_ONCE = 500
-PUBLISH_TIMEOUT_S = 30.0
+WRITTEN_AT_ONCE = 500
+ARRIVED_POLL_S = 0.02
 
 
 class Queues:
     """A namespace on the broker, declared as Genlock declares it, with a quorum queue for its events."""
 
-    def __init__(self, names: Topology, channel: AbstractChannel, publisher: Publisher) -> None:
+    def __init__(self, names: Topology, channel: AbstractChannel, wire: Wire) -> None:
         self.namespace = names.namespace
         self._names = names
         self._channel = channel
-        self._publisher = publisher
+        self._wire = wire
         self._collected = f"{names.namespace}.collected"
 
     async def declare(self) -> None:
@@ -41,14 +42,21 @@ class Queues:
         await self._names.delete(self._channel)
         await self._channel.queue_delete(self._collected)
 
-    async def preload(self, commands: Sequence[Outgoing]) -> None:
-        """Publish the commands, persistent, and return when the broker has confirmed every one."""
-        addressed = [replace(outgoing, exchange=self._names.commands) for outgoing in commands]
-        for start in range(0, len(addressed), PUBLISHED_AT_ONCE):
-            await self._publisher.publish(addressed[start : start + PUBLISHED_AT_ONCE])
+    async def preload(self, messages: Iterable[Message]) -> None:
+        """Publish the messages, and return when all of them wait in the inbox."""
+        published, following = 0, iter(messages)
+        while several := list(islice(following, WRITTEN_AT_ONCE)):
+            await self._wire.write(several)
+            published += len(several)
+        while await self.waiting() < published:  # noqa: ASYNC110 - what is asked is outside of this process
+            await asyncio.sleep(ARRIVED_POLL_S)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish the messages, without waiting for anything."""
+        await self._wire.write(messages)
 
     async def waiting(self) -> int:
-        """How many commands nobody holds."""
+        """How many messages nobody holds."""
         return (await self._ask(self._names.inbox))[0]
 
     async def consumers(self) -> int:
@@ -67,9 +75,11 @@ class Queues:
 @asynccontextmanager
 async def queues(amqp_url: str) -> AsyncIterator[Queues]:
     """Declare a namespace with a random name, and delete it in the end."""
+    names = Topology(f"bench{secrets.token_hex(4)}")
     async with await aio_pika.connect(amqp_url) as connection:
-        publisher = await Publisher.on(await connection.channel(publisher_confirms=True), PUBLISH_TIMEOUT_S)
-        declared = Queues(Topology(f"bench{secrets.token_hex(4)}"), await connection.channel(), publisher)
+        # Kept to the end of the block, because a channel that nobody holds is closed.
+        wire, _writing = await Wire.open(connection, names.commands)
+        declared = Queues(names, await connection.channel(), wire)
         try:
             await declared.declare()
             yield declared

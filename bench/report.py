@@ -1,4 +1,4 @@
-"""What is printed: the circumstances, and one table of medians, ranges and ratios."""
+"""What is printed: the circumstances, and one table of medians, ranges, ratios and targets."""
 
 import os
 import platform
@@ -8,22 +8,26 @@ from statistics import median
 
 import asyncpg
 from rich.table import Table
+from rich.text import Text
 
-from bench.contestants import CONTESTANTS, Contestant
-from bench.drain import DRAIN_MAX_S, Drained
-from bench.workloads import Preload, Workload
+from bench import drain
+from bench.contestants import CELERY, EDGES, FASTSTREAM, GENLOCK
+from bench.figures import Figures, Line
 from genlock import servers
 from genlock.servers_local import ask_rabbit
 
-PACKAGES = ("aio-pika", "asyncpg", "pydantic")
-DURABILITY = ("fsync", "synchronous_commit", "full_page_writes")
+PACKAGES = ("aio-pika", "aiormq", "asyncpg", "pydantic", "celery", "faststream", "psycopg", "openstack-placement")
+DURABILITY = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")
 
 
-Preloads = Mapping[Workload, Preload]
-
-
-async def facts(running: servers.Servers, preloads: Preloads, results: Sequence[Drained]) -> list[str]:
+async def facts(running: servers.Servers, figures: Figures) -> list[str]:
     """What one has to know to judge the table, a line each."""
+    contestants = [f"{contestant.name}: {contestant.about}." for contestant in (GENLOCK, FASTSTREAM, CELERY, EDGES)]
+    return [*await circumstances(running), *contestants, *drain.sizes(figures)]
+
+
+async def circumstances(running: servers.Servers) -> list[str]:
+    """The machine, the servers with how they keep data, and the packages."""
     connection = await asyncpg.connect(running.database_url)
     try:
         postgres = (await connection.fetchval("SHOW server_version")).split()[0]
@@ -31,47 +35,39 @@ async def facts(running: servers.Servers, preloads: Preloads, results: Sequence[
     finally:
         await connection.close()
     packages = [f"{name} {metadata.version(name)}" for name in PACKAGES]
-    broker = (
-        f"RabbitMQ {ask_rabbit(running.amqp_url)}, one node, quorum queues, persistent messages, publisher confirms"
-    )
+    machine = f"{os.cpu_count()} processors for everything, {platform.system()} {platform.release()}"
+    broker = f"RabbitMQ {ask_rabbit(running.amqp_url)}, one node"
     return [
-        *(f"{contestant.name}: {contestant.about}." for contestant in CONTESTANTS),
-        f"PostgreSQL {postgres}, {', '.join(durability)}; {broker}; servers: {running.how}.",
-        f"Python {platform.python_version()}, {', '.join(packages)}; {os.cpu_count()} processors for all of it.",
-        *(_sizes(workload, preload, results) for workload, preload in preloads.items()),
-        f"A drain ends with the last command or after {DRAIN_MAX_S:g} s; contestants take turns; median (min to max).",
+        f"Machine: {machine}; servers: {running.how}.",
+        f"PostgreSQL {postgres}, {', '.join(durability)}.",
+        f"{broker}: quorum queues for commands and events, persistent messages, acknowledgement after the confirm.",
+        f"Python {platform.python_version()}, {', '.join(packages)}.",
     ]
 
 
-def _sizes(workload: Workload, preload: Preload, results: Sequence[Drained]) -> str:
-    firsts = [_of(results, workload, contestant)[0] for contestant in CONTESTANTS]
-    events = ", ".join(f"{first.event_bytes} ({first.contestant.name})" for first in firsts)
-    name, count, size = workload.name.capitalize(), len(preload.commands), preload.command_bytes
-    return f"{name}: {count} commands of {size} bytes; bytes of an event: {events}."
-
-
-def table(preloads: Preloads, results: Sequence[Drained]) -> Table:
-    """Commands in a second, and how many times as fast the first contestant is, compared within each round."""
-    first, *others = CONTESTANTS
-    made = Table("drain")
-    for title in (f"{contestant.name}, commands/s" for contestant in CONTESTANTS):
-        made.add_column(title, justify="right")
-    for title in (f"{first.name} / {other.name}" for other in others):
-        made.add_column(title, justify="right")
-    for workload in preloads:
-        speeds = [[result.per_second for result in _of(results, workload, contestant)] for contestant in CONTESTANTS]
-        ratios = [[ours / theirs for ours, theirs in zip(speeds[0], other, strict=True)] for other in speeds[1:]]
-        made.add_row(
-            workload.name,
-            *(_spread(figures, ",.0f") for figures in speeds),
-            *(_spread(figures, ".1f") for figures in ratios),
-        )
+def table(sections: Mapping[str, Sequence[Line]], rounds: int) -> Table:
+    """Every line that has been measured, by section, with its target where it has one."""
+    made = Table()
+    made.add_column(f"{rounds} rounds" if rounds > 1 else "1 round", no_wrap=True)
+    made.add_column("median", justify="right")
+    made.add_column("least to most", justify="right", no_wrap=True)
+    made.add_column("target", justify="right")
+    made.add_column("met")
+    for title, lines in sections.items():
+        measured = [line for line in lines if line.values]
+        if not measured:
+            continue
+        made.add_section()
+        made.add_row(Text(title, style="bold"))
+        for line in measured:
+            made.add_row(*_cells(line))
     return made
 
 
-def _of(results: Sequence[Drained], workload: Workload, contestant: Contestant) -> list[Drained]:
-    return [result for result in results if (result.workload, result.contestant) == (workload, contestant)]
-
-
-def _spread(figures: Sequence[float], form: str) -> str:
-    return f"{median(figures):{form}} ({min(figures):{form}} to {max(figures):{form}})"
+def _cells(line: Line) -> Sequence[str]:
+    middle = f"{median(line.values):{line.form}}"
+    spread = f"{min(line.values):{line.form}} to {max(line.values):{line.form}}"
+    if line.target is None:
+        return "  " + line.label, middle, spread, "", ""
+    bound = f"{'≤' if line.target.at_most else '≥'} {line.target.bound:,g}"
+    return "  " + line.label, middle, spread, bound, "met" if line.met else "NOT MET"

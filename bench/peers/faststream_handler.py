@@ -10,43 +10,21 @@ import asyncio
 import json
 import os
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
-from uuid import UUID, uuid5
 
 import asyncpg
 from faststream import AckPolicy, FastStream
 from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchange, RabbitQueue
 from faststream.rabbit.message import RabbitMessage
-from pydantic import BaseModel
+
+from bench.peers.documents import CONTENT_TYPE, Command, Current, conflict, succeeded
 
 AT_ONCE = 20
 """Messages that are worked on at the same time, each on a connection of its own; see README.md for how it was found."""
 
-CONTENT_TYPE = "application/cloudevents+json"
-
 if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
     Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
-
-
-class Data(BaseModel):
-    """Of `document.put` the first two, of `document.merge` the last."""
-
-    expected_generation: int | None = None
-    body: dict[str, Any] | None = None
-    patch: dict[str, Any] | None = None
-
-
-class Command(BaseModel):
-    """A CloudEvents envelope."""
-
-    id: UUID
-    source: str
-    type: str
-    subject: str
-    attempt: int = 1
-    data: Data
 
 
 class DecidedMeanwhileError(Exception):
@@ -61,7 +39,7 @@ async def decide(pool: "Pool", command: Command, source: str) -> str:
                 known: str | None = await connection.fetchval("SELECT event FROM ledger WHERE id = $1", command.id)
                 if known is not None:
                     return known
-                event = _event(command, source, *await _apply(connection, command))
+                event = await _apply(connection, command, source)
                 recorded = await connection.execute(
                     "INSERT INTO ledger (id, event) VALUES ($1, $2) ON CONFLICT DO NOTHING", command.id, event
                 )
@@ -70,8 +48,8 @@ async def decide(pool: "Pool", command: Command, source: str) -> str:
                 return event
 
 
-async def _apply(connection: "Connection", command: Command) -> tuple[str, dict[str, Any]]:
-    """Change the document if it is as expected; return the verdict and the data of its event."""
+async def _apply(connection: "Connection", command: Command, source: str) -> str:
+    """Change the document if it is as expected; return the event that says what became of it."""
     if command.type == "document.put":
         changed = await connection.fetchrow(
             "UPDATE documents SET generation = generation + 1, body = $3"
@@ -89,38 +67,13 @@ async def _apply(connection: "Connection", command: Command) -> tuple[str, dict[
             json.dumps(command.data.patch),
         )
     if changed is None:
-        current = await connection.fetchrow("SELECT generation, body FROM documents WHERE id = $1", command.subject)
-        return "conflict", _outcome(command, current, "current") | {"expected": command.data.expected_generation}
-    return "succeeded", _outcome(command, changed, "record")
+        row = await connection.fetchrow("SELECT generation, body FROM documents WHERE id = $1", command.subject)
+        return conflict(command, source, _current(row) if row else None)
+    return succeeded(command, source, _current(changed))
 
 
-def _outcome(command: Command, row: asyncpg.Record | None, name: str) -> dict[str, Any]:
-    data: dict[str, Any] = {"kind": "document", "id": command.subject}
-    if row is None:
-        return data | {"sequence": 0, name: None, "token": None}
-    generation = row["generation"]
-    record = {"id": command.subject, "generation": generation, "body": json.loads(row["body"])}
-    return data | {"sequence": generation + 1, name: record, "token": {"generation": generation}}
-
-
-def _event(command: Command, source: str, verdict: str, data: dict[str, Any]) -> str:
-    return json.dumps(
-        {
-            "specversion": "1.0",
-            "id": str(uuid5(command.id, "outcome")),
-            "source": source,
-            "type": f"{command.type}.{verdict}",
-            "subject": command.subject,
-            "time": datetime.now(UTC).isoformat(),
-            "correlationid": str(command.id),
-            "causationid": str(command.id),
-            "attempt": command.attempt,
-            "datacontenttype": "application/json",
-            "data": data,
-        },
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
+def _current(row: asyncpg.Record) -> Current:
+    return row["generation"], json.loads(row["body"])
 
 
 async def decode(message: RabbitMessage) -> Command:

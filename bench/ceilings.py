@@ -1,0 +1,137 @@
+"""Part two: what PostgreSQL alone takes, given the same statements with the same arguments, and no broker.
+
+The statements are those that Genlock has sent for these very commands, one batch after the other: they are recorded
+once, from a decider at work, and then replayed on a fresh database by a client that does nothing else. The other
+ceiling, RabbitMQ alone, is a contestant like the rest (`edges.py`).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import structlog
+
+from bench import processor
+from bench.contest import prepare
+from bench.contestants import GENLOCK
+from bench.drain import BULK_CORES_RATE, BULK_RATE, CORES
+from bench.figures import Figures, Line, Target
+from bench.stage import Stage
+from bench.workloads import EACH, FIRST, Preload
+from genlock import servers
+from genlock.schemas.decode import Command, decode
+from genlock.service.database import DECIDING_PLANS, Pool, open_pool
+from genlock.service.decide import Decider
+from genlock.service.settings import Settings
+
+BATCH_SIZE: int = Settings.model_fields["batch_size_max"].default
+TIMEOUT_S: float = Settings.model_fields["decide_timeout_s"].default
+
+ONE = "PostgreSQL alone, one connection"
+ALL = f"PostgreSQL alone, {CORES} connections"
+DECIDER = "the decider alone"
+
+
+@dataclass(slots=True)
+class Tape:
+    """The statements of each transaction, with their arguments, in order."""
+
+    transactions: list[list[tuple[str, Sequence[Any]]]] = field(default_factory=list)
+
+    def take(self, logged: Any) -> None:
+        """Record a statement; asyncpg calls this after each."""
+        if logged.query.startswith("BEGIN"):
+            self.transactions.append([])
+        self.transactions[-1].append((logged.query, logged.args))
+
+
+async def measure(stage: Stage) -> None:
+    """Replay on one connection and on as many as there are cores, and let a decider work without a broker."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    preload = stage.preload(EACH, GENLOCK, 2 * stage.commands)
+    if (tape := stage.once("tape", Tape)).transactions == []:
+        await _decide(stage.running, preload, tape)
+    for name, connections in ((ONE, 1), (ALL, CORES)):
+        per_second = await _replay(stage.running, preload, tape, connections)
+        stage.note(name, per_second, f"{per_second:,.0f}/s")
+    per_second = await _decide(stage.running, preload, None)
+    stage.note(DECIDER, per_second, f"{per_second:,.0f}/s")
+
+
+@asynccontextmanager
+async def _database(running: servers.Servers, preload: Preload, connections: int) -> AsyncIterator[Pool]:
+    """A database with the records that the commands meet; afterwards all commands must have taken effect."""
+    async with servers.database(running.database_url) as url:
+        await prepare(GENLOCK, url, preload)
+        async with await open_pool(url, size=connections, timeout_s=TIMEOUT_S, plans=DECIDING_PLANS) as pool:
+            yield pool
+            done = await pool.fetchval("SELECT sum(generation - $1)::bigint FROM documents", FIRST)
+            recorded = await pool.fetchval("SELECT count(*) FROM ledger")
+    if not done == recorded == preload.commands:
+        raise RuntimeError(f"{done} documents were changed and {recorded} verdicts recorded, not {preload.commands}")
+
+
+async def _decide(running: servers.Servers, preload: Preload, tape: Tape | None) -> float:
+    """Decide all commands, one batch after the other; return how many in a second."""
+    commands = [decode(message.body, message.routing_key) for message in preload.messages]
+    decoded = [command for command in commands if isinstance(command, Command)]
+    async with _database(running, preload, 1) as pool:
+        if tape:
+            async with pool.acquire() as connection:
+                connection.add_query_logger(tape.take)
+        decider = Decider(pool, source="/bench", retention=timedelta(days=14), timeout_s=TIMEOUT_S)
+        confirmed: list[int] = []
+        with processor.no_collection():
+            began = time.perf_counter()
+            for start in range(0, len(decoded), BATCH_SIZE):
+                # As if the events of the batch before were out by now.
+                confirmed = (await decider.decide(decoded[start : start + BATCH_SIZE], confirmed)).batch_ids
+            seconds = time.perf_counter() - began
+        # The logger is called after the statement, in a turn of the loop of its own.
+        await asyncio.sleep(0)
+    return len(decoded) / seconds
+
+
+async def _replay(running: servers.Servers, preload: Preload, tape: Tape, connections: int) -> float:
+    """Send the recorded statements again, spread over connections; return how many commands in a second."""
+    waiting = list(reversed(tape.transactions))
+    async with _database(running, preload, connections) as pool:
+        held = [await pool.acquire() for _ in range(connections)]
+
+        async def replay(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
+            while waiting:
+                for statement, arguments in waiting.pop():
+                    # Without arguments it is BEGIN or COMMIT.
+                    await (connection.fetch if arguments else connection.execute)(statement, *arguments)
+
+        with processor.no_collection():
+            began = time.perf_counter()
+            await asyncio.gather(*map(replay, held))
+            seconds = time.perf_counter() - began
+        for connection in held:
+            await pool.release(connection)
+    return preload.commands / seconds
+
+
+def lines(figures: Figures) -> dict[str, list[Line]]:
+    """What the table says, by section."""
+    return {
+        "ceiling, PostgreSQL alone, the same statements: commands/s": [
+            Line("one connection", figures.of(ONE), ",.0f"),
+            Line(f"{CORES} connections", figures.of(ALL), ",.0f"),
+            Line("with Genlock's decider, one connection", figures.of(DECIDER), ",.0f"),
+            Line("bulk, one process / one connection", figures.ratios(BULK_RATE, ONE), ".2f"),
+            Line(
+                f"bulk, {CORES} processes / {CORES} connections",
+                figures.ratios(BULK_CORES_RATE, ALL),
+                ".2f",
+                Target(0.6),
+            ),
+        ]
+    }

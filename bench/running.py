@@ -1,0 +1,42 @@
+"""Servers around a measurement, and an end in good order however it ends."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from genlock import servers
+
+T = TypeVar("T")
+
+WIDTH = 120
+"""Columns of a table, the same on a terminal and in a file."""
+
+
+def with_servers(measure: Callable[[servers.Servers], Coroutine[Any, Any, T]]) -> T:
+    """Run a measurement with servers that are found or started for it. Raises SystemExit where it cannot be done."""
+    # SIGTERM unwinds as Ctrl-C does, so that servers and processes end with us.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        with servers.running() as running:
+            return asyncio.run(measure(running))
+    except servers.ServersUnavailable as error:
+        say(str(error))
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        raise SystemExit(128 + signal.SIGINT) from error
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    sys.stderr.write(f"{text}\n")
+
+
+def positive(text: str) -> int:
+    """Read an option that is a number of things."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
