@@ -1,7 +1,7 @@
 # What a user, a contributor and CI do with a checkout. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-faults test-fuzz test-containers check bench format lock clean
+.PHONY: help demo run test test-faults test-fuzz test-containers check bench bench-growth format lock clean
 
 # Made when everything in the virtual environment is; a half-made one does not have it and is made again.
 READY := .venv/ready
@@ -37,8 +37,13 @@ check: $(READY) ## Check format, style, types and the direction of imports
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-bench: $(BENCH_READY) ## Measure against a peer, in about 2 minutes (ROUNDS=… COMMANDS=… change that)
-	@.venv/bin/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(COMMANDS),--commands $(COMMANDS))
+bench: $(BENCH_READY) ## Measure beside peers and ceilings, in about 9 minutes (ONLY=… ROUNDS=… COMMANDS=… PICTURE=…)
+	@.venv/bin/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(COMMANDS),--commands $(COMMANDS)) --save build/bench.json --picture $(or $(PICTURE),build/bench.png)
+
+bench-growth: $(BENCH_READY) ## Measure with 10 million records and a backlog of a million: 40 GB of disk, 20 minutes or more
+	@.venv/bin/python -m bench.growth $(if $(RECORDS),--records $(RECORDS)) $(if $(BACKLOG),--backlog $(BACKLOG)) \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) --save build/growth.json
 
 format: $(READY) ## Format the code and mend what can be mended
 	@.venv/bin/ruff check --fix-only
