@@ -1,9 +1,7 @@
 -- Forget those of the oldest batches of which no command is remembered.
 DELETE FROM batches
 WHERE id = ANY (ARRAY(
-    SELECT id
-    FROM batches
-    WHERE decided_at < clock_timestamp() - $1::interval AND confirmed_at IS NOT NULL
-    ORDER BY id
-    LIMIT $2
+    SELECT oldest.id
+    FROM (SELECT id, decided_at FROM batches WHERE confirmed_at IS NOT NULL ORDER BY id LIMIT $2) AS oldest
+    WHERE oldest.decided_at < clock_timestamp() - $1::interval
 )) AND NOT EXISTS (SELECT FROM ledger WHERE ledger.batch_id = batches.id)

@@ -1,14 +1,10 @@
--- Forget the commands of the oldest batches that are past the retention, and that the broker has confirmed: a slice.
+-- Forget commands of the oldest batches that the broker has confirmed, as far as those are past the retention: a slice.
+-- Nothing is looked at but the oldest batches: they are older than all that come after them.
 DELETE FROM ledger
 WHERE id = ANY (ARRAY(
     SELECT ledger.id
-    FROM (
-        SELECT id
-        FROM batches
-        WHERE decided_at < clock_timestamp() - $1::interval AND confirmed_at IS NOT NULL
-        ORDER BY id
-        LIMIT $2
-    ) AS old
-    JOIN ledger ON ledger.batch_id = old.id
+    FROM (SELECT id, decided_at FROM batches WHERE confirmed_at IS NOT NULL ORDER BY id LIMIT $2) AS oldest
+    JOIN ledger ON ledger.batch_id = oldest.id
+    WHERE oldest.decided_at < clock_timestamp() - $1::interval
     LIMIT $3
 ))

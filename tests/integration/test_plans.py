@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import resources
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from genlock import servers as servers_module
 from genlock.servers import Servers
 from genlock.service.database import DECIDING_PLANS, READING_PLANS
 from genlock.service.sql import statement
+from genlock.service.upkeep import SLICE_BATCHES, SLICE_COMMANDS
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -60,6 +62,8 @@ READS_ONLY = {
     "count_unconfirmed",
     "find_decided_since",
 }
+# They go along the oldest batches, and no further.
+FORGETTING = {"delete_ledger", "delete_batches"}
 # The statements of other records need tables full of those: test_provider_plans.py.
 FILLED = {"documents", "stacks", "names", "changes", "batches", "ledger"}
 
@@ -72,7 +76,7 @@ def _is_ours(name: str) -> bool:
         "OF",
         "SET",
     }
-    return name not in READS_ONLY and tables <= FILLED
+    return name not in READS_ONLY | FORGETTING and tables <= FILLED
 
 
 DECIDING = sorted(
@@ -169,3 +173,14 @@ async def test_reads_touch_no_more_than_what_they_return(
     nodes = list(_nodes(explained["Plan"]))
     assert all(node["Node Type"] != "Seq Scan" for node in nodes)
     assert nodes[0]["Shared Hit Blocks"] + nodes[0]["Shared Read Blocks"] <= pages
+
+
+@pytest.mark.parametrize("name", sorted(FORGETTING))
+async def test_forgetting_looks_at_the_oldest_batches_alone(full: Full, name: str) -> None:
+    """Also where none of them is old enough, as it is most of the time."""
+    connection = await asyncpg.connect(full.url, server_settings=DECIDING_PLANS)
+    limits = (SLICE_BATCHES, SLICE_COMMANDS) if name == "delete_ledger" else (SLICE_BATCHES,)
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement(name)}"
+    [explained] = json.loads(await connection.fetchval(explain, timedelta(days=14), *limits))
+    await connection.close()
+    assert explained["Plan"]["Shared Hit Blocks"] + explained["Plan"]["Shared Read Blocks"] <= 50
