@@ -376,6 +376,22 @@ async def test_inventory_that_ends_as_it_began_is_no_reason_to_decide_again(yard
     assert await second.fetchval("SELECT total FROM inventories WHERE provider_id = $1", yard.one) == 8
 
 
+async def test_overage_is_given_back_bit_by_bit(yard: Yard, second: Connection) -> None:
+    """While there is one, the fence lets pass what makes it smaller, or leaves it as it is."""
+    one, other = new_id(), new_id()
+    await yard.decide(*(set_allocations(consumer, None, {yard.one: {"VCPU": 4}}) for consumer in (one, other)))
+    shrink = provider_command("put_inventory", yard.one, expected_generation=3, inventory={"total": 2})
+    assert await yard.decide(shrink) == ["succeeded"]
+    for generation, amount in enumerate((4, 3, 3, 1), 1):
+        again = set_allocations(one, generation, {yard.one: {"VCPU": amount}})
+        more = set_allocations(other, 1, {yard.one: {"VCPU": 5}})
+        assert await yard.decide(again, more) == ["succeeded", "capacity_exceeded"]
+        assert (await used(second))[yard.one] == {"VCPU": amount + 4}
+    swap = {one: wanted(5, {yard.one: {"VCPU": 4}}), other: wanted(1, {yard.one: {"VCPU": 1}})}
+    assert await yard.decide(set_many(swap)) == ["succeeded"]
+    assert (await used(second))[yard.one] == {"VCPU": 5}
+
+
 async def test_inventory_that_is_removed_and_put_again_in_one_batch_is_used_anew(
     yard: Yard, second: Connection
 ) -> None:
