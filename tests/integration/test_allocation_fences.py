@@ -312,6 +312,30 @@ async def test_consumer_that_was_removed_meanwhile_is_missing(yard: Yard, second
     assert missing.winner.command_id == removed.command_id
 
 
+async def test_allocation_of_a_provider_that_does_not_exist_ends_the_commands_on_its_consumer_alone(
+    yard: Yard, second: Connection
+) -> None:
+    """The service never leaves such a row, but whoever deletes one by hand must not stop the whole inbox."""
+    one, two, _ = yard.providers
+    consumer = await yard.consumer(one)
+    await second.execute("DELETE FROM providers WHERE id = $1", one)
+    batch = [
+        set_allocations(new_id(), None, {two: {"VCPU": 1}}),
+        set_allocations(consumer, 1, {two: {"VCPU": 1}}),
+        set_many({new_id(): wanted(None, {two: {"VCPU": 1}}), consumer: wanted(1, {})}),
+        set_allocations(new_id(), None, {two: {"VCPU": 1}}),
+    ]
+    found = await yard.decide(*batch)
+    assert [outcome.code if isinstance(outcome, Rejected) else "ok" for outcome in found] == [
+        "ok",
+        Code.INTERNAL_ERROR,
+        Code.INTERNAL_ERROR,
+        "ok",
+    ]
+    assert yard.tries == 1
+    assert (await used(second))[two] == {"VCPU": 2}
+
+
 # Creations.
 
 
