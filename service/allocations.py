@@ -1,7 +1,9 @@
 """The allocations of consumers: rows of their own, guarded by the rows of their consumer and their provider.
 
 Which providers a consumer has something of is known for certain only once the consumer is locked, and providers are
-locked first. So they are looked up before, and where there is another one under the lock, the batch is decided again.
+locked first. So they are looked up before, and where there is another one under the lock, the batch is decided again,
+and from then on no other batch moves anything: else a consumer that moves fast enough could keep it waiting for ever
+(tests/integration/test_allocation_stress.py).
 """
 
 from collections import defaultdict

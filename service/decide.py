@@ -164,7 +164,7 @@ class Decider:
     ) -> Answers:
         """Answer known ids, lock and read, fold, write, and last the ledger: one transaction.
 
-        `alone` keeps other batches from moving providers meanwhile, so that trees cannot change before each try.
+        `alone` keeps other batches from moving anything meanwhile, so that it cannot be gone again at each try.
         """
         now = self._clock()
         async with transaction(self._pool, self._timeout_s) as connection:

@@ -18,14 +18,17 @@ from genlock.service.touched import Touched
 async def lock_and_read(connection: Connection, touched: Touched, *, alone: bool = False) -> State:
     """Lock the wanted names, then the rows of each table in order, and read them as they are under the locks.
 
-    `alone` waits until no other batch moves providers, and lets none begin.
+    `alone` waits until no other batch moves providers in trees or consumers between providers, and lets none begin.
     """
     state = State()
     if touched.names:
         await connection.execute(statement("lock_names"), sorted(map(_lock_key, touched.names)))
-    if roots := await trees.find_roots(connection, touched, alone=alone):
+    consumers = touched.ids.get("consumer")
+    if touched.moved or consumers:
+        await connection.execute(statement("lock_moves"), alone)
+    if roots := await trees.find_roots(connection, touched):
         touched.ids["provider"] |= roots
-    if consumers := touched.ids.get("consumer"):
+    if consumers:
         touched.ids["provider"] |= await allocations.find_providers(connection, consumers)
     for table in TABLES:
         if ids := touched.ids.get(table.kind):

@@ -3,8 +3,8 @@
 Two moves in two consumers, each legal alone, could make a loop together: both need the root of each tree that they
 touch, so one waits for the other and then sees where it has got to. The roots are found without a lock, locked with
 all other rows in the one global order, and found again under the lock. Where a tree has got another root meanwhile,
-the batch is decided again, and from then on has all trees alone: else moves that are fast enough could keep it waiting
-for ever (tests/integration/test_providers_stress.py).
+the batch is decided again, and from then on no other batch moves anything: else moves that are fast enough could keep
+it waiting for ever (tests/integration/test_providers_stress.py).
 """
 
 from genlock.service.database import Connection, DecideAgainError
@@ -15,11 +15,10 @@ from genlock.service.touched import Touched
 Parents = dict[str, str | None]
 
 
-async def find_roots(connection: Connection, touched: Touched, *, alone: bool) -> set[str]:
-    """The roots of the trees in which providers move, as of now; `alone` keeps them so, as far as moves go."""
+async def find_roots(connection: Connection, touched: Touched) -> set[str]:
+    """The roots of the trees in which providers move, as of now."""
     if not touched.moved:
         return set()
-    await connection.execute(statement("lock_trees"), alone)
     trees = State(parents=await _ancestors(connection, touched.moved))
     return {trees.root_of(provider_id) for provider_id in touched.moved if provider_id in trees.parents}
 

@@ -202,3 +202,35 @@ async def test_mixed_commands_at_once_lose_nothing_and_never_deadlock(
     # And few of the batches had to be decided again.
     assert steps.count(Step.COMMITTED) == DECIDERS * BATCHES
     assert steps.count(Step.BEGUN) < 2 * DECIDERS * BATCHES
+
+
+async def test_consumer_that_moves_all_the_time_keeps_no_batch_waiting_for_ever(
+    database_url: str, second: Connection
+) -> None:
+    """Each of its moves may make the others decide again, once: from then on they have the moving alone."""
+    providers, consumer, latest = [new_id() for _ in range(8)], new_id(), [1]
+    async with await open_pool(database_url, size=8, timeout_s=20, plans=DECIDING_PLANS) as pool:
+
+        def decider_with(steps: list[Step]) -> Decider:
+            return Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20, reached=steps.append)
+
+        async def move_about(seed: int) -> None:
+            chance, steps = random.Random(seed), list[Step]()
+            decider = decider_with(steps)
+            for _ in range(40):
+                target = {chance.choice(providers): {"VCPU": 1}}
+                steps.clear()
+                [outcome] = outcomes(await decider.decide([set_allocations(consumer, latest[0], target)]))
+                assert steps.count(Step.BEGUN) <= 2
+                token = outcome.token if isinstance(outcome, Succeeded) else getattr(outcome, "actual", None)
+                assert isinstance(token, GenerationToken)
+                latest[0] = max(latest[0], token.generation)
+
+        for provider in providers:
+            stock = provider_command("put_inventory", provider, expected_generation=0)
+            await decider_with([]).decide([create_provider(provider), stock])
+        await decider_with([]).decide([set_allocations(consumer, None, {providers[0]: {"VCPU": 1}})])
+        await asyncio.gather(*(move_about(seed) for seed in range(8)))
+    await check_no_deadlock(second)
+    await check_sums(second)
+    assert await second.fetchval("SELECT generation FROM consumers") == latest[0] > 40
