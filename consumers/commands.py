@@ -225,6 +225,6 @@ class CommandConsumer:
         """Cancel the consumer and keep what it brought, unacknowledged: no redelivery is counted on an open channel."""
         if self._consumer_tag is not None:
             tag, self._consumer_tag = self._consumer_tag, None
-            self._vitals.registered = False
             underlay = await self._inbox.get_underlay_channel()
             await underlay.basic_cancel(tag, timeout=self._settings.publish_timeout_s)
+            self._vitals.registered = False

@@ -126,7 +126,13 @@ async def acquired(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
     """
     try:
         async with pool.acquire(timeout=timeout_s) as connection:
-            yield connection
+            try:
+                yield connection
+            except Exception as error:
+                # Who stayed on a connection to a server that has become read-only would wait there for ever.
+                if type(_meaning(error)) is DatabaseTroubleError:
+                    abandon(connection)
+                raise
     except (DecideAgainError, DatabaseTroubleError):
         raise
     except Exception as error:

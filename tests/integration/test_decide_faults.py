@@ -15,6 +15,7 @@ from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, Pool,
 from genlock.service.decide import TRIES_MAX, Decider
 from genlock.service.steps import Step
 from tests.factories import merge, new_id, put, stack_command
+from tests.failing import fail
 from tests.harness import outcomes, until, until_waiting
 from tests.proxy import Cut, Proxy, Way, proxied
 
@@ -142,27 +143,6 @@ async def test_a_commit_outlives_the_task_that_asked_for_it(decider: Decider, se
     again = await decider.decide([command])
     assert again.batch_ids == []
     assert isinstance(outcomes(again)[0], Succeeded)
-
-
-FAILING = """
-CREATE SEQUENCE failures;
-CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NEW.id::text = TG_ARGV[0] AND nextval('failures') <= TG_ARGV[2]::bigint THEN
-        RAISE EXCEPTION 'made to fail' USING ERRCODE = TG_ARGV[1];
-    END IF;
-    RETURN NEW;
-END $$;
-"""
-
-
-async def fail(second: Connection, row: str, state: str, times: int = 10**6, table: str = "documents") -> None:
-    """Make the next so many writes of a row raise a SQLSTATE."""
-    await second.execute(FAILING)
-    await second.execute(
-        f"CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW "
-        f"EXECUTE FUNCTION fail('{row}', '{state}', '{times}')"
-    )
 
 
 @pytest.mark.parametrize("state", ["22012", "22P02", "23514", "54000"])

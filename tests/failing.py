@@ -1,0 +1,38 @@
+"""Writes that fail as PostgreSQL would let them: a trigger raises the SQLSTATE."""
+
+from typing import TypeAlias
+
+import asyncpg
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+FAILING = """
+CREATE SEQUENCE failures;
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.id::text = TG_ARGV[0] AND nextval('failures') <= TG_ARGV[2]::bigint THEN
+        RAISE EXCEPTION 'made to fail' USING ERRCODE = TG_ARGV[1];
+    END IF;
+    RETURN NEW;
+END $$;
+"""
+
+
+async def fail(second: Connection, row: str, state: str, times: int = 10**6, table: str = "documents") -> None:
+    """Make the next so many writes of a row raise a SQLSTATE."""
+    await second.execute(FAILING)
+    await second.execute(
+        f"CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW "
+        f"EXECUTE FUNCTION fail('{row}', '{state}', '{times}')"
+    )
+
+
+async def mend(second: Connection, table: str = "documents") -> None:
+    """Let the writes succeed again."""
+    await second.execute(f"DROP TRIGGER fail ON {table}")
+
+
+async def failed(second: Connection) -> int:
+    """How many writes have been made to fail."""
+    count: int = await second.fetchval("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM failures")
+    return count
