@@ -71,6 +71,7 @@ class Command:
     correlationid: str
     attempt: int
     traceparent: str | None
+    tracestate: str | None
     content_hash: bytes
     echo: CommandEcho
     data: CommandData | Refusal
@@ -187,6 +188,7 @@ def _from_members(
         correlationid=envelope.correlationid or command_id,
         attempt=envelope.attempt,
         traceparent=envelope.traceparent,
+        tracestate=envelope.tracestate,
         content_hash=content_hash,
         echo=CommandEcho(type=envelope.type, subject=envelope.subject, data=envelope.data),
         data=data,
@@ -256,6 +258,7 @@ def _refused(
         correlationid=valid.get("correlationid", command_id),
         attempt=valid.get("attempt", 1),
         traceparent=valid.get("traceparent"),
+        tracestate=valid.get("tracestate"),
         content_hash=content_hash,
         echo=_echo(valid) if echo is None else echo,
         data=refusal,

@@ -213,8 +213,8 @@ class Decider:
         entries = []
         for command, verdict in zip(fresh, folded.verdicts, strict=True):
             traced.decided(command, verdict)
-            traceparent = traced.traceparent(command)
-            event = events.build(command, verdict, self._source, decided_at, traceparent=traceparent)
+            context = traced.context(command)
+            event = events.build(command, verdict, self._source, decided_at, trace_context=context)
             entries.append(Entry(command.id, command.content_hash, events.verdict_name(verdict), event))
         return entries
 

@@ -1,8 +1,10 @@
 """Outcome events: built once, stored in the ledger, and published byte for byte as they are stored."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import assert_never
 
 from genlock.schemas.base import JsonObject, clean_json
@@ -19,6 +21,7 @@ from genlock.schemas.outcomes import (
 
 EVENT_BYTES_MAX = 4 * 1024 * 1024
 CHARACTER_BYTES_MAX = 4
+NO_TRACE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,12 @@ def build(
     decided_at: str,
     event_id: str | None = None,
     *,
-    traceparent: str | None = None,
+    trace_context: Mapping[str, str] = NO_TRACE,
 ) -> Event:
-    """Build the event of a verdict; one that is too large leaves out what its reader can fetch or has sent."""
+    """Build the event of a verdict; one that is too large leaves out what its reader can fetch or has sent.
+
+    `trace_context` are the attributes `traceparent` and `tracestate`, where there is a trace.
+    """
     # What came in was checked on entry, and what is added here is made here: no model of an event is made of it.
     attributes: JsonObject = {
         "specversion": "1.0",
@@ -90,7 +96,7 @@ def build(
         "correlationid": command.correlationid,
         "causationid": command.id,
         "attempt": command.attempt,
-        "traceparent": traceparent,
+        **trace_context,
         "datacontenttype": "application/json",
     }
     body = _enveloped(attributes, verdict.model_dump_json(exclude_unset=True))

@@ -1,8 +1,8 @@
 """Traces, off unless GENLOCK_TRACING is set: one span for each command, and one for the transaction of its batch.
 
-A command's `traceparent` makes its span a child of the publisher's, and its outcome carries the span's own. A batch of
-one is a child of its command, so that one trace shows the statements too; a larger batch belongs to many traces, and
-links to them.
+A command's `traceparent` makes its span a child of the publisher's, and its outcome carries the span's own; the
+`tracestate` goes along with it. A batch of one is a child of its command, so that one trace shows the statements too; a
+larger batch belongs to many traces, and links to them.
 """
 
 import contextlib
@@ -31,14 +31,12 @@ class BatchTrace:
 
     spans: Mapping[str, Span]
 
-    def traceparent(self, command: Command) -> str | None:
-        """The W3C trace context of the span that decides the command."""
-        span = self.spans.get(command.id)
-        if span is None:
-            return None
+    def context(self, command: Command) -> dict[str, str]:
+        """The W3C trace context of the span that decides the command: `traceparent`, and perhaps `tracestate`."""
         carrier: dict[str, str] = {}
-        _PROPAGATOR.inject(carrier, trace.set_span_in_context(span))
-        return carrier.get("traceparent")
+        if span := self.spans.get(command.id):
+            _PROPAGATOR.inject(carrier, trace.set_span_in_context(span))
+        return carrier
 
     def decided(self, command: Command, verdict: Verdict) -> None:
         """Note the verdict in the command's span."""
@@ -77,7 +75,8 @@ def _tracing() -> bool:
 
 
 def _start(command: Command) -> Span:
-    parent = _PROPAGATOR.extract({"traceparent": command.traceparent}) if command.traceparent else None
+    told = {"traceparent": command.traceparent, "tracestate": command.tracestate}
+    parent = _PROPAGATOR.extract({name: value for name, value in told.items() if value is not None})
     return _TRACER.start_span(
         f"decide {command.type or 'command.unknown'}",
         parent,

@@ -23,6 +23,7 @@ async def test_one_trace_goes_through_publisher_service_and_database(
     assert {span["trace"] for span in [publish, decide, batch, *statements]} == {publish["trace"]}
     assert decide["attributes"]["genlock.verdict"] == "succeeded"
     assert traced["traceparent"].split("-")[1:3] == [decide["trace"], decide["span"]]
+    assert traced["tracestate"] == "vendor=of-the-caller"
 
 
 async def _traced(database_url: str, amqp_url: str, namespace: str) -> Any:

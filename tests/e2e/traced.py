@@ -5,18 +5,34 @@ A process of its own, because a tracer provider is set once for a process.
 
 import asyncio
 import json
+import secrets
 import sys
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
 import genlock
 from genlock.consumers import logs
 from genlock.service.settings import Settings
 from tests.harness import serving
+
+
+def _caller() -> Context:
+    """The context of somebody who has called the publisher, with a state of its own tracer's."""
+    state = TraceState([("vendor", "of-the-caller")])
+    span = SpanContext(
+        secrets.randbits(127) + 1,
+        secrets.randbits(63) + 1,
+        is_remote=True,
+        trace_flags=TraceFlags(TraceFlags.SAMPLED),
+        trace_state=state,
+    )
+    return trace.set_span_in_context(NonRecordingSpan(span))
 
 
 async def main() -> None:
@@ -33,7 +49,7 @@ async def main() -> None:
         genlock.connect(settings.amqp_url.get_secret_value(), namespace=settings.namespace) as client,
     ):
         command = genlock.command(genlock.DocumentPut(expected_generation=None, body={}), subject="traced")
-        with tracer.start_as_current_span("publish"):
+        with tracer.start_as_current_span("publish", _caller()):
             outcome = await client.send(command)
     spans = [
         {
@@ -46,7 +62,8 @@ async def main() -> None:
         for span in exporter.get_finished_spans()
         if span.context
     ]
-    json.dump({"traceparent": outcome.traceparent, "spans": spans}, sys.stdout, default=str)
+    traced = {"traceparent": outcome.traceparent, "tracestate": outcome.tracestate, "spans": spans}
+    json.dump(traced, sys.stdout, default=str)
 
 
 if __name__ == "__main__":

@@ -65,13 +65,14 @@ def test_valid_command_is_read_whole() -> None:
     assert (command.source, command.correlationid, command.attempt) == ("/tests", "order 7", 3)
     assert command.time is not None
     assert command.time.isoformat() == "2026-01-31T12:00:00.500000+01:00"
-    assert command.traceparent == "00-abc-def-01"
+    assert (command.traceparent, command.tracestate) == ("00-abc-def-01", "a=b")
     assert echo(command) == {"type": "document.put", "subject": "d", "data": DATA}
 
 
 def test_attributes_that_may_be_absent_have_their_defaults() -> None:
     command = answered(json_bytes(message()))
-    assert (command.time, command.correlationid, command.attempt, command.traceparent) == (None, ID, 1, None)
+    assert (command.time, command.correlationid, command.attempt) == (None, ID, 1)
+    assert (command.traceparent, command.tracestate) == (None, None)
 
 
 def test_ids_are_lower_cased_on_entry() -> None:
