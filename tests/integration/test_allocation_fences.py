@@ -361,6 +361,20 @@ async def test_one_new_consumer_created_by_two_at_once_is_created_once(
     assert sum(amounts["VCPU"] for amounts in (await used(second)).values()) == 2
 
 
+@pytest.mark.usefixtures("sound")
+async def test_removed_consumer_created_again_by_two_at_once_is_created_once(yard: Yard, second: Connection) -> None:
+    """They have no provider in common: the second one waits for the tombstone, and then needs the first one's provider."""
+    consumer = await yard.consumer(yard.providers[2])
+    await yard.decide(set_allocations(consumer, 1, {}))
+    yard.steps.clear()
+    batches = [[set_allocations(consumer, None, {provider: {"VCPU": 2}})] for provider in yard.providers[:2]]
+    [[winner], [loser]] = await in_turn(yard.decider, batches, second, LOCK_CONSUMERS)
+    assert isinstance(winner, Succeeded)
+    assert isinstance(loser, Conflict)
+    assert (loser.reason, loser.actual, loser.current) == (Reason.EXISTS, winner.token, winner.record)
+    assert yard.tries == 3
+
+
 NEW_CONSUMER = """
 INSERT INTO consumers VALUES ('{}', 1, 1, 'p', 'u', NULL, false, gen_random_uuid(), 'x', '/x', 'now')
 """
