@@ -363,7 +363,7 @@ async def test_one_new_consumer_created_by_two_at_once_is_created_once(
 
 @pytest.mark.usefixtures("sound")
 async def test_removed_consumer_created_again_by_two_at_once_is_created_once(yard: Yard, second: Connection) -> None:
-    """They have no provider in common: the second one waits for the tombstone, and then needs the first one's provider."""
+    """They have no provider in common: the second waits for the tombstone, and then needs the first one's provider."""
     consumer = await yard.consumer(yard.providers[2])
     await yard.decide(set_allocations(consumer, 1, {}))
     yard.steps.clear()
