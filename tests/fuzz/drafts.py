@@ -89,6 +89,9 @@ class Draft:
         """The message with its identity: an id for each command, and a mark that its dead letters will have too."""
         parts = tuple(Part(_named(text, given), given) for text, given in zip(self.texts, ids, strict=True))
         wire, fields = dict(self.properties), list(self.headers)
+        if "expiration" in wire:
+            # RabbitMQ 3.10 adds its own to this one, and where it cannot, its dead letters stand still.
+            fields = [(name, value) for name, value in fields if name != b"x-death"]
         if self.glue is None:
             body, ends = parts[0].body, parts
         else:

@@ -119,7 +119,7 @@ class Watcher:
                 dead[part.body] -= 1
             else:
                 living.append(part)
-        assert not dead.total(), (dead, sent.message)
+        assert not dead.total(), (dead, [letter.headers for letter in letters], sent.message)
         return living
 
     async def ask(self, drafts: Sequence[Draft], registry: CollectorRegistry) -> None:

@@ -1,6 +1,6 @@
 """Thousands of messages of every kind through one service: each ends as one outcome or one dead letter, and it lives.
 
-`FUZZ_EXAMPLES` sends more, of other kinds each time; what a run has drawn comes again with its `FUZZ_SEED`.
+`FUZZ_EXAMPLES` sends so many, other ones each time; what a run has drawn comes again from the `FUZZ_SEED` that it told.
 """
 
 import asyncio
@@ -34,8 +34,9 @@ def batches(strategy: st.SearchStrategy[Draft], share: float) -> Iterator[list[D
     examples = round(int(asked or EXAMPLES) * share)
     if asked:
         seed = int(os.environ.get("FUZZ_SEED") or random.randrange(10**6))
-        print(f"FUZZ_EXAMPLES={asked} FUZZ_SEED={seed}")  # noqa: T201 - to be seen where the test fails
     while examples > 0:
+        if seed is not None:
+            print(f"{examples} to go, FUZZ_SEED={seed}", flush=True)  # noqa: T201 - to be seen where the test fails
         drafts = drawn(strategy, min(DRAWN_AT_ONCE, examples), seed)
         examples -= len(drafts)
         seed = None if seed is None else seed + 1
