@@ -4,7 +4,7 @@ import json
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Kind = Literal["provider", "consumer", "stack", "document"]
 
@@ -21,6 +21,17 @@ Uuid = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "
 Generation = Annotated[int, Field(ge=0, le=GENERATION_MAX)]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS_MAX)]
 JsonObject = dict[str, Any]
+
+
+def _short_names(members: Any) -> Any:
+    if isinstance(members, dict) and any(len(name) > NAME_CHARACTERS_MAX for name in members):
+        raise ValueError(f"must not have names of more than {NAME_CHARACTERS_MAX} characters")
+    return members
+
+
+SHORT_NAMES = BeforeValidator(_short_names)
+"""For objects whose members are models. A name stands in the path of every error below it, and pydantic finds them all:
+half a megabyte of name with half a megabyte of mistakes takes gigabytes."""
 
 
 class Model(BaseModel):

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, WrapValidator, model_validator
 
-from genlock.schemas.base import CommandData, Generation, Model, Name, Shown, Uuid
-from genlock.schemas.providers import Amount, Inventory
+from genlock.schemas.base import SHORT_NAMES, CommandData, Generation, Model, Name, Shown, Uuid
+from genlock.schemas.providers import Amount, Inventories
 from genlock.schemas.standards import ResourceClass
 
 Value = TypeVar("Value")
@@ -23,8 +23,8 @@ def _none_twice(members: Any, validate: Callable[[Any], dict[str, Any]]) -> dict
     return validated
 
 
-ById = Annotated[dict[Uuid, Value], WrapValidator(_none_twice)]
-SomeById = Annotated[dict[Uuid, Value], Field(min_length=1), WrapValidator(_none_twice)]
+ById = Annotated[dict[Uuid, Value], SHORT_NAMES, WrapValidator(_none_twice)]
+SomeById = Annotated[dict[Uuid, Value], Field(min_length=1), SHORT_NAMES, WrapValidator(_none_twice)]
 
 ConsumerType = Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", min_length=1, max_length=255)]
 
@@ -69,7 +69,7 @@ class NewInventories(Model):
     """All inventories that a provider is to have from now on."""
 
     expected_generation: Generation
-    inventories: dict[ResourceClass, Inventory]
+    inventories: Inventories
 
 
 class ConsumerReshape(CommandData):

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from genlock.schemas.base import CommandData, Generation, Model, Name, Shown, Uuid
+from genlock.schemas.base import SHORT_NAMES, CommandData, Generation, Model, Name, Shown, Uuid
 from genlock.schemas.standards import ResourceClass, Trait
 
 AMOUNT_MAX = 2**31 - 1
@@ -43,6 +43,9 @@ class Inventory(Model):
         return self
 
 
+Inventories = Annotated[dict[ResourceClass, Inventory], SHORT_NAMES]
+
+
 class ProviderCreate(CommandData):
     """Create a provider; without a parent it is a root."""
 
@@ -75,7 +78,7 @@ class ProviderSetInventories(CommandData):
     """Replace all inventories."""
 
     expected_generation: Generation
-    inventories: dict[ResourceClass, Inventory]
+    inventories: Inventories
 
 
 class ProviderPutInventory(CommandData):

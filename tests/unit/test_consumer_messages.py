@@ -206,13 +206,36 @@ def test_event_of_a_command_on_several_records_has_no_subject_and_repeats_the_co
 # What is told of a hostile command stays small.
 
 
+LONG = "x" * 500_000
+MISTAKES = {f"{number}": 1 for number in range(40_000)}
+
+
+@pytest.mark.parametrize(
+    ("command_type", "data", "path"),
+    [
+        ("consumer.set_many", {"consumers": {LONG: {"allocations": MISTAKES}}}, "consumers"),
+        ("consumer.set_allocations", changed(allocations={LONG: MISTAKES}), "allocations"),
+        ("consumer.reshape", {"inventories": {LONG: MISTAKES}, "consumers": {}}, "inventories"),
+        (
+            "consumer.reshape",
+            {"inventories": {PROVIDER: {"expected_generation": 0, "inventories": {LONG: MISTAKES}}}, "consumers": {}},
+            f"inventories.{PROVIDER}.inventories",
+        ),
+        ("provider.set_inventories", {"expected_generation": 0, "inventories": {LONG: MISTAKES}}, "inventories"),
+    ],
+)
+def test_long_name_stands_in_no_path_of_the_mistakes_below_it(command_type: str, data: Json, path: str) -> None:
+    """All of them together would take 20 GB, of the one megabyte that the command has."""
+    subject = CONSUMER if command_type in ("consumer.set_allocations", "provider.set_inventories") else None
+    assert refused_for(command_type, data, subject) == [f"data.{path}"]
+
+
 def test_paths_of_errors_quote_so_much_of_a_long_name_and_no_more() -> None:
-    name = "x" * 900_000
-    data = {"consumers": {name: {"allocations": {f"{number}": 1 for number in range(200)}}}}
+    data = {"consumers": {CONSUMER: changed(**{f"{number}{LONG[:9_000]}": 1 for number in range(100)})}}
     sent = received(envelope("consumer.set_many", None, data))
     paths = [error.path for error in refusal_of(sent).errors]
     assert len(paths) == 100
-    assert all(path.startswith(f"data.consumers.{'x' * 255}.") for path in paths)
+    assert {len(path) for path in paths} == {len(f"data.consumers.{CONSUMER}.") + 255}
     assert len(event_of(sent, decided(state_of(), sent)).body) < 100_000
 
 
