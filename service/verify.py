@@ -3,12 +3,12 @@
 Works beside a live service and on tables of any size: PostgreSQL does the work, and only what is wrong comes back.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from importlib import resources
 from time import monotonic
 
-import asyncpg
+from genlock.service.connecting import LoneConnection, connect
 
 CHECKS: tuple[tuple[str, ...], ...] = (
     ("document_sequences",),
@@ -18,6 +18,13 @@ CHECKS: tuple[tuple[str, ...], ...] = (
     ("applied_once", "names_held", "ledger_verdicts", "changes_made", "batches_confirmed"),
 )
 """Statements in genlock.service.checks; those in one tuple share a snapshot."""
+
+
+SETTINGS = {
+    "application_name": "genlock verify",
+    # However long a check of a large table takes, and whatever the role is set to.
+    "statement_timeout": "0",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +44,36 @@ class Checked:
     offences: tuple[Offence, ...]
 
 
-async def verify(database_url: str) -> AsyncIterator[Checked]:
-    """Make all checks, one after the other, and tell each as it ends. Raises asyncpg's errors."""
-    connection = await asyncpg.connect(database_url, server_settings={"application_name": "genlock verify"})
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A check that is being made, the `number`-th of `count`."""
+
+    number: int
+    count: int
+    claim: str
+
+
+def ignore(_begun: Begun) -> None:
+    """Do nothing with the news that a check has begun."""
+
+
+async def verify(database_url: str, begun: Callable[[Begun], None] = ignore) -> AsyncIterator[Checked]:
+    """Make all checks, one after the other, and tell each as it begins and as it ends. Raises asyncpg's errors."""
+    connection = await connect(database_url, server_settings=SETTINGS)
+    number, count = 0, sum(map(len, CHECKS))
     try:
         for names in CHECKS:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 for name in names:
-                    yield await _check(connection, name)
+                    number += 1
+                    statement = resources.files("genlock.service.checks").joinpath(f"{name}.sql").read_text()
+                    begun(Begun(number, count, _claim(statement)))
+                    yield await _check(connection, statement)
     finally:
         await connection.close()
 
 
-async def _check(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> Checked:
-    statement = resources.files("genlock.service.checks").joinpath(f"{name}.sql").read_text()
+async def _check(connection: LoneConnection, statement: str) -> Checked:
     began = monotonic()
     rows = await connection.fetch(statement)
     offences = tuple(Offence(row["record"], row["found"]) for row in rows)

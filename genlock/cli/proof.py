@@ -1,7 +1,10 @@
 """`genlock verify`: proof from the tables that nothing was lost or doubled."""
 
 import asyncio
-from typing import Annotated
+import shutil
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
 
 import asyncpg
 import typer
@@ -10,13 +13,23 @@ from rich.table import Table
 from genlock.cli.failure import Failure, load_settings
 from genlock.cli.output import console, plain
 
+if TYPE_CHECKING:
+    from genlock.service.verify import Begun
+
+TICK_S = 0.5
+REPORT_AFTER_S = 5.0
+"""From when on a check is told of where nobody looks at a terminal."""
+
+CLEAR_LINE = "\r\x1b[K"
+
 
 def verify(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is wrong.")] = False,
 ) -> None:
     """Prove from history, ledger and tables that no update was lost or doubled.
 
-    Reads only, beside a live service if need be. Exits 1 where something is wrong, and names the first records.
+    Reads only, beside a live service if need be. Exits 1 where something is wrong, and names the first records. What is
+    being checked is told on stderr.
     """
     url = load_settings().database_url.get_secret_value()
     try:
@@ -29,18 +42,63 @@ def verify(
 async def _verify(url: str, *, quiet: bool) -> int:
     from genlock.service.verify import verify as checks  # noqa: PLC0415 - only this command needs it
 
+    progress = Progress()
+    telling = asyncio.create_task(progress.run())
     wrong = made = 0
-    async for checked in checks(url):
-        made += 1
-        wrong += bool(checked.offences)
-        if checked.offences or not quiet:
-            verdict = "WRONG" if checked.offences else "holds"
-            console().print(f"{verdict}  {checked.seconds:7.2f} s  {plain(checked.claim)}")
-        if checked.offences:
-            table = Table("record", "found")
-            for offence in checked.offences:
-                table.add_row(plain(offence.record), plain(offence.found))
-            console().print(table)
+    try:
+        async for checked in checks(url, progress.begun):
+            progress.ended()
+            made += 1
+            wrong += bool(checked.offences)
+            if checked.offences or not quiet:
+                verdict = "WRONG" if checked.offences else "holds"
+                console().print(f"{verdict}  {checked.seconds:7.2f} s  {plain(checked.claim)}")
+            if checked.offences:
+                table = Table("record", "found")
+                for offence in checked.offences:
+                    table.add_row(plain(offence.record), plain(offence.found))
+                console().print(table)
+    finally:
+        progress.ended()
+        telling.cancel()
     if not quiet:
         console().print(f"{made - wrong} of {made} claims hold.")
     return wrong
+
+
+class Progress:
+    """Says on stderr which check is being made, and for how long: at all times on a terminal, else of long ones."""
+
+    def __init__(self) -> None:
+        self._begun: Begun | None = None
+        self._since = 0.0
+        self._next_s = 0.0
+
+    def begun(self, begun: "Begun") -> None:
+        self._begun, self._since, self._next_s = begun, monotonic(), REPORT_AFTER_S
+        self._tell()
+
+    def ended(self) -> None:
+        self._begun = None
+        if sys.stderr.isatty():
+            sys.stderr.write(CLEAR_LINE)
+            sys.stderr.flush()
+
+    async def run(self) -> None:
+        """Say it again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._begun is None:
+            return
+        seconds = monotonic() - self._since
+        text = f"{self._begun.number} of {self._begun.count}, {seconds:.0f} s: {self._begun.claim}"
+        if sys.stderr.isatty():
+            sys.stderr.write(CLEAR_LINE + text[: shutil.get_terminal_size().columns - 1])
+            sys.stderr.flush()
+        elif seconds >= self._next_s:
+            # Twice as long each time, so that a check of an hour is no hundred lines.
+            self._next_s *= 2
+            typer.echo(f"genlock: {text}", err=True)

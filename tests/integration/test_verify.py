@@ -1,14 +1,17 @@
 """`genlock verify` finds nothing after real work, and finds each thing that must not be."""
 
+import asyncio
 from typing import TypeAlias
 
 import asyncpg
 import pytest
 
+from genlock.cli import proof
 from genlock.service import verify
 from genlock.service.decide import Decider
 from genlock.service.verify import Checked
 from tests.factories import delete_document, envelope, merge, new_id, put, received, stack_command
+from tests.harness import until
 from tests.provider_factories import create_provider, move_provider
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -91,3 +94,24 @@ async def test_what_must_not_be_is_found(worked: Connection, database_url: str, 
     await worked.execute(damage)
     found = [checked.claim for checked in await checks(database_url) if checked.offences]
     assert any(text.startswith(claim) for text in found), found
+
+
+async def test_check_that_takes_long_is_told_of_while_it_is_made(
+    worked: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(proof, "TICK_S", 0.01)
+    monkeypatch.setattr(proof, "REPORT_AFTER_S", 0.05)
+    told = ""
+
+    async def is_told() -> bool:
+        nonlocal told
+        told += capsys.readouterr().err
+        return "genlock: 2 of " in told
+
+    async with worked.transaction():
+        await worked.execute("LOCK TABLE providers")
+        verifying = asyncio.create_task(proof._verify(database_url, quiet=True))
+        await until(is_told)
+        assert "Every sequence number of a provider has" in told
+        assert not verifying.done()
+    assert await verifying == 0
