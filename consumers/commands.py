@@ -20,7 +20,7 @@ from genlock.consumers.deliveries import Delivery, read
 from genlock.consumers.messages import messages
 from genlock.consumers.publisher import Outgoing, Publisher
 from genlock.consumers.session import Session
-from genlock.consumers.topology import Topology
+from genlock.consumers.topology import CommandQueue, Topology
 from genlock.consumers.vitals import Vitals
 from genlock.schemas.decode import Command
 from genlock.service.database import DatabaseTroubleError
@@ -45,7 +45,12 @@ class Batch:
 
 
 class CommandConsumer:
-    """Consumes the inbox within one session."""
+    """Consumes the inbox, or a lane, within one session.
+
+    A lane must never be left while something of it is held and not decided: the broker would bring what comes after
+    to the next consumer at once. So a lane's consumer stays registered until its session ends, and the broker gives
+    what is left to the next one, in order (tests/e2e/test_lanes_handover.py).
+    """
 
     def __init__(
         self,
@@ -55,8 +60,10 @@ class CommandConsumer:
         vitals: Vitals,
         reached: Reached = ignore,
         *,
+        queue: CommandQueue,
         cautious: bool = False,
     ) -> None:
+        self._queue = queue
         self._session = session
         self._vitals = vitals
         self._decider = decider
@@ -88,15 +95,12 @@ class CommandConsumer:
 
     async def run(self) -> None:
         """Work until `stop`, then return once everything that was held is settled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                noting = group.create_task(self._confirmations.run())
-                group.create_task(self._decide_batches())
-                await group.create_task(self._publish_batches())
-                noting.cancel()
-            await self._confirmations.flush()
-        finally:
-            await self._decider.withdraw()
+        async with asyncio.TaskGroup() as group:
+            noting = group.create_task(self._confirmations.run())
+            group.create_task(self._decide_batches())
+            await group.create_task(self._publish_batches())
+            noting.cancel()
+        await self._confirmations.flush()
 
     async def stop(self) -> None:
         """Take no more deliveries; what is held is still decided, published and settled."""
@@ -202,6 +206,8 @@ class CommandConsumer:
             await underlay.basic_ack(batch.deliveries[-1].tag, multiple=True)
 
     def _on_message(self, message: DeliveredMessage) -> None:
+        if self._stopping and self._queue.in_order:
+            return
         self._vitals.took(again=isinstance(message.delivery, Basic.Deliver) and bool(message.delivery.redelivered))
         self._arrived.put_nowait(message)
 
@@ -209,22 +215,36 @@ class CommandConsumer:
         """Register the consumer, unless it is or must not be."""
         # A consumer keeps the prefetch that it was registered with.
         prefetch = 1 if self._cautious else max(1, self._settings.prefetch // self._commands_per_message)
-        if self._consumer_tag is not None and self._prefetch != prefetch:
-            await self._hold()
+        if self._consumer_tag is not None and self._prefetch != prefetch and self._may_leave():
+            await self._cancel()
         if self._consumer_tag is None and not self._stopping:
             timeout_s = self._settings.publish_timeout_s
             await self._inbox.set_qos(prefetch, timeout=timeout_s)
             underlay = await self._inbox.get_underlay_channel()
-            consumed = await underlay.basic_consume(self._topology.inbox, wire.not_called, timeout=timeout_s)
+            consumed = await underlay.basic_consume(self._queue.name, wire.not_called, timeout=timeout_s)
             self._consumer_tag, self._prefetch = consumed.consumer_tag, prefetch
             self._vitals.registered = True
             if self._stopping:
                 await self._hold()
 
+    def _may_leave(self) -> bool:
+        """Tell whether the order survives it when somebody else gets what comes next.
+
+        In a lane it does where one delivery is held and no other can come: this is asked when that one is decided.
+        """
+        return not self._queue.in_order or self._prefetch == 1
+
     async def _hold(self) -> None:
-        """Cancel the consumer and keep what it brought, unacknowledged: no redelivery is counted on an open channel."""
+        """Cancel the consumer and keep what it brought, unacknowledged: no redelivery is counted on an open channel.
+
+        In a lane what comes is kept too; with the prefetch limit that is not much more.
+        """
+        if not self._queue.in_order:
+            await self._cancel()
+
+    async def _cancel(self) -> None:
         if self._consumer_tag is not None:
             tag, self._consumer_tag = self._consumer_tag, None
             underlay = await self._inbox.get_underlay_channel()
             await underlay.basic_cancel(tag, timeout=self._settings.publish_timeout_s)
-            self._vitals.registered = False
+            self._vitals.left()

@@ -27,6 +27,8 @@ DIRECT_REPLIES = "amq.rabbitmq.reply-to."
 SUBJECT_HEADER = "subject"
 REASON_HEADER = "x-genlock-reason"
 TIME_HEADER = "x-genlock-time"
+RETURNS_HEADER = "x-delivery-count"
+"""The broker tells in it how often it has had a message back."""
 
 HEADERS_BYTES_MAX = 120_000
 """Of a dead letter, besides what is added: its properties stand in one frame, as a rule of at most 131,072 bytes."""
@@ -104,7 +106,7 @@ async def read(message: DeliveredMessage) -> Delivery:
         parts = _decode(message.body, routing_key, headers.get(SUBJECT_HEADER), bulk=bulk)
     else:
         parts = await asyncio.to_thread(_decode, message.body, routing_key, headers.get(SUBJECT_HEADER), bulk=bulk)
-    returns = headers.get("x-delivery-count")
+    returns = headers.get(RETURNS_HEADER)
     return Delivery(
         tag=deliver.delivery_tag,
         routing_key=routing_key,

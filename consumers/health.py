@@ -13,7 +13,7 @@ from time import monotonic
 import structlog
 
 from genlock.consumers.metrics import Hot
-from genlock.consumers.vitals import Vitals
+from genlock.consumers.vitals import ProcessVitals
 
 CHECK_EVERY_S = 1.0
 
@@ -27,6 +27,7 @@ class Status:
     unready: list[str] = field(default_factory=lambda: ["starting"])
     dead: list[str] = field(default_factory=list)
     unconfirmed: int = 0
+    lanes: list[str] = field(default_factory=list)
     hottest: list[Hot] = field(default_factory=list)
 
 
@@ -39,7 +40,7 @@ class Monitor:
 
     def __init__(
         self,
-        vitals: Vitals,
+        vitals: ProcessVitals,
         *,
         unconfirmed: Check,
         waiting: Check,
@@ -66,14 +67,14 @@ class Monitor:
         )
         unready = [*no_database, *no_broker]
         if not self._vitals.registered:
-            unready.append("the consumer is not registered")
+            unready.append("a consumer is not registered")
         if self._vitals.held_s() > self._timeout_s:
             unready.append(f"a delivery is held for {self._vitals.held_s():.0f} s")
         if self._vitals.publishing_s() > self._timeout_s:
             unready.append(f"the broker has not taken outcomes for {self._vitals.publishing_s():.0f} s")
         work = bool(waiting or self._vitals.held_s())
         dead = self._dead(work=work, servers_answer=not no_database and not no_broker)
-        return Status(unready, dead, unconfirmed, self._vitals.metrics.hottest())
+        return Status(unready, dead, unconfirmed, self._vitals.lanes, self._vitals.metrics.hottest())
 
     def _dead(self, *, work: bool, servers_answer: bool) -> list[str]:
         """Judge whether there has been work for too long, and servers to do it with, and nothing has moved."""

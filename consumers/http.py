@@ -36,6 +36,10 @@ class StatusCollector(Collector):
         yield GaugeMetricFamily(
             "genlock_unconfirmed_batches", "Batches whose events the broker has not confirmed.", value=unconfirmed
         )
+        lanes = GaugeMetricFamily("genlock_lane_active", "1 for each lane that is decided here.", labels=["lane"])
+        for lane in sorted({lane for status in statuses for lane in status.lanes}):
+            lanes.add_metric([lane], 1)
+        yield lanes
         hottest = GaugeMetricFamily(
             "genlock_record_conflicts", "Conflicts of the hottest records.", labels=["kind", "id"]
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Container, Coroutine
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -16,8 +16,8 @@ from genlock.consumers.health import Monitor, Status
 from genlock.consumers.queries import QueryConsumer
 from genlock.consumers.session import BROKER_ERRORS, Session, SessionLostError, open_session
 from genlock.consumers.sweep import Sweep
-from genlock.consumers.topology import Topology, TopologyError
-from genlock.consumers.vitals import Vitals
+from genlock.consumers.topology import CommandQueue, Topology, TopologyError
+from genlock.consumers.vitals import ProcessVitals
 from genlock.service import ledger
 from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, closing, open_pool
 from genlock.service.decide import Decider
@@ -29,8 +29,8 @@ from genlock.service.upkeep import Upkeep
 
 T = TypeVar("T")
 
-DECIDING_CONNECTIONS = 4
-"""For the batch, for its confirmations, for the sweep, and for the upkeep."""
+SHARED_CONNECTIONS = 3
+"""For confirmations, for the sweep, and for the upkeep. Beside them each consumer has one for its batch."""
 
 RETRY_DELAY_FIRST_S = 0.1
 
@@ -58,7 +58,8 @@ class Service:
         self._settings = settings
         self._reached = reached
         self._stopping = asyncio.Event()
-        self._vitals = Vitals()
+        self._queues = Topology.of(settings).command_queues
+        self._vitals = ProcessVitals(self._queues)
         self._monitor: Monitor | None = None
         self._session: Session | None = None
         self._questions: AbstractChannel | None = None
@@ -132,7 +133,7 @@ class Service:
         )
 
     async def _open_deciding(self) -> Pool:
-        return await self._open_pool(DECIDING_CONNECTIONS, DECIDING_PLANS)
+        return await self._open_pool(len(self._queues) + SHARED_CONNECTIONS, DECIDING_PLANS)
 
     async def _open_reading(self) -> Pool:
         return await self._open_pool(self._settings.read_connections, READING_PLANS)
@@ -148,9 +149,10 @@ class Service:
 
     async def _serve(self, decider: Decider, deciding: Pool, reading: Pool) -> None:
         """Work in one session after another."""
-        delay_s, cautious = RETRY_DELAY_FIRST_S, False
+        delay_s = RETRY_DELAY_FIRST_S
+        cautious: set[CommandQueue] = set()
         while not self._stopping.is_set():
-            settled = self._vitals.batches
+            settled = {queue: self._vitals.of(queue).batches for queue in self._queues}
             try:
                 async with open_session(self._settings) as session:
                     await self._work(session, decider, deciding, reading, cautious=cautious)
@@ -167,50 +169,71 @@ class Service:
                 self._vitals.lost()
             # A session that settles nothing costs what it holds one of the returns that the broker counts, so the next
             # one holds little, and begins later and later.
-            cautious = self._vitals.batches == settled
-            delay_s = delay_s if cautious else RETRY_DELAY_FIRST_S
+            cautious = {queue for queue in self._queues if self._vitals.of(queue).batches == settled[queue]}
+            delay_s = delay_s if len(cautious) == len(self._queues) else RETRY_DELAY_FIRST_S
             await self._pause(delay_s)
             delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
 
-    async def _work(self, session: Session, decider: Decider, deciding: Pool, reading: Pool, *, cautious: bool) -> None:
+    async def _work(
+        self, session: Session, decider: Decider, deciding: Pool, reading: Pool, *, cautious: Container[CommandQueue]
+    ) -> None:
         """Consume within a session until it is lost, or until it is time to stop and everything is settled."""
         settings = self._settings
-        commands = CommandConsumer(session, decider, settings, self._vitals, self._reached, cautious=cautious)
+        share = settings.model_copy(update={"prefetch": max(1, settings.prefetch // len(self._queues))})
+        consumers = [
+            CommandConsumer(
+                session, decider, share, self._vitals.of(queue), self._reached, queue=queue, cautious=queue in cautious
+            )
+            for queue in self._queues
+        ]
         queries = QueryConsumer(session, reading, settings, self._vitals.metrics)
         self._session = session
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(session.wait_lost())
-            sweeping = group.create_task(Sweep(session, deciding, settings).run())
-            await commands.start()
-            await queries.start()
-            consuming = group.create_task(commands.run())
-            self.ready.set()
-            if self._monitor:
-                self._monitor.status = await self._monitor.check()
-            log.info("ready", action="ready", namespace=settings.namespace)
-            await self._stopping.wait()
-            log.info("settling", action="settle")
-            try:
-                async with asyncio.timeout(settings.shutdown_timeout_s):
-                    await commands.stop()
-                    await queries.stop()
-                    await consuming
-            except TimeoutError:
-                log.warning(
-                    "not settled in time; the broker delivers it again", action="settle", held=self._vitals.held
-                )
-                consuming.cancel()
-            sweeping.cancel()
-            watching.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(session.wait_lost())
+                sweeping = group.create_task(Sweep(session, deciding, settings).run())
+                for consumer in consumers:
+                    await consumer.start()
+                await queries.start()
+                consuming = [group.create_task(consumer.run()) for consumer in consumers]
+                self.ready.set()
+                if self._monitor:
+                    self._monitor.status = await self._monitor.check()
+                log.info("ready", action="ready", namespace=settings.namespace)
+                await self._stopping.wait()
+                log.info("settling", action="settle")
+                try:
+                    async with asyncio.timeout(settings.shutdown_timeout_s):
+                        for consumer in consumers:
+                            await consumer.stop()
+                        await queries.stop()
+                        await asyncio.gather(*consuming)
+                except TimeoutError:
+                    log.warning(
+                        "not settled in time; the broker delivers it again", action="settle", held=self._vitals.held
+                    )
+                    for task in consuming:
+                        task.cancel()
+                sweeping.cancel()
+                watching.cancel()
+        finally:
+            await decider.withdraw()
 
     async def _count_waiting(self) -> int:
-        """Ask the broker how many messages wait in the inbox. Raises SessionLostError between two sessions."""
+        """Ask the broker how many messages wait for this process. Raises SessionLostError between two sessions.
+
+        What waits in the lane of another process does not count, so that nobody is blamed for it.
+        """
         if self._session is None:
             raise SessionLostError("there is no connection to the broker")
         if self._questions is None or self._questions.is_closed:
             self._questions = await self._session.channel(vital=False)
-        inbox = await self._questions.declare_queue(Topology(self._settings.namespace).inbox, passive=True)
-        return inbox.declaration_result.message_count or 0
+        waiting = 0
+        for queue in self._queues:
+            if not queue.in_order or self._vitals.of(queue).active:
+                asked = await self._questions.declare_queue(queue.name, passive=True)
+                waiting += asked.declaration_result.message_count or 0
+        return waiting
 
     async def _try_session(self) -> None:
         async with open_session(self._settings):

@@ -91,7 +91,7 @@ async def open_session(settings: Settings, *, declare: bool = True) -> AsyncIter
         opened.push_async_callback(publishing.close)
         if declare:
             declaring = await consuming.channel()
-            await Topology(settings.namespace).declare(declaring)
+            await Topology.of(settings).declare(declaring)
             await declaring.close()
         opened.pop_all()
     try:

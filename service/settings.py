@@ -7,6 +7,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 NAMESPACE_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
+LANES_MAX = 32
+"""Each lane is a queue of its own on the broker, and two channels and a connection to PostgreSQL for each process."""
+
 
 class Settings(BaseSettings):
     """Everything that can be set. Times are in seconds, sizes in commands unless the name says otherwise."""
@@ -28,6 +31,15 @@ class Settings(BaseSettings):
     prefetch: Annotated[
         int, Field(ge=1, le=65_535, description="How many unacknowledged commands the broker lets a replica hold.")
     ] = 1_024
+    lanes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=LANES_MAX,
+            description="How many queues commands are spread over by their subject, to be decided in order; 1 is one "
+            "inbox without that order. `genlock lanes` changes it.",
+        ),
+    ] = 1
     start_timeout_s: Annotated[
         float, Field(gt=0, description="How long a start waits for PostgreSQL and RabbitMQ before it gives up.")
     ] = 60.0

@@ -115,6 +115,11 @@ class Client:
         body = json_bytes(commands)
         await self.publish(body, commands[0]["type"], content_type=BULK_CONTENT_TYPE, **properties)
 
+    async def send_addressed(self, *commands: Json, **properties: Any) -> None:
+        """Publish commands one after the other, with their subjects in the header as Genlock's own client does."""
+        for command in commands:
+            await self.send(command, headers={"subject": command["subject"]}, **properties)
+
     async def flood(self, commands: Iterable[Json]) -> None:
         """Publish commands all at once."""
         await asyncio.gather(*(self.publish(json_bytes(command), command["type"]) for command in commands))
@@ -168,9 +173,9 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(amqp_url: str, namespace: str) -> AsyncIterator[Client]:
+async def connected(amqp_url: str, namespace: str, lanes: int = 1) -> AsyncIterator[Client]:
     """Declare a namespace and subscribe to its events; in the end remove it from the broker."""
-    topology = Topology(namespace)
+    topology = Topology(namespace, lanes)
     connection = await aio_pika.connect(amqp_url)
     async with connection:
         channel = await connection.channel()

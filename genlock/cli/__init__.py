@@ -26,6 +26,7 @@ app = typer.Typer(
 for command in (
     process.serve,
     process.migrate,
+    process.lanes,
     process.settings,
     process.demo,
     messages.send,

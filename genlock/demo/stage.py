@@ -100,6 +100,7 @@ async def staged(running: servers.Servers) -> AsyncIterator[Stage]:
                 "GENLOCK_DATABASE_URL": database_url,
                 "GENLOCK_AMQP_URL": running.amqp_url,
                 "GENLOCK_NAMESPACE": namespace,
+                "GENLOCK_LANES": "1",
                 "GENLOCK_BATCH_SIZE_MAX": str(BATCH_SIZE_MAX),
                 "GENLOCK_HTTP_PORT": "0",
                 "GENLOCK_LOG_FORMAT": "json",

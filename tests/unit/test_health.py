@@ -4,7 +4,8 @@ import pytest
 
 from genlock.consumers import health, vitals
 from genlock.consumers.health import Monitor
-from genlock.consumers.vitals import Vitals
+from genlock.consumers.topology import CommandQueue
+from genlock.consumers.vitals import ProcessVitals, Vitals
 
 TIMEOUT_S = 30.0
 
@@ -39,13 +40,23 @@ async def no_answer() -> int:
     raise OSError
 
 
-def working(clock: Clock) -> Vitals:
-    signs = Vitals()
-    signs.settled(0)
-    signs.registered = True
-    assert signs.still_s() == 0
+INBOX = CommandQueue("inbox", in_order=False)
+LANES = [CommandQueue("one", in_order=True), CommandQueue("other", in_order=True)]
+
+
+def working(clock: Clock, *queues: CommandQueue) -> ProcessVitals:
+    """The vitals of a process that has just settled something from each queue; from the inbox, if none is named."""
+    process = ProcessVitals(queues or [INBOX])
+    for signs in consumers(process, *queues):
+        signs.settled(0)
+        signs.registered = True
+    assert process.still_s() == 0
     clock.now += 0.1
-    return signs
+    return process
+
+
+def consumers(process: ProcessVitals, *queues: CommandQueue) -> list[Vitals]:
+    return [process.of(queue) for queue in queues or [INBOX]]
 
 
 async def test_idle_service_is_ready_and_alive_for_ever(clock: Clock) -> None:
@@ -72,7 +83,7 @@ async def test_service_that_was_idle_is_not_dead_when_a_message_comes(clock: Clo
 async def test_held_delivery_that_does_not_move_is_unready_and_then_dead(clock: Clock) -> None:
     signs = working(clock)
     monitor = Monitor(signs, unconfirmed=none, waiting=none, progress_timeout_s=TIMEOUT_S)
-    signs.took(again=False)
+    signs.of(INBOX).took(again=False)
     clock.now += 2
     assert (await monitor.check()).dead == []
     clock.now += TIMEOUT_S + 1
@@ -84,7 +95,7 @@ async def test_held_delivery_that_does_not_move_is_unready_and_then_dead(clock: 
 async def test_outage_is_unready_but_never_dead(clock: Clock) -> None:
     signs = working(clock)
     monitor = Monitor(signs, unconfirmed=no_answer, waiting=one, progress_timeout_s=TIMEOUT_S)
-    signs.took(again=False)
+    signs.of(INBOX).took(again=False)
     for _ in range(5):
         clock.now += TIMEOUT_S
         status = await monitor.check()
@@ -93,8 +104,9 @@ async def test_outage_is_unready_but_never_dead(clock: Clock) -> None:
 
 
 async def test_broker_that_takes_no_outcomes_makes_it_unready_but_never_dead(clock: Clock) -> None:
-    signs = working(clock)
-    monitor = Monitor(signs, unconfirmed=none, waiting=one, progress_timeout_s=TIMEOUT_S)
+    process = working(clock)
+    monitor = Monitor(process, unconfirmed=none, waiting=one, progress_timeout_s=TIMEOUT_S)
+    signs = process.of(INBOX)
     signs.took(again=False)
     with signs.publishing():
         for _ in range(5):
@@ -105,3 +117,50 @@ async def test_broker_that_takes_no_outcomes_makes_it_unready_but_never_dead(clo
     signs.settled(1)
     clock.now += 2
     assert (await monitor.check()).unready == []
+
+
+async def test_a_lane_that_does_not_move_is_noticed_beside_one_that_does(clock: Clock) -> None:
+    signs = working(clock, *LANES)
+    stuck, busy = consumers(signs, *LANES)
+    monitor = Monitor(signs, unconfirmed=none, waiting=none, progress_timeout_s=TIMEOUT_S)
+    stuck.took(again=False)
+    for _ in range(20):
+        clock.now += TIMEOUT_S / 10
+        busy.took(again=False)
+        busy.settled(1)
+        await monitor.check()
+    status = await monitor.check()
+    assert status.unready
+    assert status.dead
+
+
+async def test_an_idle_lane_does_not_spoil_the_health_of_a_busy_one(clock: Clock) -> None:
+    signs = working(clock, *LANES)
+    busy = signs.of(LANES[0])
+    monitor = Monitor(signs, unconfirmed=none, waiting=one, progress_timeout_s=TIMEOUT_S)
+    for _ in range(20):
+        clock.now += TIMEOUT_S / 10
+        busy.took(again=False)
+        busy.settled(1)
+        status = await monitor.check()
+        assert (status.unready, status.dead) == ([], [])
+
+
+async def test_a_lane_is_active_where_its_commands_come_until_it_is_left(clock: Clock) -> None:
+    signs = working(clock, *LANES, INBOX)
+    assert signs.lanes == []
+    for lane in (*LANES, INBOX):
+        signs.of(lane).took(again=False)
+    assert signs.lanes == ["one", "other"]
+    signs.of(LANES[0]).left()
+    assert signs.lanes == ["other"]
+    signs.lost()
+    assert signs.lanes == []
+
+
+async def test_one_consumer_that_is_not_registered_makes_the_process_unready(clock: Clock) -> None:
+    signs = working(clock, *LANES)
+    monitor = Monitor(signs, unconfirmed=none, waiting=none, progress_timeout_s=TIMEOUT_S)
+    assert (await monitor.check()).unready == []
+    signs.of(LANES[1]).left()
+    assert (await monitor.check()).unready == ["a consumer is not registered"]

@@ -1,0 +1,167 @@
+"""Changing the number of lanes: every command goes through the inbox, so that it has a way at any time.
+
+First the inbox takes what comes, and the old lanes are emptied into it and deleted; then the new ones take over, and
+the inbox is emptied into them. A change that was interrupted is taken up by making it again. Within a queue and within
+a record the order is kept; only what comes during the change may overtake what had come before.
+"""
+
+import asyncio
+
+import aio_pika
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import ChannelPreconditionFailed
+from pamqp.commands import Basic
+
+from genlock.consumers.deliveries import RETURNS_HEADER, writable
+from genlock.consumers.publisher import PERSISTENT, Outgoing, Publisher
+from genlock.consumers.topology import Topology, TopologyError
+from genlock.service.settings import LANES_MAX, Settings
+
+MOVED_AT_ONCE = 500
+
+QUIET_S = 1.0
+"""A queue that nothing is routed to any more is empty when nothing has come out of it for so long."""
+
+CHANGING = "changing"
+
+
+class LanesInUseError(Exception):
+    """A queue has a consumer, or somebody holds something of it; the message says which."""
+
+
+async def change_lanes(settings: Settings) -> dict[str, int]:
+    """Have as many lanes as the settings say; return how many commands were moved out of which queue.
+
+    Nothing happens where it is so already. Raises LanesInUseError, TopologyError and BROKER_ERRORS.
+    """
+    wanted = Topology.of(settings)
+    async with await aio_pika.connect(settings.amqp_url.get_secret_value()) as connection:
+        if await _is_so(connection, wanted):
+            return {}
+        change = _Change(connection, wanted, settings.publish_timeout_s)
+        await change.refuse_if_in_use()
+        return await change.make()
+
+
+async def _is_so(connection: AbstractConnection, wanted: Topology) -> bool:
+    channel = await connection.channel()
+    try:
+        await wanted.declare(channel)
+    except TopologyError:
+        return False
+    return True
+
+
+class _Change:
+    """A change to the wanted lanes, from whatever there is."""
+
+    def __init__(self, connection: AbstractConnection, wanted: Topology, timeout_s: float) -> None:
+        self._connection = connection
+        self._wanted = wanted
+        self._timeout_s = timeout_s
+        self._moved: dict[str, int] = {}
+
+    async def refuse_if_in_use(self) -> None:
+        """Raise LanesInUseError unless all that commands wait in is left alone."""
+        channel = await self._connection.channel()
+        _, inbox = await self._wanted.declare_inbox(channel)
+        queues = [inbox, *[await self._wanted.declare_lane(channel, name) for name in await self._old_lanes()]]
+        for queue in queues:
+            # A consumer that was cancelled counts for as long as it holds something.
+            if queue.declaration_result.consumer_count:
+                raise LanesInUseError(f"{queue.name} is in use: stop all replicas first.")
+
+    async def make(self) -> dict[str, int]:
+        """Make the change."""
+        wanted, channel = self._wanted, await self._connection.channel()
+        if wanted.lanes > 1:
+            # Before anything is changed, because the broker may lack the plugin for it.
+            await wanted.declare_ring(channel)
+        commands, inbox = await wanted.declare_inbox(channel)
+        await inbox.bind(commands, routing_key="#")
+        await channel.exchange_delete(wanted.router)
+        # Until the change is made no replica may start, whatever its settings; and it is used, that is, found.
+        router = await wanted.declare_router(channel, f"{wanted.router}.{CHANGING}")
+        await inbox.bind(router, routing_key=CHANGING)
+        await asyncio.gather(*(self._empty_and_delete(name) for name in await self._old_lanes()))
+        for lanes in range(2, LANES_MAX + 1):
+            await channel.exchange_delete(Topology(wanted.namespace, lanes).ring)
+        await channel.exchange_delete(wanted.router)
+        if wanted.lanes > 1:
+            await wanted.declare_lanes(channel)
+            await self._move(wanted.inbox)
+        return {name: count for name, count in self._moved.items() if count}
+
+    async def _old_lanes(self) -> list[str]:
+        """The lanes of any number that the broker may have."""
+        names = [self._wanted.several]
+        for lanes in range(2, LANES_MAX + 1):
+            old = Topology(self._wanted.namespace, lanes)
+            if await self._is_used(old.ring):
+                names += old.lane_queues
+        return names
+
+    async def _is_used(self, exchange: str) -> bool:
+        """Tell whether an exchange has bindings. One that has none is deleted."""
+        channel = await self._connection.channel()
+        try:
+            await channel.exchange_delete(exchange, if_unused=True)
+        except ChannelPreconditionFailed:
+            return True
+        await channel.close()
+        return False
+
+    async def _empty_and_delete(self, name: str) -> None:
+        channel = await self._connection.channel()
+        await self._wanted.declare_lane(channel, name)
+        await self._move(name)
+        left = (await self._wanted.declare_lane(channel, name)).declaration_result
+        if left.message_count or left.consumer_count:
+            raise LanesInUseError(f"{name} could not be emptied: stop all replicas and do this again.")
+        await channel.queue_delete(name)
+
+    async def _move(self, source: str) -> None:
+        """Publish everything that waits in a queue anew, in its order; acknowledged is what the broker has again."""
+        publisher = await Publisher.on(await self._connection.channel(publisher_confirms=True), self._timeout_s)
+        channel = await self._connection.channel()
+        await channel.set_qos(MOVED_AT_ONCE)
+        taking = await channel.get_underlay_channel()
+        taken: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
+        await taking.basic_consume(source, taken.put)
+        self._moved[source] = 0
+        while messages := await _some(taken):
+            await publisher.publish([_as_it_came(message, self._wanted.commands) for message in messages])
+            await taking.basic_ack(messages[-1].delivery_tag or 0, multiple=True)
+            self._moved[source] += len(messages)
+        # What has come since goes back.
+        await channel.close()
+
+
+async def _some(taken: "asyncio.Queue[DeliveredMessage]") -> list[DeliveredMessage]:
+    """Wait for a message, and take what else has come; empty after a while of quiet."""
+    try:
+        first = await asyncio.wait_for(taken.get(), QUIET_S)
+    except TimeoutError:
+        return []
+    return [first, *(taken.get_nowait() for _ in range(taken.qsize()))]
+
+
+def _as_it_came(message: DeliveredMessage, exchange: str) -> Outgoing:
+    came = message.header.properties
+    headers = {name: value for name, value in writable(came.headers or {}).items() if name != RETURNS_HEADER}
+    properties = Basic.Properties(
+        content_type=came.content_type,
+        content_encoding=came.content_encoding,
+        headers=headers,
+        delivery_mode=PERSISTENT,
+        priority=came.priority,
+        correlation_id=came.correlation_id,
+        reply_to=came.reply_to,
+        expiration=came.expiration,
+        message_id=came.message_id,
+        timestamp=came.timestamp,
+        message_type=came.message_type,
+        app_id=came.app_id,
+    )
+    return Outgoing(exchange, message.routing_key or "", message.body, properties.marshal())
