@@ -19,7 +19,7 @@ from genlock.consumers.confirmations import Confirmations
 from genlock.consumers.deliveries import Delivery, read
 from genlock.consumers.messages import messages
 from genlock.consumers.publisher import Outgoing, Publisher
-from genlock.consumers.session import Session
+from genlock.consumers.session import Session, answering
 from genlock.consumers.topology import CommandQueue, Topology
 from genlock.consumers.vitals import Vitals
 from genlock.schemas.decode import Command
@@ -218,10 +218,10 @@ class CommandConsumer:
         if self._consumer_tag is not None and self._prefetch != prefetch and self._may_leave():
             await self._cancel()
         if self._consumer_tag is None and not self._stopping:
-            timeout_s = self._settings.publish_timeout_s
-            await self._inbox.set_qos(prefetch, timeout=timeout_s)
             underlay = await self._inbox.get_underlay_channel()
-            consumed = await underlay.basic_consume(self._queue.name, wire.not_called, timeout=timeout_s)
+            async with answering(self._settings):
+                await self._inbox.set_qos(prefetch)
+                consumed = await underlay.basic_consume(self._queue.name, wire.not_called)
             self._consumer_tag, self._prefetch = consumed.consumer_tag, prefetch
             self._vitals.registered = True
             if self._stopping:
@@ -246,5 +246,6 @@ class CommandConsumer:
         if self._consumer_tag is not None:
             tag, self._consumer_tag = self._consumer_tag, None
             underlay = await self._inbox.get_underlay_channel()
-            await underlay.basic_cancel(tag, timeout=self._settings.publish_timeout_s)
+            async with answering(self._settings):
+                await underlay.basic_cancel(tag)
             self._vitals.left()

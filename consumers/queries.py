@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from genlock.consumers.deliveries import may_reply
 from genlock.consumers.metrics import Metrics
 from genlock.consumers.publisher import Outgoing, Publisher
-from genlock.consumers.session import BROKER_ERRORS, Session
+from genlock.consumers.session import BROKER_ERRORS, Session, answering
 from genlock.consumers.topology import Topology
 from genlock.schemas.base import JsonObject, compact_json
 from genlock.schemas.codes import Code
@@ -75,16 +75,16 @@ class QueryConsumer:
         publishing = await self._session.channel(confirms=True)
         self._publisher = await Publisher.on(publishing, self._settings.publish_timeout_s)
         underlay = await self._channel.get_underlay_channel()
-        consumed = await underlay.basic_consume(
-            self._topology.queries, self._on_message, timeout=self._settings.publish_timeout_s
-        )
+        async with answering(self._settings):
+            consumed = await underlay.basic_consume(self._topology.queries, self._on_message)
         self._consumer_tag = consumed.consumer_tag
 
     async def stop(self) -> None:
         """Take no more queries, and wait for the answers under way."""
         underlay = await self._channel.get_underlay_channel()
         if self._consumer_tag is not None:
-            await underlay.basic_cancel(self._consumer_tag, timeout=self._settings.publish_timeout_s)
+            async with answering(self._settings):
+                await underlay.basic_cancel(self._consumer_tag)
         await self._idle.wait()
 
     async def _on_message(self, message: DeliveredMessage) -> None:

@@ -76,6 +76,15 @@ class Session:
         self.lose(f"the broker cancelled consumer {frame.consumer_tag}; its queue may be gone")
 
 
+def answering(settings: Settings) -> asyncio.Timeout:
+    """Give the broker the time that it has to answer in.
+
+    aiormq's own timeouts, as those of Python 3.11, lose the cancellation of a task where it meets the answer: the
+    task would go on in a session that is lost, and nothing would ever end it.
+    """
+    return asyncio.timeout(settings.publish_timeout_s)
+
+
 @contextlib.asynccontextmanager
 async def open_session(settings: Settings, *, declare: bool = True) -> AsyncIterator[Session]:
     """Connect, declare the topology unless it has to be there, and close the connections in the end.
