@@ -6,24 +6,23 @@ a record the order is kept; only what comes during the change may overtake what 
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aio_pika
-from aio_pika.abc import AbstractConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue, ExchangeType
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import ChannelPreconditionFailed
 from pamqp.commands import Basic
 
 from genlock.consumers.deliveries import RETURNS_HEADER, writable
 from genlock.consumers.publisher import PERSISTENT, Outgoing, Publisher
-from genlock.consumers.topology import Topology, TopologyError
+from genlock.consumers.topology import Topology, TopologyError, is_used
 from genlock.service.settings import LANES_MAX, Settings
 
 MOVED_AT_ONCE = 500
 
 QUIET_S = 1.0
 """A queue that nothing is routed to any more is empty when nothing has come out of it for so long."""
-
-CHANGING = "changing"
 
 
 class LanesInUseError(Exception):
@@ -39,9 +38,7 @@ async def change_lanes(settings: Settings) -> dict[str, int]:
     async with await aio_pika.connect(settings.amqp_url.get_secret_value()) as connection:
         if await _is_so(connection, wanted):
             return {}
-        change = _Change(connection, wanted, settings.publish_timeout_s)
-        await change.refuse_if_in_use()
-        return await change.make()
+        return await _Change(connection, wanted, settings.publish_timeout_s).make()
 
 
 async def _is_so(connection: AbstractConnection, wanted: Topology) -> bool:
@@ -62,16 +59,6 @@ class _Change:
         self._timeout_s = timeout_s
         self._moved: dict[str, int] = {}
 
-    async def refuse_if_in_use(self) -> None:
-        """Raise LanesInUseError unless all that commands wait in is left alone."""
-        channel = await self._connection.channel()
-        _, inbox = await self._wanted.declare_inbox(channel)
-        queues = [inbox, *[await self._wanted.declare_lane(channel, name) for name in await self._old_lanes()]]
-        for queue in queues:
-            # A consumer that was cancelled counts for as long as it holds something.
-            if queue.declaration_result.consumer_count:
-                raise LanesInUseError(f"{queue.name} is in use: stop all replicas first.")
-
     async def make(self) -> dict[str, int]:
         """Make the change."""
         wanted, channel = self._wanted, await self._connection.channel()
@@ -79,38 +66,53 @@ class _Change:
             # Before anything is changed, because the broker may lack the plugin for it.
             await wanted.declare_ring(channel)
         commands, inbox = await wanted.declare_inbox(channel)
-        await inbox.bind(commands, routing_key="#")
-        await channel.exchange_delete(wanted.router)
-        # Until the change is made no replica may start, whatever its settings; and it is used, that is, found.
-        router = await wanted.declare_router(channel, f"{wanted.router}.{CHANGING}")
-        await inbox.bind(router, routing_key=CHANGING)
-        await asyncio.gather(*(self._empty_and_delete(name) for name in await self._old_lanes()))
-        for lanes in range(2, LANES_MAX + 1):
-            await channel.exchange_delete(Topology(wanted.namespace, lanes).ring)
-        await channel.exchange_delete(wanted.router)
-        if wanted.lanes > 1:
-            await wanted.declare_lanes(channel)
-            await self._move(wanted.inbox)
+        async with self._nobody_starts(channel, inbox):
+            await inbox.bind(commands, routing_key="#")
+            await channel.exchange_delete(wanted.router)
+            await asyncio.gather(*(self._empty_and_delete(name) for name in await self._old_lanes()))
+            for lanes in range(2, LANES_MAX + 1):
+                await channel.exchange_delete(Topology(wanted.namespace, lanes).ring)
+            if wanted.lanes > 1:
+                await wanted.declare_lanes(channel)
+                await self._move(wanted.inbox)
         return {name: count for name, count in self._moved.items() if count}
+
+    @asynccontextmanager
+    async def _nobody_starts(self, channel: AbstractChannel, inbox: AbstractQueue) -> AsyncIterator[None]:
+        """Keep replicas from starting, whatever their settings, until the change is made.
+
+        Raises LanesInUseError where some are at work.
+        """
+        interrupted = await is_used(await self._connection.channel(), self._wanted.changing)
+        changing = await channel.declare_exchange(self._wanted.changing, ExchangeType.FANOUT, durable=True)
+        await inbox.bind(changing)
+        try:
+            await self._refuse_if_in_use()
+        except LanesInUseError:
+            if not interrupted:
+                await channel.exchange_delete(changing.name)
+            raise
+        yield
+        await channel.exchange_delete(changing.name)
+
+    async def _refuse_if_in_use(self) -> None:
+        channel = await self._connection.channel()
+        _, queue = await self._wanted.declare_inbox(channel)
+        _refuse_if_in_use(queue)
+        for name in await self._old_lanes():
+            _refuse_if_in_use(await self._wanted.declare_lane(channel, name))
 
     async def _old_lanes(self) -> list[str]:
         """The lanes of any number that the broker may have."""
         names = [self._wanted.several]
         for lanes in range(2, LANES_MAX + 1):
             old = Topology(self._wanted.namespace, lanes)
-            if await self._is_used(old.ring):
+            probe = await self._connection.channel()
+            if await is_used(probe, old.ring):
                 names += old.lane_queues
+            else:
+                await probe.close()
         return names
-
-    async def _is_used(self, exchange: str) -> bool:
-        """Tell whether an exchange has bindings. One that has none is deleted."""
-        channel = await self._connection.channel()
-        try:
-            await channel.exchange_delete(exchange, if_unused=True)
-        except ChannelPreconditionFailed:
-            return True
-        await channel.close()
-        return False
 
     async def _empty_and_delete(self, name: str) -> None:
         channel = await self._connection.channel()
@@ -136,6 +138,12 @@ class _Change:
             self._moved[source] += len(messages)
         # What has come since goes back.
         await channel.close()
+
+
+def _refuse_if_in_use(queue: AbstractQueue) -> None:
+    # A consumer that was cancelled counts for as long as it holds something.
+    if queue.declaration_result.consumer_count:
+        raise LanesInUseError(f"{queue.name} is in use: stop all replicas first.")
 
 
 async def _some(taken: "asyncio.Queue[DeliveredMessage]") -> list[DeliveredMessage]:

@@ -86,6 +86,11 @@ class Topology:
         return f"{self.namespace}.lanes"
 
     @property
+    def changing(self) -> str:
+        """An exchange that is bound while the number of lanes is being changed."""
+        return f"{self.namespace}.lanes.changing"
+
+    @property
     def ring(self) -> str:
         return f"{self.namespace}.lanes.of.{self.lanes}"
 
@@ -115,6 +120,7 @@ class Topology:
     async def declare(self, channel: AbstractChannel) -> None:
         """Declare everything. Raises TopologyError, which closes the channel too."""
         try:
+            await self._refuse_change_under_way(channel)
             if self.lanes > 1:
                 await self._refuse_inbox_alone(channel)
                 await self.declare_lanes(channel)
@@ -144,7 +150,7 @@ class Topology:
     async def declare_lanes(self, channel: AbstractChannel) -> None:
         """Declare the lanes and let commands go there instead of into the inbox."""
         # First, because here the broker refuses another number of lanes.
-        router = await self.declare_router(channel, self.ring)
+        router = await self._declare_router(channel)
         commands, inbox = await self.declare_inbox(channel)
         ring = await self.declare_ring(channel)
         for name in self.lane_queues:
@@ -158,11 +164,10 @@ class Topology:
         await router.bind(commands, routing_key="#")
         await inbox.unbind(commands, routing_key="#")
 
-    async def declare_router(self, channel: AbstractChannel, alternate: str) -> AbstractExchange:
-        """Declare the router with an alternate exchange. Raises TopologyError where it has another one."""
+    async def _declare_router(self, channel: AbstractChannel) -> AbstractExchange:
         try:
             return await channel.declare_exchange(
-                self.router, ExchangeType.DIRECT, durable=True, arguments={"alternate-exchange": alternate}
+                self.router, ExchangeType.DIRECT, durable=True, arguments={"alternate-exchange": self.ring}
             )
         except aiormq.exceptions.ChannelPreconditionFailed as error:
             raise TopologyError(self._other_lanes(f"other lanes ({error})")) from error
@@ -185,17 +190,18 @@ class Topology:
         arguments = {**self._inbox_arguments(), "x-single-active-consumer": True}
         return await channel.declare_queue(name, durable=True, arguments=arguments)
 
+    async def _refuse_change_under_way(self, channel: AbstractChannel) -> None:
+        if await is_used(channel, self.changing):
+            raise TopologyError(
+                f"The lanes in the namespace {self.namespace} are being changed, or a change was interrupted: "
+                f"in that case run genlock lanes {self.lanes}."
+            )
+
     async def _refuse_lanes(self, channel: AbstractChannel) -> None:
-        """Raise TopologyError where commands go to lanes."""
-        try:
-            # A question in the form of an order: nothing happens where there is no router, and one that has
-            # bindings stays. To ask for it by its name would be an error in the broker's log at each start.
-            await channel.exchange_delete(self.router, if_unused=True)
-        except aiormq.exceptions.ChannelPreconditionFailed as error:
-            raise TopologyError(self._other_lanes("lanes")) from error
+        if await is_used(channel, self.router):
+            raise TopologyError(self._other_lanes("lanes"))
 
     async def _refuse_inbox_alone(self, channel: AbstractChannel) -> None:
-        """Raise TopologyError where commands go to the inbox."""
         if await _is_there(channel, lambda probe: probe.exchange_declare(self.router, passive=True)):
             return
         if await _is_there(channel, lambda probe: probe.queue_declare(self.inbox, passive=True)):
@@ -211,7 +217,7 @@ class Topology:
         """Delete everything, messages included."""
         for queue in (self.inbox, self.queries, self.dead_letters, self.several, *self.lane_queues):
             await channel.queue_delete(queue)
-        for exchange in (self.commands, self.events, self.dead, self.router, self.ring):
+        for exchange in (self.commands, self.events, self.dead, self.router, self.ring, self.changing):
             await channel.exchange_delete(exchange)
 
     def _inbox_arguments(self) -> dict[str, Any]:
@@ -223,6 +229,19 @@ class Topology:
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
         }
+
+
+async def is_used(channel: AbstractChannel, exchange: str) -> bool:
+    """Tell whether an exchange has bindings, which closes the channel then. One without any is deleted.
+
+    A question in the form of an order: the broker does nothing where there is no such exchange, and refuses to delete
+    one that is used. To ask for it by its name would be an error in the broker's log each time when all is well.
+    """
+    try:
+        await channel.exchange_delete(exchange, if_unused=True)
+    except aiormq.exceptions.ChannelPreconditionFailed:
+        return True
+    return False
 
 
 async def _is_there(channel: AbstractChannel, declare: Callable[[UnderlayChannel], Awaitable[object]]) -> bool:
