@@ -21,6 +21,8 @@ from genlock.service.settings import LANES_MAX, Settings
 
 MOVED_AT_ONCE = 500
 
+TRIES_MAX = 5
+
 QUIET_S = 1.0
 """A queue that nothing is routed to any more is empty when nothing has come out of it for so long."""
 
@@ -116,12 +118,13 @@ class _Change:
 
     async def _empty_and_delete(self, name: str) -> None:
         channel = await self._connection.channel()
-        await self._wanted.declare_lane(channel, name)
-        await self._move(name)
-        left = (await self._wanted.declare_lane(channel, name)).declaration_result
-        if left.message_count or left.consumer_count:
-            raise LanesInUseError(f"{name} could not be emptied: stop all replicas and do this again.")
-        await channel.queue_delete(name)
+        for _ in range(TRIES_MAX):
+            left = (await self._wanted.declare_lane(channel, name)).declaration_result
+            if not left.message_count and not left.consumer_count:
+                await channel.queue_delete(name)
+                return
+            await self._move(name)
+        raise LanesInUseError(f"{name} could not be emptied: stop all replicas and do this again.")
 
     async def _move(self, source: str) -> None:
         """Publish everything that waits in a queue anew, in its order; acknowledged is what the broker has again."""
@@ -130,13 +133,14 @@ class _Change:
         await channel.set_qos(MOVED_AT_ONCE)
         taking = await channel.get_underlay_channel()
         taken: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
-        await taking.basic_consume(source, taken.put)
+        consumer = await taking.basic_consume(source, taken.put)
         self._moved[source] = 0
         while messages := await _some(taken):
             await publisher.publish([_as_it_came(message, self._wanted.commands) for message in messages])
             await taking.basic_ack(messages[-1].delivery_tag or 0, multiple=True)
             self._moved[source] += len(messages)
         # What has come since goes back.
+        await taking.basic_cancel(consumer.consumer_tag or "")
         await channel.close()
 
 

@@ -24,6 +24,8 @@ DELIVERY_LIMIT = 100
 
 DEAD_LETTER_DELIVERY_LIMIT = 1_000_000
 
+RING_TYPE = ExchangeType.X_CONSISTENT_HASH
+
 LANE_HEADER = "subject"
 """By its value the ring chooses a lane; all commands without it go to one and the same lane."""
 
@@ -176,7 +178,7 @@ class Topology:
         """Declare the exchange that spreads commands. Raises TopologyError where the broker lacks the plugin for it."""
         try:
             return await channel.declare_exchange(
-                self.ring, ExchangeType.X_CONSISTENT_HASH, durable=True, arguments={"hash-header": LANE_HEADER}
+                self.ring, RING_TYPE, durable=True, arguments={"hash-header": LANE_HEADER}
             )
         # Before RabbitMQ 4 it closes the connection, later on only the channel.
         except (aiormq.exceptions.ConnectionCommandInvalid, aiormq.exceptions.ChannelPreconditionFailed) as error:

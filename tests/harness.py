@@ -118,7 +118,8 @@ class Client:
     async def send_addressed(self, *commands: Json, **properties: Any) -> None:
         """Publish commands one after the other, with their subjects in the header as Genlock's own client does."""
         for command in commands:
-            await self.send(command, headers={"subject": command["subject"]}, **properties)
+            headers = {"subject": command["subject"]} if command.get("subject") else {}
+            await self.send(command, headers=headers, **properties)
 
     async def flood(self, commands: Iterable[Json]) -> None:
         """Publish commands all at once."""
