@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue, ExchangeType
+from aio_pika.abc import AbstractChannel, AbstractQueue, ExchangeType
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from genlock.consumers.deliveries import RETURNS_HEADER, writable
 from genlock.consumers.publisher import PERSISTENT, Outgoing, Publisher
+from genlock.consumers.session import Session
 from genlock.consumers.topology import Topology, TopologyError, is_used
 from genlock.service.settings import LANES_MAX, Settings
 
@@ -31,39 +31,31 @@ class LanesInUseError(Exception):
     """A queue has a consumer, or somebody holds something of it; the message says which."""
 
 
-async def change_lanes(settings: Settings) -> dict[str, int]:
+async def change_lanes(session: Session, settings: Settings) -> dict[str, int]:
     """Have as many lanes as the settings say; return how many commands were moved out of which queue.
 
     Nothing happens where it is so already. Raises LanesInUseError, TopologyError and BROKER_ERRORS.
     """
     wanted = Topology.of(settings)
-    async with await aio_pika.connect(settings.amqp_url.get_secret_value()) as connection:
-        if await _is_so(connection, wanted):
-            return {}
-        return await _Change(connection, wanted, settings.publish_timeout_s).make()
-
-
-async def _is_so(connection: AbstractConnection, wanted: Topology) -> bool:
-    channel = await connection.channel()
     try:
-        await wanted.declare(channel)
+        await wanted.declare(await session.channel(vital=False))
     except TopologyError:
-        return False
-    return True
+        return await _Change(session, wanted, settings.publish_timeout_s).make()
+    return {}
 
 
 class _Change:
     """A change to the wanted lanes, from whatever there is."""
 
-    def __init__(self, connection: AbstractConnection, wanted: Topology, timeout_s: float) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, wanted: Topology, timeout_s: float) -> None:
+        self._session = session
         self._wanted = wanted
         self._timeout_s = timeout_s
         self._moved: dict[str, int] = {}
 
     async def make(self) -> dict[str, int]:
         """Make the change."""
-        wanted, channel = self._wanted, await self._connection.channel()
+        wanted, channel = self._wanted, await self._session.channel(vital=False)
         if wanted.lanes > 1:
             # Before anything is changed, because the broker may lack the plugin for it.
             await wanted.declare_ring(channel)
@@ -85,7 +77,7 @@ class _Change:
 
         Raises LanesInUseError where some are at work.
         """
-        interrupted = await is_used(await self._connection.channel(), self._wanted.changing)
+        interrupted = await is_used(await self._session.channel(vital=False), self._wanted.changing)
         changing = await channel.declare_exchange(self._wanted.changing, ExchangeType.FANOUT, durable=True)
         await inbox.bind(changing)
         try:
@@ -98,7 +90,7 @@ class _Change:
         await channel.exchange_delete(changing.name)
 
     async def _refuse_if_in_use(self) -> None:
-        channel = await self._connection.channel()
+        channel = await self._session.channel(vital=False)
         _, queue = await self._wanted.declare_inbox(channel)
         _refuse_if_in_use(queue)
         for name in await self._old_lanes():
@@ -109,7 +101,7 @@ class _Change:
         names = [self._wanted.several]
         for lanes in range(2, LANES_MAX + 1):
             old = Topology(self._wanted.namespace, lanes)
-            probe = await self._connection.channel()
+            probe = await self._session.channel(vital=False)
             if await is_used(probe, old.ring):
                 names += old.lane_queues
             else:
@@ -117,7 +109,7 @@ class _Change:
         return names
 
     async def _empty_and_delete(self, name: str) -> None:
-        channel = await self._connection.channel()
+        channel = await self._session.channel(vital=False)
         for _ in range(TRIES_MAX):
             left = (await self._wanted.declare_lane(channel, name)).declaration_result
             if not left.message_count and not left.consumer_count:
@@ -128,9 +120,8 @@ class _Change:
 
     async def _move(self, source: str) -> None:
         """Publish everything that waits in a queue anew, in its order; acknowledged is what the broker has again."""
-        publisher = await Publisher.on(await self._connection.channel(publisher_confirms=True), self._timeout_s)
-        channel = await self._connection.channel()
-        await channel.set_qos(MOVED_AT_ONCE)
+        publisher = await Publisher.on(await self._session.channel(confirms=True), self._timeout_s)
+        channel = await self._session.channel(prefetch=MOVED_AT_ONCE)
         taking = await channel.get_underlay_channel()
         taken: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
         consumer = await taking.basic_consume(source, taken.put)

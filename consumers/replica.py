@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Container, Coroutine
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -201,23 +201,27 @@ class Service:
                     self._monitor.status = await self._monitor.check()
                 log.info("ready", action="ready", namespace=settings.namespace)
                 await self._stopping.wait()
-                log.info("settling", action="settle")
-                try:
-                    async with asyncio.timeout(settings.shutdown_timeout_s):
-                        for consumer in consumers:
-                            await consumer.stop()
-                        await queries.stop()
-                        await asyncio.gather(*consuming)
-                except TimeoutError:
-                    log.warning(
-                        "not settled in time; the broker delivers it again", action="settle", held=self._vitals.held
-                    )
-                    for task in consuming:
-                        task.cancel()
+                await self._settle(consumers, queries, consuming)
                 sweeping.cancel()
                 watching.cancel()
         finally:
             await decider.withdraw()
+
+    async def _settle(
+        self, consumers: Sequence[CommandConsumer], queries: QueryConsumer, consuming: Sequence[asyncio.Task[None]]
+    ) -> None:
+        """Take nothing more, and settle what is held as far as the time for it goes."""
+        log.info("settling", action="settle")
+        try:
+            async with asyncio.timeout(self._settings.shutdown_timeout_s):
+                for consumer in consumers:
+                    await consumer.stop()
+                await queries.stop()
+                await asyncio.gather(*consuming)
+        except TimeoutError:
+            log.warning("not settled in time; the broker delivers it again", action="settle", held=self._vitals.held)
+            for task in consuming:
+                task.cancel()
 
     async def _count_waiting(self) -> int:
         """Ask the broker how many messages wait for this process. Raises SessionLostError between two sessions.

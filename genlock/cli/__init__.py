@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from genlock.cli import contract, dead, messages, process, proof, queries, republish
+from genlock.cli import contract, dead, lanes, messages, process, proof, queries, republish
 from genlock.cli.failure import NO_ANSWER, USAGE, Failure, sentence
 from genlock.errors import GenlockError, InvalidMessage
 
@@ -26,7 +26,7 @@ app = typer.Typer(
 for command in (
     process.serve,
     process.migrate,
-    process.lanes,
+    lanes.lanes,
     process.settings,
     process.demo,
     messages.send,

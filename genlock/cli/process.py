@@ -1,4 +1,4 @@
-"""`genlock serve`, `migrate`, `lanes`, `settings` and `demo`: what has to do with the service itself."""
+"""`genlock serve`, `migrate`, `settings` and `demo`: what has to do with the service itself."""
 
 import asyncio
 import json
@@ -13,7 +13,6 @@ from genlock.cli.messages import read_commands, send_all
 from genlock.cli.output import OutcomePrinter, console
 from genlock.cli.settings_table import address, rows
 from genlock.schemas.base import JsonObject
-from genlock.service.settings import LANES_MAX
 
 if TYPE_CHECKING:
     from genlock.servers import Servers
@@ -56,33 +55,6 @@ def migrate() -> None:
         typer.echo(f"Applied {migration.version:04} {migration.name.replace('_', ' ')}.")
     if not applied:
         typer.echo("The schema is up to date.")
-
-
-def lanes(
-    number: Annotated[int, typer.Argument(metavar="N", min=1, max=LANES_MAX, help="How many; 1 is one inbox.")],
-) -> None:
-    """Change how many lanes the broker has, while no replica runs. Commands may come meanwhile; none is lost.
-
-    Where it has so many already nothing happens. A change that was interrupted is finished by doing it again.
-    """
-    # For the same reason as in serve.
-    from genlock.consumers.lanes import LanesInUseError, change_lanes  # noqa: PLC0415
-    from genlock.consumers.session import BROKER_ERRORS  # noqa: PLC0415
-    from genlock.consumers.topology import TopologyError  # noqa: PLC0415
-
-    settings = load_settings(lanes=number)
-    try:
-        moved = asyncio.run(change_lanes(settings))
-    except (LanesInUseError, TopologyError) as error:
-        raise Failure(str(error)) from error
-    except BROKER_ERRORS as error:
-        why = str(error) or type(error).__name__
-        raise Failure(f"RabbitMQ at {address(settings.amqp_url)} could not do it: {why}.") from error
-    for name, count in moved.items():
-        typer.echo(f"Moved {count} commands out of {name}.")
-    typer.echo(
-        f"{settings.namespace} has {number} lanes now." if number > 1 else f"{settings.namespace} has one inbox now."
-    )
 
 
 def settings(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:

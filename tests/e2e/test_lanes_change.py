@@ -12,9 +12,10 @@ from aio_pika.abc import ExchangeType
 from pydantic import SecretStr
 
 from genlock.consumers import lanes
-from genlock.consumers.lanes import LanesInUseError, change_lanes
+from genlock.consumers.lanes import LanesInUseError
 from genlock.consumers.process import Service
 from genlock.consumers.replica import StartError
+from genlock.consumers.session import open_session
 from genlock.consumers.topology import Topology, TopologyError
 from genlock.service.settings import Settings
 from tests.chains import broken, chains, links_of, send_chains
@@ -39,11 +40,17 @@ def with_lanes(settings: Settings, number: int, **changes: object) -> Settings:
     return settings.model_copy(update={"lanes": number, **changes})
 
 
+async def change(settings: Settings) -> dict[str, int]:
+    """Have as many lanes as the settings say."""
+    async with open_session(settings, declare=False) as session:
+        return await lanes.change_lanes(session, settings)
+
+
 @pytest.fixture
 async def client(client: Client, settings: Settings) -> AsyncIterator[Client]:
     """A client of a namespace with one inbox, which ends with one inbox too."""
     yield client
-    await change_lanes(settings)
+    await change(settings)
 
 
 def create(document: str) -> Json:
@@ -111,7 +118,7 @@ async def test_changes_under_load_lose_and_double_nothing(
         await client.ask(*created)
     publishing = asyncio.create_task(publish())
     for number in (1, 4, 2, 4, 1):
-        await change_lanes(with_lanes(settings, number))
+        await change(with_lanes(settings, number))
         async with serving(with_lanes(settings, number)):
             await decides_what_comes_now()
     over.set()
@@ -129,9 +136,9 @@ async def test_changes_under_load_lose_and_double_nothing(
 async def test_a_change_keeps_the_order_of_what_waits(client: Client, settings: Settings, second: Connection) -> None:
     sent = chains(20, links=30)
     await send_chains(client, [links[:10] for links in sent])
-    assert await change_lanes(with_lanes(settings, 4)) == {client.topology.inbox: 200}
+    assert await change(with_lanes(settings, 4)) == {client.topology.inbox: 200}
     await send_chains(client, [links[10:20] for links in sent])
-    moved = await change_lanes(with_lanes(settings, 2))
+    moved = await change(with_lanes(settings, 2))
     assert moved.keys() <= {*Topology(settings.namespace, 4).lane_queues, client.topology.inbox}
     assert moved[client.topology.inbox] == sum(moved.values()) / 2 == 400
     assert await lane_queues(settings) == {*Topology(settings.namespace, 2).lane_queues, client.topology.several}
@@ -146,24 +153,24 @@ async def test_a_change_keeps_the_order_of_what_waits(client: Client, settings: 
 async def done_before(settings: Settings, broker: Proxy, requests: int) -> bool:
     """Change the lanes through a proxy, but only until so many requests have passed; tell whether that was enough."""
     allowed = broker.passed[Way.REQUESTS] + requests
-    change = asyncio.create_task(change_lanes(settings))
+    changing = asyncio.create_task(change(settings))
 
     async def done_or_too_late() -> bool:
-        return change.done() or broker.passed[Way.REQUESTS] >= allowed
+        return changing.done() or broker.passed[Way.REQUESTS] >= allowed
 
     await until(done_or_too_late)
-    done = change.done()
-    change.cancel()
+    done = changing.done()
+    changing.cancel()
     broker.cut()
-    await asyncio.wait({change})
-    return done and not change.exception()
+    await asyncio.wait({changing})
+    return done and not changing.exception()
 
 
 async def test_a_change_that_is_interrupted_anywhere_is_finished_by_making_it_again(
     client: Client, settings: Settings, second: Connection
 ) -> None:
     commands = [create(new_id()) for _ in range(300)]
-    await change_lanes(with_lanes(settings, 4))
+    await change(with_lanes(settings, 4))
     await client.send_addressed(*commands)
     interruptions = 0
     async with proxied(settings.amqp_url.get_secret_value()) as broker:
@@ -189,7 +196,7 @@ async def test_a_change_that_is_interrupted_anywhere_is_finished_by_making_it_ag
 async def test_a_replica_starts_with_the_number_of_lanes_that_the_broker_has_alone(
     client: Client, settings: Settings, there: int, wanted: int
 ) -> None:
-    await change_lanes(with_lanes(settings, there))
+    await change(with_lanes(settings, there))
     before = await lane_queues(settings)
     if wanted == there:
         async with serving(with_lanes(settings, wanted)):
@@ -214,15 +221,15 @@ async def test_a_replica_does_not_start_while_a_change_is_not_finished(client: C
 async def test_lanes_are_not_changed_under_a_replica_that_works(
     client: Client, settings: Settings, there: int, wanted: int
 ) -> None:
-    await change_lanes(with_lanes(settings, there))
+    await change(with_lanes(settings, there))
     async with serving(with_lanes(settings, there)):
         with pytest.raises(LanesInUseError, match="is in use: stop all replicas first"):
-            await change_lanes(with_lanes(settings, wanted))
+            await change(with_lanes(settings, wanted))
         # It goes on, and another one may start.
         await client.ask(create(new_id()))
         assert await accepted(settings) == [there]
         # What is so already is no change.
-        assert await change_lanes(with_lanes(settings, there)) == {}
+        assert await change(with_lanes(settings, there)) == {}
 
 
 async def test_lanes_are_not_changed_while_a_replica_that_cannot_reach_its_database_holds_something(
@@ -241,7 +248,7 @@ async def test_lanes_are_not_changed_while_a_replica_that_cannot_reach_its_datab
 
             await until(tried_twice)
             with pytest.raises(LanesInUseError):
-                await change_lanes(with_lanes(settings, 4))
+                await change(with_lanes(settings, 4))
             database.next_cut = None
             await client.decided(command)
 
@@ -252,7 +259,7 @@ async def test_without_the_plugin_nothing_is_changed_and_the_error_says_what_to_
 ) -> None:
     monkeypatch.setattr("genlock.consumers.topology.RING_TYPE", "x-not-there")
     with pytest.raises(TopologyError, match="rabbitmq-plugins enable rabbitmq_consistent_hash_exchange"):
-        await change_lanes(with_lanes(settings, 4))
+        await change(with_lanes(settings, 4))
     assert await accepted(settings) == [1]
     new = with_lanes(settings, 4, namespace=f"{settings.namespace}-new")
     with pytest.raises(StartError, match="rabbitmq-plugins enable rabbitmq_consistent_hash_exchange"):
@@ -266,15 +273,16 @@ async def test_the_command_line_changes_lanes_and_says_what_it_moved(client: Cli
     await client.send_addressed(create(new_id()))
     changed = await genlock(settings, "lanes", "3")
     assert (changed.code, changed.err) == (0, "")
-    assert changed.out == (f"Moved 1 commands out of {client.topology.inbox}.\n{settings.namespace} has 3 lanes now.\n")
+    moved = f"Moved out of {client.topology.inbox}: 1."
+    assert changed.out.splitlines() == [moved, f"The namespace {settings.namespace} has 3 lanes now."]
     async with serving(with_lanes(settings, 3)):
         refused = await genlock(settings, "lanes", "1")
     assert refused.code == 1
     assert "is in use: stop all replicas first" in refused.err
     back = await genlock(settings, "lanes", "1")
-    assert back.out == f"{settings.namespace} has one inbox now.\n"
+    assert back.out == f"The namespace {settings.namespace} has one inbox now.\n"
     nobody = await genlock(settings, "lanes", "2", GENLOCK_AMQP_URL="amqp://guest:secret@127.0.0.1:1/")
     assert nobody.code == 1
-    assert "RabbitMQ at 127.0.0.1:1 could not" in nobody.err
+    assert "RabbitMQ at 127.0.0.1:1 cannot be used" in nobody.err
     assert "secret" not in nobody.err
     assert (await genlock(settings, "lanes", "33")).code == 2

@@ -147,6 +147,9 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
             function="CommandConsumer._decide",
         ),
     ),
+    "keeping lanes": (
+        Edit("consumers/commands.py", "if not self._queue.in_order:", "if True:", function="CommandConsumer._hold"),
+    ),
     "publishing before acknowledging": (
         Edit("consumers/commands.py", "await self._settle(batch)", "pass", function=PUBLISHING),
         Edit(
