@@ -26,6 +26,8 @@ async def main() -> None:
             content_type="application/cloudevents+json",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             reply_to=answers.name,
+            # It may be left out where the service has one inbox.
+            headers={"subject": command["subject"]},
         )
         await commands.publish(message, routing_key="document.put", mandatory=True)
         async with answers.iterator(no_ack=True) as replies:

@@ -22,10 +22,12 @@ from tests.property.strategies import command_lists, moved, splits
 
 enough = settings(max_examples=25, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 
+BATCHES_AT_ONCE = 6
+
 
 @dataclass(frozen=True)
 class Stage:
-    """A decider for two batches at once, and a connection to look with: one for all examples, as is the event loop."""
+    """A decider for a few batches at once, and a connection to look with: one for all examples, as the event loop."""
 
     runner: asyncio.Runner
     decider: Decider
@@ -36,7 +38,7 @@ class Stage:
 async def staged(admin_url: str, template: str) -> AsyncIterator[tuple[Decider, Connection]]:
     async with (
         servers_module.database(admin_url, template=template) as url,
-        await open_pool(url, size=2, timeout_s=20, plans=DECIDING_PLANS) as pool,
+        await open_pool(url, size=BATCHES_AT_ONCE, timeout_s=20, plans=DECIDING_PLANS) as pool,
     ):
         connection = await asyncpg.connect(url)
         yield Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20), connection

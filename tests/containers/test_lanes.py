@@ -1,0 +1,52 @@
+"""docs/lanes.md: what it has an operator type, on the system that compose.yaml gives."""
+
+import asyncio
+import re
+
+import pytest
+
+from tests.chains import broken, chains, send_chains
+from tests.containers.system import ROOT, START_TIMEOUT_S, System
+from tests.harness import Client, until
+
+pytestmark = pytest.mark.timeout(600)
+
+GUIDE = (ROOT / "docs" / "lanes.md").read_text()
+
+
+def typed() -> tuple[str, str]:
+    """The two lines that the page has an operator type: for the broker, and for the lanes."""
+    plugin, change = re.findall(r"```sh\n\s*(.*?)\n\s*```", GUIDE, re.DOTALL)
+    return plugin, change
+
+
+async def test_the_number_of_lanes_is_changed_as_the_page_says_and_chains_keep_their_order(
+    system: System, replica: str, outside: Client
+) -> None:
+    plugin, change = typed()
+    # compose.yaml has it already.
+    assert "rabbitmq_consistent_hash_exchange" in system.compose("exec", "-T", "rabbitmq", *plugin.split())
+    sent = chains(10, links=20)
+    early = [links[:10] for links in sent]
+    await asyncio.to_thread(system.stop, replica)
+    await send_chains(outside, early)
+    told = system.compose("run", "--rm", "--no-deps", *change.split())
+    assert told.splitlines() == ["Moved out of genlock.inbox: 100.", "The namespace genlock has 4 lanes now."]
+    with pytest.raises(AssertionError, match="GENLOCK_LANES is 1, but the broker has lanes"):
+        system.compose("run", "--rm", "--no-deps", "genlock", "serve")
+    replicas = [
+        system.compose("run", "--detach", "--no-deps", "--env=GENLOCK_LANES=4", "genlock", "serve").strip()
+        for _ in range(2)
+    ]
+    try:
+        await send_chains(outside, [links[10:] for links in sent])
+        assert await broken(outside, sent) == 0
+        for one in replicas:
+            assert await asyncio.to_thread(system.stop, one) == 0
+    finally:
+        system.docker("rm", "--force", *replicas)
+    assert system.compose("run", "--rm", "--no-deps", "genlock", "lanes", "1") == (
+        "The namespace genlock has one inbox now.\n"
+    )
+    await asyncio.to_thread(system.start, replica)
+    await until(lambda: asyncio.to_thread(system.is_ready, replica), START_TIMEOUT_S)
