@@ -27,7 +27,7 @@ async def main() -> None:
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             reply_to=answers.name,
             # It may be left out where the service has one inbox.
-            headers={"subject": command["subject"]},
+            headers={"subject": str(command["subject"])},
         )
         await commands.publish(message, routing_key="document.put", mandatory=True)
         async with answers.iterator(no_ack=True) as replies:
