@@ -1,7 +1,7 @@
 # What a user, a contributor and CI do with a checkout. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-faults test-fuzz test-containers check bench bench-growth format lock clean
+.PHONY: help demo run test test-faults test-fuzz test-containers check bench bench-growth bench-proof format lock clean
 
 # Made when everything in the virtual environment is; a half-made one does not have it and is made again.
 READY := .venv/ready
@@ -44,6 +44,9 @@ bench: $(BENCH_READY) ## Measure beside peers and ceilings, in about 9 minutes (
 bench-growth: $(BENCH_READY) ## Measure with 10 million records and a backlog of a million: 40 GB of disk, 20 minutes or more
 	@.venv/bin/python -m bench.growth $(if $(RECORDS),--records $(RECORDS)) $(if $(BACKLOG),--backlog $(BACKLOG)) \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) --save build/growth.json
+
+bench-proof: $(READY) ## Measure genlock verify on 10 million changes: 15 GB of disk, 20 minutes (CHANGES=…)
+	@.venv/bin/python -m bench.proof $(if $(CHANGES),--changes $(CHANGES))
 
 format: $(READY) ## Format the code and mend what can be mended
 	@.venv/bin/ruff check --fix-only

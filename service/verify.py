@@ -17,7 +17,7 @@ CHECKS: tuple[tuple[str, ...], ...] = (
     ("stack_sequences", "stack_chains"),
     ("applied_once", "names_held", "ledger_verdicts", "changes_made", "batches_confirmed"),
 )
-"""Statements in genlock.service.checks; those in one tuple share a snapshot."""
+"""Statements in genlock.service.checks; those in one tuple share a snapshot, whose time is `now()` in all of them."""
 
 
 SETTINGS = {
@@ -66,24 +66,29 @@ async def verify(database_url: str, begun: Callable[[Begun], None] = ignore) -> 
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 for name in names:
                     number += 1
-                    statement = resources.files("genlock.service.checks").joinpath(f"{name}.sql").read_text()
-                    begun(Begun(number, count, _claim(statement)))
-                    yield await _check(connection, statement)
+                    check = statement(name)
+                    begun(Begun(number, count, _claim(check)))
+                    yield await _check(connection, check)
     finally:
         await connection.close()
 
 
-async def _check(connection: LoneConnection, statement: str) -> Checked:
+def statement(name: str) -> str:
+    """The statement of a check, which finds what is not as it must be."""
+    return resources.files("genlock.service.checks").joinpath(f"{name}.sql").read_text()
+
+
+async def _check(connection: LoneConnection, check: str) -> Checked:
     began = monotonic()
-    rows = await connection.fetch(statement)
+    rows = await connection.fetch(check)
     offences = tuple(Offence(row["record"], row["found"]) for row in rows)
-    return Checked(_claim(statement), monotonic() - began, offences)
+    return Checked(_claim(check), monotonic() - began, offences)
 
 
-def _claim(statement: str) -> str:
+def _claim(check: str) -> str:
     """What the statement's header says, as one line."""
     header = []
-    for line in statement.splitlines():
+    for line in check.splitlines():
         if not line.startswith("--"):
             break
         header.append(line.removeprefix("--").strip())

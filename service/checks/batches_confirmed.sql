@@ -1,5 +1,5 @@
 -- Every batch older than a minute is confirmed.
 SELECT id::text AS record, format('decided at %s and not confirmed yet', decided_at) AS found
 FROM batches
-WHERE confirmed_at IS NULL AND decided_at < clock_timestamp() - interval '1 minute'
+WHERE confirmed_at IS NULL AND decided_at < now() - interval '1 minute'
 LIMIT 10

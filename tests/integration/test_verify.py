@@ -115,3 +115,15 @@ async def test_check_that_takes_long_is_told_of_while_it_is_made(
         assert "Every sequence number of a provider has" in told
         assert not verifying.done()
     assert await verifying == 0
+
+
+async def test_batch_that_was_under_way_when_the_snapshot_was_taken_is_not_too_old_by_the_end_of_a_long_check(
+    worked: Connection,
+) -> None:
+    statement = verify.statement("batches_confirmed")
+    async with worked.transaction(isolation="repeatable_read"):
+        await worked.execute("UPDATE batches SET confirmed_at = NULL, decided_at = now() - interval '59.9 seconds'")
+        await worked.execute("SELECT pg_sleep(0.2)")
+        assert await worked.fetch(statement) == []
+        await worked.execute("UPDATE batches SET decided_at = now() - interval '60.1 seconds'")
+        assert await worked.fetch(statement)
