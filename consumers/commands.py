@@ -11,14 +11,13 @@ from time import monotonic
 import structlog
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import DeliveryError
 from pamqp.commands import Basic
 
 from genlock.consumers import wire
 from genlock.consumers.confirmations import Confirmations
 from genlock.consumers.deliveries import Delivery, read
 from genlock.consumers.messages import messages
-from genlock.consumers.publisher import Outgoing, Publisher
+from genlock.consumers.publisher import Outgoing, Publisher, RefusedError
 from genlock.consumers.session import Session, answering
 from genlock.consumers.topology import CommandQueue, Topology
 from genlock.consumers.vitals import Vitals
@@ -194,8 +193,10 @@ class CommandConsumer:
             while True:
                 try:
                     return await self._publisher.publish(outgoing, patient=True)
-                except DeliveryError as refusal:
-                    log.warning("publishing put off", action="publish", why=repr(refusal), again_in_s=delay_s)
+                except RefusedError as refusal:
+                    # Not what others have been told of.
+                    outgoing = refusal.messages
+                    log.warning("publishing put off", action="publish", refused=len(outgoing), again_in_s=delay_s)
                     await asyncio.sleep(delay_s)
                     delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
 

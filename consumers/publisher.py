@@ -34,22 +34,31 @@ class Outgoing:
     """Whether nothing but a line in the log follows where the broker refuses it, as a full queue does."""
 
 
+class RefusedError(DeliveryError):
+    """The broker refused these messages, and took the others that were published with them."""
+
+    def __init__(self, frame: Basic.Nack) -> None:
+        super().__init__(None, frame)
+        self.messages: list[Outgoing] = []
+
+
 @dataclass(slots=True)
 class _Unconfirmed:
     """A batch of which some confirms are still to come; `all_there` is done after the last one."""
 
     left: int
     all_there: "asyncio.Future[None]"
-    refusal: DeliveryError | None = None
+    refusal: RefusedError | None = None
     returned: bool = False
 
     def confirmed(self, confirm: wire.Confirm, message: Outgoing) -> None:
-        """Count a confirm, and remember the first refusal of a message that matters."""
+        """Count a confirm, and remember the refusal of a message that matters."""
         if isinstance(confirm, Basic.Nack):
             if message.optional:
                 log.warning("refused by the broker", action="drop_reply", routing_key=message.routing_key)
             else:
-                self.refusal = self.refusal or DeliveryError(None, confirm)
+                self.refusal = self.refusal or RefusedError(confirm)
+                self.refusal.messages.append(message)
         self.left -= 1
         if self.left == 0 and not self.all_there.done():
             self.all_there.set_result(None)
@@ -77,9 +86,9 @@ class Publisher:
     async def publish(self, messages: Iterable[Outgoing], *, patient: bool = False) -> None:
         """Publish the messages in their order and return when the broker has confirmed every one.
 
-        Raises TimeoutError, and aiormq's errors where the broker refused one or the channel is gone. Who is `patient`
-        waits for as long as the session lives, and the log tells of it: a broker that is short of memory or disk, or
-        that lacks the majority of a subscriber's queue, confirms when it can, and the same again would only add to it.
+        Raises RefusedError, TimeoutError, and aiormq's errors where the channel is gone. Who is `patient` waits for as
+        long as the session lives, and the log tells of it: a broker that is short of memory or disk, or that lacks the
+        majority of a subscriber's queue, confirms when it can, and the same again would only add to it.
         """
         outgoing = list(messages)
         if not outgoing:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import aio_pika
+
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, new_id
 from tests.harness import Client, serving
@@ -27,6 +29,23 @@ async def test_events_wait_while_a_subscribers_queue_is_full_and_come_when_it_is
         await client.decided(*commands)
         await client.until_empty(client.topology.inbox)
     assert await client.depth(client.topology.dead_letters) == 0
+
+
+async def test_only_what_was_refused_is_published_again(settings: Settings, client: Client) -> None:
+    created = creation()
+    async with serving(settings):
+        await client.ask(created)
+    full = await client.channel.declare_queue(exclusive=True, arguments=FULL)
+    await full.bind(client.topology.events, routing_key="document.put.*")
+    await client.channel.default_exchange.publish(aio_pika.Message(b"in the way"), full.name)
+    refused, taken = creation(), envelope("document.merge", created["subject"], {"patch": {}})
+    # Both are there before anybody consumes, so that they share a batch.
+    await client.send(refused, taken)
+    async with serving(settings):
+        await client.decided(refused, refused, refused)
+        await full.delete(if_empty=False)
+        await client.until_empty(client.topology.inbox)
+    assert len(client.bodies[taken["id"]]) == 1
 
 
 async def test_reply_that_its_full_queue_refuses_holds_nobody_up(settings: Settings, client: Client) -> None:
