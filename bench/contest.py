@@ -66,7 +66,7 @@ async def drain(
     """
     async with asyncio.timeout(OVERALL_TIMEOUT_S), servers.database(running.database_url) as database_url:
         await prepare(contestant, database_url, preload)
-        async with queues(running.amqp_url) as waiting:
+        async with queues(running.amqp_url, contestant.lanes) as waiting:
             await waiting.preload(preload.messages)
             async with serving(running, contestant, database_url, waiting.namespace) as started:
                 await until_consuming(started, waiting, contestant.consumers)

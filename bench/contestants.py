@@ -14,6 +14,7 @@ import asyncpg
 from bench.messages import Message
 from bench.peers import celery_handler, faststream_handler
 from bench.workloads import CLASSES, FIRST, document_body
+from genlock.consumers.topology import Topology
 from genlock.schemas.base import Kind
 from genlock.service.migrate import migrate
 from genlock.service.settings import Settings
@@ -74,7 +75,8 @@ async def _nothing(_database_url: str) -> None:
 class Contestant:
     """A program, which is a module and its arguments, and its database.
 
-    `seeds` make the records of each kind that it knows. It runs as `copies` processes, which make `consumers` in all.
+    `seeds` make the records of each kind that it knows. It runs as `copies` processes, which make `consumers`
+    in all, of one inbox or of so many `lanes`.
     `wrap` makes of a command's message the one that its framework understands. One that keeps no records is checked by
     its events alone.
     """
@@ -86,6 +88,7 @@ class Contestant:
     seeds: Mapping[Kind, Seed] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     copies: int = 1
+    lanes: int = 1
     consumers: int = 1
     wrap: Callable[[Message], Message] = _as_it_is
     gives_back: int = 0
@@ -128,6 +131,20 @@ def with_workers(count: int) -> Contestant:
         name=f"{GENLOCK.name}, {count} processes",
         program=("genlock.cli", ("serve", "--workers", str(count))),
         consumers=count,
+    )
+
+
+def with_lanes(count: int) -> Contestant:
+    """Genlock with a lane for each of several processes; one of them has all lanes, if it was the first."""
+    several = with_workers(count)
+    # The broker counts the active consumer of a lane and none that waits for its turn.
+    active = [1 if queue.in_order else count for queue in Topology("any", count).command_queues]
+    return replace(
+        several,
+        name=f"{several.name} and lanes",
+        settings={**GENLOCK.settings, "GENLOCK_LANES": str(count)},
+        lanes=count,
+        consumers=sum(active),
     )
 
 

@@ -4,7 +4,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.contestants import CELERY, EDGES, FASTSTREAM, GENLOCK, Contestant, in_copies, with_batches, with_workers
+from bench.contestants import (
+    CELERY,
+    EDGES,
+    FASTSTREAM,
+    GENLOCK,
+    Contestant,
+    in_copies,
+    with_batches,
+    with_lanes,
+    with_workers,
+)
 from bench.figures import Figures, Line, Target
 from bench.stage import Stage
 from bench.workloads import BULK, BULK_SIZE, EACH, HOT_MERGES, MANY_CONFLICTS, MERGES, SOME_CONFLICTS, Workload
@@ -34,6 +44,7 @@ _CELERY = Entry(CELERY, EACH)
 _EDGES = Entry(EDGES, EACH)
 _GENLOCK_CORES = Entry(with_workers(CORES), EACH)
 _FASTSTREAM_CORES = Entry(in_copies(FASTSTREAM, CORES), EACH)
+_LANES = Entry(with_lanes(CORES), EACH)
 _BULK = Entry(GENLOCK, BULK, share=2.0)
 _BULK_CORES = Entry(with_workers(CORES), BULK, share=2.0)
 _HOT = Entry(GENLOCK, HOT_MERGES)
@@ -50,6 +61,7 @@ ENTRIES: Sequence[Entry] = (
     _EDGES,
     _GENLOCK_CORES,
     _FASTSTREAM_CORES,
+    _LANES,
     _BULK,
     _BULK_CORES,
     *_HOT_PEERS,
@@ -134,6 +146,7 @@ def lines(figures: Figures) -> dict[str, list[Line]]:
         ],
         f"the same, {CORES} processes: commands/s": [
             rate(_GENLOCK_CORES, "Genlock"),
+            rate(_LANES, f"Genlock, {CORES} lanes"),
             rate(_FASTSTREAM_CORES, "FastStream"),
             ratio(_GENLOCK_CORES, _FASTSTREAM_CORES, "Genlock / FastStream"),
         ],

@@ -1,4 +1,4 @@
-"""The queues of one drain: commands wait in the inbox, and events gather in a queue that nobody consumes.
+"""The queues of one drain: commands wait in the inbox or its lanes, and events gather in a queue that nobody consumes.
 
 Depths are asked of the broker, so that no subscriber competes for the processor while the clock runs.
 """
@@ -43,7 +43,7 @@ class Queues:
         await self._channel.queue_delete(self._collected)
 
     async def preload(self, messages: Iterable[Message]) -> None:
-        """Publish the messages, and return when all of them wait in the inbox."""
+        """Publish the messages, and return when all of them wait."""
         published, following = 0, iter(messages)
         while several := list(islice(following, WRITTEN_AT_ONCE)):
             await self._wire.write(several)
@@ -57,11 +57,11 @@ class Queues:
 
     async def waiting(self) -> int:
         """How many messages nobody holds."""
-        return (await self._ask(self._names.inbox))[0]
+        return sum([(await self._ask(queue.name))[0] for queue in self._names.command_queues])
 
     async def consumers(self) -> int:
-        """How many consumers the inbox has."""
-        return (await self._ask(self._names.inbox))[1]
+        """How many consumers the inbox has, or the lanes and the inbox together."""
+        return sum([(await self._ask(queue.name))[1] for queue in self._names.command_queues])
 
     async def events(self) -> int:
         """How many events have been published and confirmed."""
@@ -73,9 +73,9 @@ class Queues:
 
 
 @asynccontextmanager
-async def queues(amqp_url: str) -> AsyncIterator[Queues]:
+async def queues(amqp_url: str, lanes: int = 1) -> AsyncIterator[Queues]:
     """Declare a namespace with a random name, and delete it in the end."""
-    names = Topology(f"bench{secrets.token_hex(4)}")
+    names = Topology(f"bench{secrets.token_hex(4)}", lanes)
     async with await aio_pika.connect(amqp_url) as connection:
         # Kept to the end of the block, because a channel that nobody holds is closed.
         wire, _writing = await Wire.open(connection, names.commands)
