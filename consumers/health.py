@@ -51,7 +51,8 @@ class Monitor:
         self._unconfirmed = unconfirmed
         self._waiting = waiting
         self._timeout_s = progress_timeout_s
-        self._stuck_since: float | None = None
+        self._work_since: float | None = None
+        """Since when there has been work at every check, and servers to do it with."""
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -78,14 +79,13 @@ class Monitor:
 
     def _dead(self, *, work: bool, servers_answer: bool) -> list[str]:
         """Judge whether there has been work for too long, and servers to do it with, and nothing has moved."""
-        since_last_check = self._vitals.still_s() > CHECK_EVERY_S
         # A broker that does not take what it is given, or a subscriber's queue that is full, is an outage too.
         servers_work = servers_answer and self._vitals.publishing_s() <= CHECK_EVERY_S
-        if not servers_work or not work or not since_last_check:
-            self._stuck_since = None
+        if not servers_work or not work:
+            self._work_since = None
             return []
-        self._stuck_since = self._stuck_since or monotonic()
-        if monotonic() - self._stuck_since < self._timeout_s:
+        self._work_since = self._work_since or monotonic()
+        if min(monotonic() - self._work_since, self._vitals.still_s()) < self._timeout_s:
             return []
         return ["messages wait and nothing moves, although PostgreSQL and the broker answer"]
 

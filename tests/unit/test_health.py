@@ -92,6 +92,17 @@ async def test_held_delivery_that_does_not_move_is_unready_and_then_dead(clock: 
     assert status.dead
 
 
+async def test_slow_service_that_moves_now_and_then_is_not_dead(clock: Clock) -> None:
+    """Checks that ask a slow database come at any time, and may miss each move."""
+    process = working(clock)
+    signs = process.of(INBOX)
+    monitor = Monitor(process, unconfirmed=none, waiting=one, progress_timeout_s=TIMEOUT_S)
+    for _ in range(40):
+        clock.now += 1.5
+        assert (await monitor.check()).dead == []
+        signs.settled(0)
+
+
 async def test_outage_is_unready_but_never_dead(clock: Clock) -> None:
     signs = working(clock)
     monitor = Monitor(signs, unconfirmed=no_answer, waiting=one, progress_timeout_s=TIMEOUT_S)
