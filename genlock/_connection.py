@@ -9,13 +9,15 @@ from typing import Any
 
 import aio_pika
 from aio_pika.abc import TimeoutType
-from aio_pika.exceptions import ConnectionClosed
-from aiormq.abc import ExceptionType
+from aio_pika.exceptions import AMQPConnectionError, ConnectionClosed
+from aiormq.abc import AbstractConnection, ExceptionType
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
 CLOSE_TIMEOUT_S = 2.0
 """How long the broker may take to say goodbye."""
+
+DEAD = "nothing was heard from the broker for three heartbeats"
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -57,6 +59,8 @@ class Connection(aio_pika.Connection):
                 self._transport.abort()
                 await asyncio.wait({connecting}, timeout=CLOSE_TIMEOUT_S)
         connecting.result()
+        if self.transport is not None:
+            _tell_losses(self.transport.connection)
 
     async def close(self, exc: ExceptionType | None = ConnectionClosed) -> None:
         """Close properly if the broker answers soon, else leave it."""
@@ -68,6 +72,21 @@ class Connection(aio_pika.Connection):
         finally:
             self._transport.abort()
         await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
+
+
+def _tell_losses(underlay: AbstractConnection) -> None:
+    """Have a connection that went dead fail with an error.
+
+    aiormq closes one that was silent for too long with CancelledError. Whoever waits for an answer on it would raise
+    that, and end as if somebody had cancelled its task: task groups pass over such an end without a word.
+    """
+    close = underlay.close
+
+    async def told(exc: ExceptionType | None = ConnectionClosed) -> None:
+        dead = exc is asyncio.CancelledError or isinstance(exc, asyncio.CancelledError)
+        await close(AMQPConnectionError(DEAD) if dead else exc)
+
+    underlay.close = told  # type: ignore[method-assign]  # of this one connection
 
 
 async def connect(url: URL, *, name: str | None = None) -> Connection:

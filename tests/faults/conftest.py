@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 from pydantic import SecretStr
+from yarl import URL
 
 from genlock.servers import LocalPostgres, LocalRabbit, ServersUnavailable
 from genlock.servers_programs import Programs
@@ -24,14 +25,15 @@ QUICK = {
     "publish_timeout_s": 1.5,
     "retry_delay_max_s": 0.3,
     "sweep_after_s": 2.0,
-    "progress_timeout_s": 5.0,
+    "progress_timeout_s": 15.0,
 }
 """Settings by which a replica notices within seconds what takes it half a minute otherwise."""
 
 
 def at(settings: Settings, database_url: str, amqp_url: str) -> Settings:
     """The same settings with other servers, of which the broker is to be heard of each second."""
-    urls = {"database_url": SecretStr(database_url), "amqp_url": SecretStr(f"{amqp_url}?heartbeat=1")}
+    alert = str(URL(amqp_url).update_query(heartbeat=1))
+    urls = {"database_url": SecretStr(database_url), "amqp_url": SecretStr(alert)}
     return settings.model_copy(update=urls)
 
 

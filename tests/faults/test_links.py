@@ -1,13 +1,17 @@
 """Connections that are cut, slow, held up or half open, under load: nothing is lost, and all goes on by itself."""
 
 import pytest
+from aio_pika.exceptions import AMQPConnectionError
+from yarl import URL
 
+from genlock._connection import connect
+from genlock.consumers.process import Service
 from genlock.service.settings import Settings
 from tests.faults.injection import on_link
 from tests.faults.load import Load
 from tests.faults.schedule import Fault, Planned
-from tests.harness import serving
-from tests.proxy import BOTH_WAYS, Proxy, Way
+from tests.harness import serving, until
+from tests.proxy import BOTH_WAYS, Proxy, Way, proxied
 
 LASTS_S = 1.0
 SOME = 60
@@ -27,7 +31,29 @@ async def survives(load: Load, settings: Settings, link: Proxy, planned: Planned
         await load.until_seen(SOME)
         await load.proved()
         assert service.ready.is_set()
+        await says_so(service)
     await load.nothing_left()
+
+
+async def says_so(service: Service) -> None:
+    """Return when the replica has looked at itself once more, and found that all is well."""
+    before = service.status
+
+    async def looked() -> bool:
+        return service.status is not before and not service.status.unready
+
+    await until(looked)
+
+
+async def test_question_on_a_connection_that_went_dead_fails_and_cancels_nobody(amqp_url: str) -> None:
+    """Whoever waited would take a CancelledError for the end of its own task."""
+    async with proxied(amqp_url) as broker:
+        connection = await connect(URL(broker.url).update_query(heartbeat=1))
+        channel = await connection.channel()
+        broker.half_open()
+        with pytest.raises(AMQPConnectionError):
+            await channel.declare_queue(exclusive=True)
+        await connection.close()
 
 
 @pytest.mark.parametrize(("fault", "ways"), FAULTS)
