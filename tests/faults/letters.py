@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import uuid4
 
 from tests.factories import Json, envelope, json_bytes, new_id, received
@@ -28,7 +29,7 @@ class Letter:
         assert self.command is not None
         return str(self.command["id"])
 
-    @property
+    @cached_property
     def content_hash(self) -> bytes:
         """What the ledger keeps of its content."""
         assert self.command is not None

@@ -33,7 +33,7 @@ Verdicts: TypeAlias = Counter[tuple[str, str]]
 """How many commands on records of a kind got which reason or code, or succeeded."""
 
 QUIET_TIMEOUT_S = 60.0
-POLL_S = 0.1
+POLL_S = 0.2
 SHOWN_MAX = 5
 
 
@@ -83,20 +83,23 @@ class Oracle:
         database = await asyncpg.connect(self.database_url)
         broker = await aio_pika.connect(self.amqp_url)
         try:
-            channel = await broker.channel()
-            await self._until_quiet(database, channel, timeout_s)
+            await self._until_quiet(database, await broker.channel(), timeout_s)
             await self._find(database, self.journal.given_up)
-            wrong = [*self._wrong_verdicts(), *self._wrong_events(), *self._wrong_dead_letters()]
-            wrong += [*await self._wrong_claims(), *await self._wrong_histories(database)]
         finally:
             await broker.close()
             await database.close()
-        if wrong:
+        # In a thread, because it takes seconds, and the proxies of this process must not stand still meanwhile.
+        if wrong := await asyncio.to_thread(asyncio.run, self._wrong()):
             raise NotProvedError("\n".join(wrong))
         verdicts = Counter(row.told for row in self._rows.values())
         self._rows.clear()
         self.journal.turn_page()
         return verdicts
+
+    async def _wrong(self) -> list[str]:
+        """All that is wrong."""
+        wrong = [*self._wrong_verdicts(), *self._wrong_events(), *self._wrong_dead_letters()]
+        return [*wrong, *await self._wrong_claims(), *await self._wrong_histories()]
 
     async def _until_quiet(self, database: Connection, channel: AbstractChannel, timeout_s: float) -> None:
         missing: list[str] = []
@@ -109,22 +112,31 @@ class Oracle:
 
     async def _missing(self, database: Connection, channel: AbstractChannel) -> list[str]:
         """What is still to come, and has to come by itself."""
-        confirmed = list(self.journal.confirmed)
-        await self._find(database, confirmed)
         await self._take_dead_letters(channel)
         inbox = await channel.declare_queue(self.topology.inbox, passive=True)
         unconfirmed = await database.fetchval("SELECT count(*) FROM batches WHERE confirmed_at IS NULL")
         missing = _told("messages wait in the inbox", inbox.declaration_result.message_count or 0)
         missing += _told("batches are not confirmed", unconfirmed)
-        commands = [letter for letter in confirmed if letter.command is not None]
-        missing += _told("have no verdict", [letter.id for letter in commands if letter.id not in self._rows])
-        decided = [letter for letter in commands if letter.id in self._rows]
-        unseen = [letter for letter in decided if self._answer_id(letter) not in self.journal.events]
-        missing += _told("have a verdict that was not seen", [letter.id for letter in unseen])
-        waiting = [letter for letter in decided if letter.wants_reply and not self._replied(letter)]
-        missing += _told("have no reply", [letter.id for letter in waiting])
-        lost = [letter.body for letter in confirmed if letter.command is None and letter.body not in self._dead]
-        return missing + _told("cannot be decoded and are not in the dead letters", map(repr, lost))
+        confirmed = list(self.journal.confirmed)
+        await self._find(database, confirmed)
+        decided, undecided = self._sorted(confirmed)
+        missing += _told("have no verdict", undecided)
+        unseen = [letter.id for letter in decided if self._answer_id(letter) not in self.journal.events]
+        missing += _told("have a verdict that was not seen", unseen)
+        waiting = [letter.id for letter in decided if letter.wants_reply and not self._replied(letter)]
+        missing += _told("have no reply", waiting)
+        lost = [repr(letter.body) for letter in confirmed if letter.command is None and letter.body not in self._dead]
+        return missing + _told("cannot be decoded and are not in the dead letters", lost)
+
+    def _sorted(self, letters: Iterable[Letter]) -> tuple[list[Letter], list[str]]:
+        """The commands among letters that are decided, and the ids of those that are not."""
+        decided, undecided = [], []
+        for letter in letters:
+            if letter.command is not None and letter.id in self._rows:
+                decided.append(letter)
+            elif letter.command is not None:
+                undecided.append(letter.id)
+        return decided, undecided
 
     async def _find(self, database: Connection, letters: Iterable[Letter]) -> None:
         """Read those verdicts that have not been read yet."""
@@ -152,8 +164,7 @@ class Oracle:
 
     def _decided(self) -> list[Letter]:
         """The letters whose ids have a verdict."""
-        letters = {*self.journal.confirmed, *self.journal.given_up}
-        return [letter for letter in letters if letter.command is not None and letter.id in self._rows]
+        return self._sorted({*self.journal.confirmed, *self.journal.given_up})[0]
 
     def _wrong_verdicts(self) -> list[str]:
         wrong = []
@@ -198,14 +209,17 @@ class Oracle:
             if checked.offences
         ]
 
-    async def _wrong_histories(self, database: Connection) -> list[str]:
+    async def _wrong_histories(self) -> list[str]:
         """Hold rows and histories against the model."""
         fresh = [letter for letter in self._decided() if letter in self.journal.fresh and letter.code is None]
         sent: list[Json] = [letter.command for letter in fresh if letter.command is not None]
+        database = await asyncpg.connect(self.database_url)
         try:
             await check_explained(database, sent)
         except AssertionError:
             return [f"the model does not explain it: {traceback.format_exc()}"]
+        finally:
+            await database.close()
         return []
 
 

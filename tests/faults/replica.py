@@ -17,6 +17,8 @@ from genlock.servers_local import die_with_parent
 ASK_TIMEOUT_S = 2.0
 RESTART_S = 0.5
 
+SILENT = ["it does not answer"]
+
 
 class Replica:
     """One `genlock serve`; started again, it has the same settings and the same HTTP port."""
@@ -61,14 +63,15 @@ class Replica:
         """Let it go on."""
         self._signal(signal.SIGCONT)
 
-    async def asked(self, http: aiohttp.ClientSession, what: str) -> int | None:
-        """Ask for readyz or livez: the status, or None without an answer."""
+    async def complaints(self, http: aiohttp.ClientSession, what: str) -> list[str]:
+        """Ask for readyz or livez: what it complains of, nothing if all is well, SILENT without an answer."""
         url = f"http://127.0.0.1:{self._environment['GENLOCK_HTTP_PORT']}/{what}"
         try:
             async with http.get(url, timeout=aiohttp.ClientTimeout(ASK_TIMEOUT_S)) as answer:
-                return answer.status
+                reasons: list[str] = (await answer.json())["reasons"]
         except (aiohttp.ClientError, TimeoutError):
-            return None
+            return SILENT
+        return reasons
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:

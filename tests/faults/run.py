@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.faults.injection import TERMINATE_TIMEOUT_S, inject
 from tests.faults.oracle import NotProvedError, Verdicts
+from tests.faults.replica import SILENT
 from tests.faults.schedule import Planned, schedule
 from tests.faults.stage import Servers, Stage, all_ready, staged
 from tests.harness import until
@@ -17,7 +18,6 @@ READY_TIMEOUT_S = 60.0
 """How long after a fault everything may take to be ready again, the messages that have waited included."""
 
 LIVE_EVERY_S = 0.5
-DEAD = 503
 LOG_LINES_MAX = 5_000
 
 
@@ -115,9 +115,9 @@ class Run:
         """See that no replica says that it is dead: no fault here is a reason to restart one."""
         while True:
             for name, replica in stage.replicas.items():
-                if await replica.asked(stage.http, "livez") == DEAD:
-                    print(f"  {name} says that it is dead", flush=True)
-                    stage.load.journal.oddities.append(f"{name} says that it is dead")
+                complaints = await replica.complaints(stage.http, "livez")
+                if complaints not in ([], SILENT):
+                    stage.load.journal.oddities.append(f"{name} says that it is dead: {complaints}")
             await asyncio.sleep(LIVE_EVERY_S)
 
     def _summarize(self, stage: Stage) -> None:

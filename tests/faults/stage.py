@@ -15,6 +15,7 @@ from genlock.servers_programs import Programs
 from genlock.service.migrate import migrate
 from tests.faults.clients import events_of, replies_of
 from tests.faults.load import Load, loaded
+from tests.faults.oracle import NotProvedError
 from tests.faults.replica import Replica, running
 from tests.faults.schedule import BROKER, POSTGRES
 from tests.harness import DEADLINE_S, until
@@ -33,7 +34,6 @@ QUICK = {
 }
 """Settings by which a replica notices within seconds what takes it half a minute otherwise."""
 
-READY = 200
 REPLICAS = ("replica 1", "replica 2")
 
 
@@ -80,12 +80,17 @@ class Stage:
 
 
 async def all_ready(replicas: Iterable[Replica], http: aiohttp.ClientSession, timeout_s: float = DEADLINE_S) -> None:
-    """Return when every replica says that it is ready. Raises TimeoutError."""
+    """Return when every replica says that it is ready. Raises NotProvedError, with what they complain of."""
+    complaints: list[list[str]] = []
 
     async def ready() -> bool:
-        return all([await replica.asked(http, "readyz") == READY for replica in replicas])
+        complaints[:] = [await replica.complaints(http, "readyz") for replica in replicas]
+        return not any(complaints)
 
-    await until(ready, timeout_s)
+    try:
+        await until(ready, timeout_s)
+    except TimeoutError:
+        raise NotProvedError(f"the replicas are not ready after {timeout_s:g} s: {complaints}") from None
 
 
 @asynccontextmanager

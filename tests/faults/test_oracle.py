@@ -11,7 +11,7 @@ from genlock.service.settings import Settings
 from tests.faults.letters import Letter, of_unknown_type, probe, without_id
 from tests.faults.load import Load
 from tests.faults.oracle import NotProvedError
-from tests.harness import serving
+from tests.harness import serving, until
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 SOON_S = 0.5
@@ -24,14 +24,20 @@ WHERE id = (SELECT batch_id FROM ledger WHERE id = $1)
 
 
 @pytest.fixture
-async def worked(load: Load, quick: Settings) -> AsyncIterator[Load]:
+async def worked(load: Load, quick: Settings, second: Connection) -> AsyncIterator[Load]:
     """Load that has ended, with a replica that has nothing left to do; nothing is checked yet."""
+
+    async def all_confirmed() -> bool:
+        confirmed: bool = await second.fetchval("SELECT bool_and(confirmed_at IS NOT NULL) FROM batches")
+        return confirmed
+
     async with serving(quick):
         load.begin()
         await load.until_seen(SOME)
         await load.probe()
         await load.end()
         await load.nothing_left()
+        await until(all_confirmed)
         yield load
 
 
