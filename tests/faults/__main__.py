@@ -34,6 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Faults at random, by a seed.")
     parser.add_argument("--seconds", type=float, default=300.0, help="how long faults come (default 300)")
     parser.add_argument("--seed", default="", help="to repeat a schedule")
+    parser.add_argument("--lanes", type=int, default=1, help="how many lanes there are (default 1, one inbox)")
     parser.add_argument("--keep-logs", action="store_true", help="write the logs to a file, even if everything held")
     arguments = parser.parse_args()
     seed = arguments.seed or str(secrets.randbelow(10**6))
@@ -43,7 +44,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with tempfile.TemporaryDirectory(prefix="genlock-faults-") as folder, private_servers() as servers:
-            run = Run(servers, seed, Path(folder), keep_logs=arguments.keep_logs)
+            run = Run(servers, seed, Path(folder), lanes=arguments.lanes, keep_logs=arguments.keep_logs)
             held = asyncio.run(_main(run, arguments.seconds))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 128 + signal.SIGINT

@@ -147,6 +147,7 @@ class Publisher:
         message = aio_pika.Message(
             letter.body,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            headers=letter.headers,
             reply_to=reply_to,
             correlation_id=correlation_id,
         )

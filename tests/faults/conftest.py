@@ -38,9 +38,15 @@ def at(settings: Settings, database_url: str, amqp_url: str) -> Settings:
 
 
 @pytest.fixture
-def quick(settings: Settings) -> Settings:
+def lanes() -> int:
+    """How many lanes there are, for a test that does not say it."""
+    return 1
+
+
+@pytest.fixture
+def quick(settings: Settings, lanes: int) -> Settings:
     """Return the settings of a replica that does not wait for long."""
-    return settings.model_copy(update=QUICK)
+    return settings.model_copy(update={**QUICK, "lanes": lanes})
 
 
 @pytest.fixture
@@ -64,13 +70,13 @@ def remote(quick: Settings, broker: Proxy, database: Proxy) -> Settings:
 
 
 @pytest.fixture
-async def load(database_url: str, amqp_url: str, namespace: str) -> AsyncIterator[Load]:
+async def load(database_url: str, amqp_url: str, namespace: str, lanes: int) -> AsyncIterator[Load]:
     """Publishers and a subscriber in the test's namespace, which is removed in the end."""
-    async with some_load(database_url, amqp_url, namespace) as load:
+    async with some_load(database_url, amqp_url, namespace, lanes) as load:
         yield load
 
 
-def some_load(database_url: str, amqp_url: str, namespace: str) -> AbstractAsyncContextManager[Load]:
+def some_load(database_url: str, amqp_url: str, namespace: str, lanes: int = 1) -> AbstractAsyncContextManager[Load]:
     """Publishers and a subscriber on these servers."""
     return loaded(
         seed="a fault",
@@ -78,6 +84,7 @@ def some_load(database_url: str, amqp_url: str, namespace: str) -> AbstractAsync
         amqp_url=amqp_url,
         publisher_url=amqp_url,
         namespace=namespace,
+        lanes=lanes,
         pause_s=PAUSE_S,
     )
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from uuid import uuid4
 
+from pamqp.common import FieldTable
+
 from tests.factories import Json, envelope, json_bytes, new_id, received
 
 UNKNOWN_TYPE = "document.paint"
@@ -28,6 +30,12 @@ class Letter:
         """The command's id."""
         assert self.command is not None
         return str(self.command["id"])
+
+    @property
+    def headers(self) -> FieldTable:
+        """The AMQP headers that it travels with: by the subject lanes are chosen."""
+        subject = self.command and self.command.get("subject")
+        return {"subject": subject} if subject else {}
 
     @cached_property
     def content_hash(self) -> bytes:

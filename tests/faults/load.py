@@ -13,7 +13,7 @@ from genlock.consumers.topology import Topology
 from tests.faults.clients import Post, Publisher, Subscriber, declare, remove
 from tests.faults.journal import Journal
 from tests.faults.letters import probe
-from tests.faults.oracle import QUIET_TIMEOUT_S, Oracle, Verdicts
+from tests.faults.oracle import QUIET_TIMEOUT_S, Oracle, Verdicts, count_waiting
 from tests.faults.workload import World
 from tests.harness import DEADLINE_S, until
 
@@ -74,26 +74,32 @@ class Load:
         return verdicts
 
     async def nothing_left(self) -> None:
-        """Return when the inbox is empty. With no replica left, that means that none has kept anything."""
+        """Return when no command waits. With no replica left, that means that none has kept anything."""
         async with await aio_pika.connect(self.oracle.amqp_url) as connection:
             channel = await connection.channel()
 
             async def empty() -> bool:
-                inbox = await channel.declare_queue(self.topology.inbox, passive=True)
-                return inbox.declaration_result.message_count == 0
+                return await count_waiting(channel, self.topology) == 0
 
             await until(empty)
 
 
 @asynccontextmanager
 async def loaded(
-    *, seed: str, database_url: str, amqp_url: str, publisher_url: str, namespace: str, pause_s: float = PAUSE_S
+    *,
+    seed: str,
+    database_url: str,
+    amqp_url: str,
+    publisher_url: str,
+    namespace: str,
+    lanes: int = 1,
+    pause_s: float = PAUSE_S,
 ) -> AsyncIterator[Load]:
     """Declare a namespace with publishers and a subscriber; in the end they leave and it is removed.
 
     Subscriber and oracle connect to `amqp_url` and `database_url`, publishers to `publisher_url`.
     """
-    chance, topology, journal = random.Random(seed), Topology(namespace), Journal()
+    chance, topology, journal = random.Random(seed), Topology(namespace, lanes), Journal()
     world = World(chance)
     post = Post(world, chance, journal)
     publishers = [Publisher(publisher_url, topology, post, pause_s) for _ in range(PUBLISHERS)]

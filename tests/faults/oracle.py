@@ -113,9 +113,8 @@ class Oracle:
     async def _missing(self, database: Connection, channel: AbstractChannel) -> list[str]:
         """What is still to come, and has to come by itself."""
         await self._take_dead_letters(channel)
-        inbox = await channel.declare_queue(self.topology.inbox, passive=True)
         unconfirmed = await database.fetchval("SELECT count(*) FROM batches WHERE confirmed_at IS NULL")
-        missing = _told("messages wait in the inbox", inbox.declaration_result.message_count or 0)
+        missing = _told("messages wait for a replica", await count_waiting(channel, self.topology))
         missing += _told("batches are not confirmed", unconfirmed)
         confirmed = list(self.journal.confirmed)
         await self._find(database, confirmed)
@@ -221,6 +220,12 @@ class Oracle:
         finally:
             await database.close()
         return []
+
+
+async def count_waiting(channel: AbstractChannel, topology: Topology) -> int:
+    """How many messages are ready in the inbox, and in the lanes if there are any."""
+    declared = [await channel.declare_queue(queue.name, passive=True) for queue in topology.command_queues]
+    return sum(queue.declaration_result.message_count or 0 for queue in declared)
 
 
 def _told(what: str, found: int | Iterable[str]) -> list[str]:

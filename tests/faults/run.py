@@ -24,9 +24,10 @@ LOG_LINES_MAX = 5_000
 class Run:
     """One run. What it finds out is printed as it goes."""
 
-    def __init__(self, servers: Servers, seed: str, logs: Path, *, keep_logs: bool) -> None:
+    def __init__(self, servers: Servers, seed: str, logs: Path, *, lanes: int, keep_logs: bool) -> None:
         self._servers = servers
         self._seed = seed
+        self._lanes = lanes
         self._logs = logs
         self._keep_logs = keep_logs
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -40,9 +41,10 @@ class Run:
     async def run(self, lengths_s: list[float]) -> bool:
         """Run phases of these lengths; tell whether everything that was promised held."""
         began = time.monotonic()
-        print(f"seed {self._seed}: {sum(lengths_s):.0f} s of faults in {len(lengths_s)} phases", flush=True)
+        where = f"over {self._lanes} lanes" if self._lanes > 1 else "over one inbox"
+        print(f"seed {self._seed}: {sum(lengths_s):.0f} s of faults in {len(lengths_s)} phases, {where}", flush=True)
         try:
-            async with staged(self._servers, self._seed, self._logs) as stage:
+            async with staged(self._servers, self._seed, self._lanes, self._logs) as stage:
                 watching = asyncio.create_task(self._watch(stage))
                 try:
                     for number, length_s in enumerate(lengths_s, 1):
@@ -94,13 +96,13 @@ class Run:
             self._back_s[f"{planned.fault} ({_class_of(planned.target)})"].append(time.monotonic() - undone)
 
     async def _nothing_unacknowledged(self, stage: Stage) -> None:
-        inbox = stage.load.topology.inbox
+        names = [queue.name for queue in stage.load.topology.command_queues]
 
         async def none() -> bool:
             words = ("list_queues", "--no-table-headers", "name", "messages")
             listed = await asyncio.to_thread(stage.servers.rabbit.control, *words)
             depths = dict(line.split("\t") for line in listed.splitlines())
-            return int(depths[inbox]) == 0
+            return all(int(depths[name]) == 0 for name in names)
 
         await until(none)
 

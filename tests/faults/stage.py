@@ -59,7 +59,8 @@ async def until_kept(rabbit: LocalRabbit, topology: Topology) -> None:
     RabbitMQ 3.10 writes the register of its quorum queues to disk every few seconds only, and one that is not in it
     never gets a leader again.
     """
-    queues = (topology.inbox, topology.dead_letters, events_of(topology), replies_of(topology))
+    queues = [queue.name for queue in topology.command_queues]
+    queues += [topology.dead_letters, events_of(topology), replies_of(topology)]
 
     async def kept() -> bool:
         registers = [file.read_bytes() for file in rabbit.folder.glob("mnesia/*/quorum/*/names.dets")]
@@ -94,7 +95,7 @@ async def all_ready(replicas: Iterable[Replica], http: aiohttp.ClientSession, ti
 
 
 @asynccontextmanager
-async def staged(servers: Servers, seed: str, logs: Path) -> AsyncIterator[Stage]:
+async def staged(servers: Servers, seed: str, lanes: int, logs: Path) -> AsyncIterator[Stage]:
     """Set everything up and wait until it is ready; in the end all processes are gone.
 
     Each replica has proxies of its own to both servers, and the publishers share one.
@@ -110,6 +111,7 @@ async def staged(servers: Servers, seed: str, logs: Path) -> AsyncIterator[Stage
                 amqp_url=servers.rabbit.url,
                 publisher_url=to_publish.url,
                 namespace=namespace,
+                lanes=lanes,
             )
         )
         await until_kept(servers.rabbit, load.topology)
@@ -122,6 +124,7 @@ async def staged(servers: Servers, seed: str, logs: Path) -> AsyncIterator[Stage
                 "DATABASE_URL": to_database.url,
                 "AMQP_URL": to_broker.url,
                 "NAMESPACE": namespace,
+                "LANES": str(lanes),
                 "HTTP_HOST": "127.0.0.1",
                 "HTTP_PORT": str(free_port()),
             }

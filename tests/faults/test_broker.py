@@ -24,10 +24,11 @@ BLOCKED_S = 3.0
 pytestmark = pytest.mark.timeout(240)
 
 
+@pytest.mark.parametrize("lanes", [1, 3])
 async def test_a_broker_that_is_killed_and_started_again_under_load_loses_and_repeats_nothing(
-    rabbit: LocalRabbit, database_url: str, namespace: str, quick: Settings
+    rabbit: LocalRabbit, database_url: str, namespace: str, quick: Settings, lanes: int
 ) -> None:
-    async with some_load(database_url, rabbit.url, namespace) as load:
+    async with some_load(database_url, rabbit.url, namespace, lanes) as load:
         await until_kept(rabbit, load.topology)
         async with serving(at(quick, database_url, rabbit.url)) as service:
             load.begin()

@@ -14,6 +14,7 @@ SOME = 40
 NO_SUCH_TAG = 10**9
 
 
+@pytest.mark.parametrize("lanes", [1, 3])
 async def test_a_channel_that_is_closed_for_a_bad_acknowledgement_is_replaced(
     load: Load, quick: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

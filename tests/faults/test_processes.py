@@ -22,8 +22,10 @@ SOME = 60
 
 
 @pytest.fixture
-async def replicas(database_url: str, amqp_url: str, namespace: str, tmp_path: Path) -> AsyncIterator[list[Replica]]:
-    """Two replicas that share an inbox."""
+async def replicas(
+    database_url: str, amqp_url: str, namespace: str, lanes: int, tmp_path: Path
+) -> AsyncIterator[list[Replica]]:
+    """Two replicas that share an inbox, or of which one has the lanes."""
     async with AsyncExitStack() as stack:
         started = []
         for name in REPLICAS:
@@ -31,6 +33,7 @@ async def replicas(database_url: str, amqp_url: str, namespace: str, tmp_path: P
                 "DATABASE_URL": database_url,
                 "AMQP_URL": amqp_url,
                 "NAMESPACE": namespace,
+                "LANES": str(lanes),
                 "HTTP_HOST": "127.0.0.1",
                 "HTTP_PORT": str(free_port()),
             }
@@ -38,6 +41,7 @@ async def replicas(database_url: str, amqp_url: str, namespace: str, tmp_path: P
         yield started
 
 
+@pytest.mark.parametrize("lanes", [1, 3])
 @pytest.mark.parametrize("fault", [Fault.KILL, Fault.TERMINATE, Fault.FREEZE])
 async def test_what_one_of_two_processes_leaves_undone_the_other_one_does(
     load: Load, replicas: list[Replica], fault: Fault
