@@ -5,8 +5,10 @@ third one gathers by itself. A batch is settled when the broker has confirmed al
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
+from typing import TypeVar
 
 import structlog
 from aio_pika.abc import AbstractChannel
@@ -27,7 +29,12 @@ from genlock.service.decide import Answers, Decider
 from genlock.service.settings import Settings
 from genlock.service.steps import Reached, Step, ignore
 
+T = TypeVar("T")
+
 RETRY_DELAY_FIRST_S = 0.1
+
+FOR_NEWER = "unknown_type: newer replicas can decide it; retry it when all are"
+"""Why a command is a dead letter that an older replica got during an upgrade (docs/upgrading.md)."""
 
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 """No batch takes more once its messages have so many bytes: a conflict is several times as large as its command."""
@@ -110,10 +117,9 @@ class CommandConsumer:
     async def _decide_batches(self) -> None:
         while deliveries := await self._collect():
             self._reached(Step.COLLECTED)
-            commands = [command for delivery in deliveries for command in delivery.commands]
             began = monotonic()
-            answers = await self._decide(commands, deliveries[0].suspicious) if commands else Answers([], [])
-            self._vitals.metrics.decided(len(commands), monotonic() - began)
+            deliveries, answers = await self._answer(deliveries)
+            self._vitals.metrics.decided(len(answers.events), monotonic() - began)
             largest = max(len(delivery.parts) for delivery in deliveries)
             # In powers of two, and back in steps: a consumer has to be registered anew for each change.
             self._commands_per_message = max(1 << (largest - 1).bit_length(), self._commands_per_message // 2)
@@ -150,25 +156,37 @@ class CommandConsumer:
         message = await self._arrived.get()
         return None if message is None else await read(message)
 
+    async def _answer(self, deliveries: list[Delivery]) -> tuple[list[Delivery], Answers]:
+        """Decide what is for this program to decide; what is for newer ones becomes a dead letter."""
+        commands = _commands(deliveries)
+        newer = await self._patiently(lambda: self._decider.for_newer(commands), len(commands))
+        if newer:
+            deliveries = [delivery.without(newer, FOR_NEWER) for delivery in deliveries]
+            commands = _commands(deliveries)
+        if not commands:
+            return deliveries, Answers([], [])
+        suspicious = deliveries[0].suspicious
+        return deliveries, await self._patiently(lambda: self._decide(commands, suspicious), len(commands))
+
     async def _decide(self, commands: list[Command], suspicious: bool) -> Answers:
-        """Decide the batch, however long the database takes to be able to; deliveries are held meanwhile."""
+        confirmed = self._confirmations.waiting()
+        decide = self._decider.decide_suspects if suspicious else self._decider.decide
+        answers = await decide(commands, confirmed)
+        self._confirmations.noted(confirmed)
+        return answers
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]], held: int) -> T:
+        """Ask the database, however long it takes to be able to answer; deliveries are held meanwhile."""
         delay_s = RETRY_DELAY_FIRST_S
         while True:
-            confirmed = self._confirmations.waiting()
             try:
-                if suspicious:
-                    answers = await self._decider.decide_suspects(commands, confirmed)
-                else:
-                    answers = await self._decider.decide(commands, confirmed)
+                return await ask()
             except DatabaseTroubleError as trouble:
-                log.warning("database trouble", action="hold", why=str(trouble), held=len(commands), again_in_s=delay_s)
+                log.warning("database trouble", action="hold", why=str(trouble), held=held, again_in_s=delay_s)
                 self._vitals.metrics.held()
                 await self._hold()
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
-            else:
-                self._confirmations.noted(confirmed)
-                return answers
 
     async def _publish_batches(self) -> None:
         while batch := await self._decided.get():
@@ -250,3 +268,7 @@ class CommandConsumer:
             async with answering(self._settings):
                 await underlay.basic_cancel(tag)
             self._vitals.left()
+
+
+def _commands(deliveries: Iterable[Delivery]) -> list[Command]:
+    return [command for delivery in deliveries for command in delivery.commands]

@@ -1,7 +1,8 @@
 """Deliveries: what came from the broker, decoded, with what is needed to answer and to settle it."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -75,6 +76,16 @@ class Delivery:
     def commands(self) -> list[Command]:
         """What of it can be decided."""
         return [part.content for part in self.parts if isinstance(part.content, Command)]
+
+    def without(self, unknown: Container[str], reason: str) -> "Delivery":
+        """Take the commands of unknown types with these ids for ones that cannot be decoded, for this reason."""
+        parts = (
+            Part(Undecodable(reason), part.body)
+            if isinstance(part.content, Command) and part.content.unknown and part.content.id in unknown
+            else part
+            for part in self.parts
+        )
+        return replace(self, parts=tuple(parts))
 
     def reply_to(self, topology: Topology) -> str | None:
         """The queue that wants a copy of the outcome, None if there is none that may have one."""

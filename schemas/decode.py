@@ -76,6 +76,11 @@ class Command:
     echo: CommandEcho
     data: CommandData | Refusal
 
+    @property
+    def unknown(self) -> bool:
+        """Tell whether nothing is wrong with it, as far as can be told of a type that is not in the catalogue."""
+        return isinstance(self.data, Refusal) and self.data.code is Code.UNKNOWN_TYPE
+
 
 def decode(body: bytes, routing_key: str, subject_header: Any = None) -> Command | Undecodable:
     """Decode one message: strict UTF-8, then JSON, then the envelope, then the data of its type.

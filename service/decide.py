@@ -14,7 +14,15 @@ from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import Verdict, id_reused_id
 from genlock.service import events, ledger, tracing
-from genlock.service.database import Connection, DatabaseTroubleError, DecideAgainError, Pool, TooSlowError, transaction
+from genlock.service.database import (
+    Connection,
+    DatabaseTroubleError,
+    DecideAgainError,
+    Pool,
+    TooSlowError,
+    acquired,
+    transaction,
+)
 from genlock.service.events import Event, timestamp
 from genlock.service.fold import INTERNAL_ERROR, Folded, fold
 from genlock.service.ledger import Decided, Entry
@@ -104,6 +112,20 @@ class Decider:
             raise DatabaseTroubleError(f"command {commands[0].id} was rolled back {TRIES_MAX} times")
         half = len(commands) // 2
         return await self.decide(commands[:half], confirmed) + await self.decide(commands[half:])
+
+    async def for_newer(self, commands: Sequence[Command]) -> frozenset[str]:
+        """Return the ids of the commands of types that only newer programs know: to decide them is theirs.
+
+        There are such during an upgrade, once the newer one has migrated (docs/upgrading.md). Raises
+        DatabaseTroubleError.
+        """
+        unknown = [command for command in commands if command.unknown]
+        if not unknown:
+            return frozenset()
+        ids, types = [command.id for command in unknown], [command.echo.type for command in unknown]
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(statement("find_newer"), ids, types)
+        return frozenset(str(row["id"]) for row in rows)
 
     async def decide_suspects(self, commands: Sequence[Command], confirmed: Collection[int] = ()) -> Answers:
         """Decide commands that may have killed their process before, each alone. Raises as `decide` does."""

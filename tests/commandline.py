@@ -62,6 +62,27 @@ async def genlock(settings: Settings, *arguments: str, **variables: str) -> Ran:
     return Ran(process.returncode, out.decode(), err.decode())
 
 
+async def lines_until(started: Process, action: str) -> list[Json]:
+    """Read the log up to the line with this action; every line is an object that says its action and its level."""
+    lines: list[Json] = []
+    assert started.stderr is not None
+    async with asyncio.timeout(DEADLINE_S):
+        while not lines or lines[-1]["action"] != action:
+            line = await started.stderr.readline()
+            assert line, f"it ended after {lines}"
+            lines.append(json.loads(line))
+            assert {"action", "event", "level", "timestamp"} <= lines[-1].keys()
+    return lines
+
+
+async def ended(started: Process) -> tuple[int, list[Json]]:
+    """Wait for the end: the exit code and the rest of the log."""
+    async with asyncio.timeout(DEADLINE_S):
+        _, errors = await started.communicate()
+    assert started.returncode is not None
+    return started.returncode, [json.loads(line) for line in errors.splitlines()]
+
+
 async def on_terminal(settings: Settings, *arguments: str, answer: str = "", question: str = "?") -> tuple[int, str]:
     """Run a command line on a terminal, and answer what it asks; its exit code and all that it wrote."""
     ours, theirs = pty.openpty()

@@ -1,7 +1,6 @@
 """`genlock serve` as a process of its own: how it starts, refuses to start, says what happens, and ends."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -15,7 +14,8 @@ import pytest
 
 from genlock.servers import database
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, new_id
+from tests.commandline import ended, lines_until
+from tests.factories import envelope, new_id
 from tests.harness import DEADLINE_S, Client
 from tests.proxy import proxied
 
@@ -49,27 +49,6 @@ async def process(settings: Settings, **changes: str) -> AsyncIterator[Process]:
         if started.returncode is None:
             started.kill()
         await started.communicate()
-
-
-async def lines_until(started: Process, action: str) -> list[Json]:
-    """Read the log up to the line with this action; every line is an object that says its action and its level."""
-    lines: list[Json] = []
-    assert started.stderr is not None
-    async with asyncio.timeout(DEADLINE_S):
-        while not lines or lines[-1]["action"] != action:
-            line = await started.stderr.readline()
-            assert line, f"it ended after {lines}"
-            lines.append(json.loads(line))
-            assert {"action", "event", "level", "timestamp"} <= lines[-1].keys()
-    return lines
-
-
-async def ended(started: Process) -> tuple[int, list[Json]]:
-    """Wait for the end: the exit code and the rest of the log."""
-    async with asyncio.timeout(DEADLINE_S):
-        _, errors = await started.communicate()
-    assert started.returncode is not None
-    return started.returncode, [json.loads(line) for line in errors.splitlines()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -144,7 +144,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
             "consumers/commands.py",
             "await self._hold()",
             "raise ConnectionError(str(trouble)) from trouble",
-            function="CommandConsumer._decide",
+            function="CommandConsumer._patiently",
         ),
     ),
     "keeping lanes": (

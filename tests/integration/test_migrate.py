@@ -8,8 +8,14 @@ import asyncpg
 import pytest
 
 from genlock import servers as servers_module
+from genlock.schemas.catalogue import COMMANDS
 from genlock.servers import Servers
-from genlock.service.migrate import HISTORY, SchemaError, check_schema, migrate, migrations
+from genlock.service import migrate as migrate_module
+from genlock.service.decide import Decider
+from genlock.service.migrate import HISTORY, RECORD, SchemaError, check_schema, migrate, migrations
+from tests.factories import new_id, put
+from tests.harness import outcomes, until_waiting
+from tests.upgrades import NEWEST, to_come, upgraded
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -96,3 +102,77 @@ async def test_a_migration_that_fails_leaves_nothing_and_the_next_try_can_work(
     assert await look.fetchval("SELECT to_regclass('documents')") is None
     await look.execute("DROP TABLE changes")
     assert await migrate(empty_url) == migrations()
+
+
+async def test_older_program_goes_with_a_newer_schema_that_says_so(empty_url: str) -> None:
+    with upgraded(to_come()):
+        assert await migrate(empty_url) == [*migrations(), to_come()]
+    await check_schema(empty_url)
+    assert await migrate(empty_url) == []
+
+
+async def test_older_program_is_refused_by_a_newer_schema_that_says_nothing_or_asks_for_more(
+    empty_url: str, look: Connection
+) -> None:
+    for asks in (None, NEWEST + 1):
+        with upgraded(to_come(compatible_since=asks)):
+            await migrate(empty_url)
+        with pytest.raises(SchemaError, match=f"needs a program that knows {NEWEST + 1}; .* run a newer genlock"):
+            await check_schema(empty_url)
+        await look.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+
+
+async def test_what_one_migration_asks_for_stays_asked_for(empty_url: str, look: Connection) -> None:
+    with upgraded(to_come(compatible_since=None)):
+        await migrate(empty_url)
+    await look.execute(RECORD, NEWEST + 2, "a later one that asks for less", NEWEST)
+    with pytest.raises(SchemaError, match=f"needs a program that knows {NEWEST + 1}"):
+        await check_schema(empty_url)
+
+
+async def test_command_types_of_the_schema_are_those_of_the_catalogue(empty_url: str, look: Connection) -> None:
+    """So that an older replica can tell a newer type from a misspelt one."""
+    await migrate(empty_url)
+    rows = await look.fetch("SELECT name FROM command_types")
+    assert {row["name"] for row in rows} == COMMANDS.keys()
+
+
+async def test_batches_go_on_while_a_migration_waits_for_a_table(
+    database_url: str, decider: Decider, second: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate_module, "LOCK_PAUSE_S", 0.1)
+    with upgraded(to_come()):
+        async with second.transaction():
+            # As a backup does for as long as it takes.
+            await second.execute("LOCK TABLE documents IN ACCESS SHARE MODE")
+            migrating = asyncio.create_task(migrate(database_url))
+            for _ in range(3):
+                await until_waiting(second, 1)
+                answers = await decider.decide([put(new_id(), None)])
+                assert outcomes(answers)[0].type == "document.put.succeeded"
+            assert not migrating.done()
+        assert await migrating == [to_come()]
+    assert outcomes(await decider.decide([put(new_id(), None)]))[0].type == "document.put.succeeded"
+
+
+async def test_migration_that_waits_in_vain_says_so_and_leaves_nothing(
+    database_url: str, second: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate_module, "LOCK_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(migrate_module, "LOCK_PAUSE_S", 0.01)
+    monkeypatch.setattr(migrate_module, "LOCK_TRIES_MAX", 3)
+    with upgraded(to_come()):
+        async with second.transaction():
+            await second.execute("LOCK TABLE documents IN ACCESS SHARE MODE")
+            with pytest.raises(SchemaError, match=f"Migration {NEWEST + 1:04} .* keeps a table locked"):
+                await migrate(database_url)
+        assert await second.fetchval("SELECT to_regclass('colours')") is None
+        assert await migrate(database_url) == [to_come()]
+
+
+async def test_schema_of_before_there_was_compatibility_is_migrated(empty_url: str, look: Connection) -> None:
+    await migrate(empty_url)
+    await look.execute("ALTER TABLE schema_versions DROP COLUMN compatible_since")
+    with upgraded(to_come()):
+        assert await migrate(empty_url) == [to_come()]
+    await check_schema(empty_url)

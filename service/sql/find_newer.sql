@@ -1,0 +1,5 @@
+-- The commands among these, unknown to this program, that a newer one can decide, and none has yet.
+SELECT new.id
+FROM unnest($1::uuid[], $2::text[]) AS new (id, type)
+JOIN command_types ON command_types.name = new.type
+WHERE NOT EXISTS (SELECT FROM ledger WHERE ledger.id = new.id)
