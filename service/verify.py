@@ -5,10 +5,12 @@ Works beside a live service and on tables of any size: PostgreSQL does the work,
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import resources
 from time import monotonic
 
-from genlock.service.connecting import LoneConnection, connect
+from genlock.service import sql
+from genlock.service.connecting import LoneConnection, connect, looking
 
 CHECKS: tuple[tuple[str, ...], ...] = (
     ("document_sequences",),
@@ -71,6 +73,17 @@ async def verify(database_url: str, begun: Callable[[Begun], None] = ignore) -> 
                     yield await _check(connection, check)
     finally:
         await connection.close()
+
+
+async def remembered_since(database_url: str) -> datetime | None:
+    """When the ledger's memory begins: every command that was decided later is in it. None where it has no batch.
+
+    Of commands before that nothing is left but their changes, whose proof begins with the first of each record. Asked
+    after `verify` it holds for what that has seen: what is forgotten meanwhile moves it on. Raises asyncpg's errors.
+    """
+    async with looking(database_url) as connection:
+        since: datetime | None = await connection.fetchval(sql.statement("find_memory"))
+        return since
 
 
 def statement(name: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sys
+from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,9 @@ def verify(
 
 
 async def _verify(url: str, *, quiet: bool) -> int:
-    from genlock.service.verify import verify as checks  # noqa: PLC0415 - only this command needs it
+    # Only this command needs it.
+    from genlock.service.verify import remembered_since  # noqa: PLC0415
+    from genlock.service.verify import verify as checks  # noqa: PLC0415
 
     progress = Progress()
     telling = asyncio.create_task(progress.run())
@@ -63,7 +66,18 @@ async def _verify(url: str, *, quiet: bool) -> int:
         telling.cancel()
     if not quiet:
         console().print(f"{made - wrong} of {made} claims hold.")
+        console().print(_reach(await remembered_since(url)))
     return wrong
+
+
+def _reach(since: datetime | None) -> str:
+    """From where on the proof goes."""
+    history = "Every record was proved from its first command on."
+    if since is None:
+        return f"{history} The ledger remembers none."
+    return (
+        f"{history} The ledger remembers those decided after {since:%Y-%m-%dT%H:%M:%SZ}; of older ones history is left."
+    )
 
 
 class Progress:

@@ -61,6 +61,7 @@ READS_ONLY = {
     "list_stacks",
     "count_unconfirmed",
     "find_decided_since",
+    "find_memory",
 }
 # They go along the oldest batches, and no further.
 FORGETTING = {"delete_ledger", "delete_batches"}

@@ -7,13 +7,14 @@ from typing import TypeAlias
 import asyncpg
 import pytest
 
+from genlock.cli import proof
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Rejected
 from genlock.service import upkeep
 from genlock.service.database import Pool
 from genlock.service.decide import Decider
 from genlock.service.upkeep import Upkeep
-from genlock.service.verify import verify
+from genlock.service.verify import remembered_since, verify
 from tests.factories import new_id, put
 from tests.harness import outcomes, until_waiting
 
@@ -25,6 +26,13 @@ RETENTION = timedelta(days=14)
 @pytest.fixture
 def keeper(pool: Pool) -> Upkeep:
     return Upkeep(pool, RETENTION, 20)
+
+
+@pytest.fixture
+def small_slices(keeper: Upkeep, monkeypatch: pytest.MonkeyPatch) -> Upkeep:
+    """Forgets four commands at a time."""
+    monkeypatch.setattr(upkeep, "SLICE_COMMANDS", 4)
+    return keeper
 
 
 async def decide_in_batches(decider: Decider, batches: int, commands: int) -> list[Command]:
@@ -122,3 +130,37 @@ async def test_proof_holds_when_the_ledger_has_forgotten(
     await decide_in_batches(decider, 1, 3)
     await keeper.forget()
     assert [checked.claim async for checked in verify(database_url) if checked.offences] == []
+
+
+async def test_proof_holds_when_what_was_forgotten_is_sent_again(
+    database_url: str, decider: Decider, keeper: Upkeep, second: Connection
+) -> None:
+    """It is not applied again, and has a verdict now that is not the one of its change."""
+    document = new_id()
+    first, later = put(document, None), put(document, 0)
+    forgotten = await decider.decide([first, later])
+    await decider.confirm(forgotten.batch_ids)
+    await age(second, 15)
+    await second.execute("UPDATE changes SET decided_at = '2020-01-01T00:00:00.000000Z'")
+    await keeper.forget()
+    await decide_in_batches(decider, 1, 1)
+    again = outcomes(await decider.decide([first]))
+    assert again[0].type == "document.put.conflict"
+    assert [checked.claim async for checked in verify(database_url) if checked.offences] == []
+
+
+async def test_proof_says_since_when_the_ledger_remembers(
+    database_url: str, decider: Decider, small_slices: Upkeep, second: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await remembered_since(database_url) is None
+    await decide_in_batches(decider, 3, 3)
+    await age(second, 15)
+    await small_slices.forget()
+    since = await remembered_since(database_url)
+    assert since is not None
+    # One command is left of the second batch, and all of the third.
+    whole = "SELECT count(*) FROM ledger JOIN batches ON batches.id = batch_id WHERE decided_at > $1"
+    assert await second.fetchval(whole, since) == 3
+    assert await second.fetchval("SELECT count(*) FROM ledger") == 5
+    assert await proof._verify(database_url, quiet=False) == 0
+    assert f"remembers those decided after {since:%Y-%m-%dT%H:%M:%SZ}" in " ".join(capsys.readouterr().out.split())
