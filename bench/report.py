@@ -14,7 +14,7 @@ from bench import drain
 from bench.contestants import CELERY, EDGES, FASTSTREAM, GENLOCK
 from bench.figures import Figures, Line
 from genlock import servers
-from genlock.servers_local import ask_rabbit
+from genlock.servers_asking import ask_rabbit
 
 PACKAGES = ("aio-pika", "aiormq", "asyncpg", "pydantic", "celery", "faststream", "psycopg", "openstack-placement")
 DURABILITY = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")

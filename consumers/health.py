@@ -44,12 +44,14 @@ class Monitor:
         *,
         unconfirmed: Check,
         waiting: Check,
+        committing: Check,
         progress_timeout_s: float,
     ) -> None:
         self.status = Status()
         self._vitals = vitals
         self._unconfirmed = unconfirmed
         self._waiting = waiting
+        self._committing = committing
         self._timeout_s = progress_timeout_s
         self._work_since: float | None = None
         """Since when there has been work at every check, and servers to do it with."""
@@ -66,6 +68,10 @@ class Monitor:
             self._ask(self._unconfirmed, "PostgreSQL does not answer"),
             self._ask(self._waiting, "the broker does not answer"),
         )
+        if self._vitals.held_s() > CHECK_EVERY_S:
+            # A primary whose synchronous standby is away answers reads, and no COMMIT.
+            _, no_commit = await self._ask(self._committing, "PostgreSQL does not commit")
+            no_database += no_commit
         unready = [*no_database, *no_broker]
         if not self._vitals.registered:
             unready.append("a consumer is not registered")

@@ -19,7 +19,7 @@ from genlock.consumers.sweep import Sweep
 from genlock.consumers.topology import CommandQueue, Topology, TopologyError
 from genlock.consumers.vitals import ProcessVitals
 from genlock.service import ledger
-from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, closing, open_pool
+from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, await_standby, closing, open_pool
 from genlock.service.decide import Decider
 from genlock.service.migrate import SchemaError, check_schema
 from genlock.service.safety import UnsafeDatabaseError, check_safety
@@ -102,6 +102,7 @@ class Service:
             self._vitals,
             unconfirmed=lambda: ledger.count_unconfirmed(reading),
             waiting=self._count_waiting,
+            committing=lambda: self._commit(reading),
             progress_timeout_s=self._settings.progress_timeout_s,
         )
         monitoring = asyncio.create_task(self._monitor.run())
@@ -238,6 +239,12 @@ class Service:
                 asked = await self._questions.declare_queue(queue.name, passive=True)
                 waiting += asked.declaration_result.message_count or 0
         return waiting
+
+    async def _commit(self, pool: Pool) -> int:
+        """See that a COMMIT is answered, as far as the synchronous standby. Raises DecideAgainError where it is not."""
+        async with pool.acquire() as connection:
+            await await_standby(connection, self._settings.decide_timeout_s)
+        return 0
 
     async def _try_session(self) -> None:
         async with open_session(self._settings):

@@ -12,7 +12,7 @@ from genlock.consumers.publisher import Outgoing, Publisher, event_message
 from genlock.consumers.session import BROKER_ERRORS, Session
 from genlock.consumers.topology import Topology
 from genlock.service import ledger
-from genlock.service.database import Pool, transaction
+from genlock.service.database import Pool, acquired, await_standby, transaction
 from genlock.service.ledger import Recorded
 from genlock.service.settings import Settings
 
@@ -71,6 +71,8 @@ class Republisher:
             # The broker may be slow; nothing is locked meanwhile.
             await reading.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             async for recorded in ledger.decided_since(reading, since, until, EVENTS_AT_ONCE):
+                async with acquired(self._pool, READ_TIMEOUT_S) as connection:
+                    await await_standby(connection, READ_TIMEOUT_S)
                 await self._publish(recorded)
                 await self._note(recorded)
                 self._report(self._done)

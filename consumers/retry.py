@@ -22,7 +22,7 @@ from genlock.schemas.decode import Command, Undecodable, decode
 from genlock.schemas.envelope import read_id
 from genlock.schemas.outcomes import CONTENT_TYPE, ConflictData, RejectedData, SucceededData, Verdict
 from genlock.schemas.strictjson import parse
-from genlock.service.database import Pool, acquired
+from genlock.service.database import Pool, acquired, await_standby
 from genlock.service.events import timestamp, verdict_name
 from genlock.service.rehearse import rehearse
 from genlock.service.retries import Settled, first_id, next_try
@@ -148,6 +148,9 @@ class Retrier:
         first = first_id(command.id, cause) if cause else command.id
         async with acquired(self._pool, self._settings.decide_timeout_s) as connection:
             tried = await next_try(connection, command, first)
+            if isinstance(tried, Settled):
+                # Its letter goes, so what has settled it must stay.
+                await await_standby(connection, self._settings.decide_timeout_s)
         if isinstance(tried, Settled):
             return _decided(command.id, tried.command_id, tried.verdict)
         if tried.command_id == command.id:

@@ -6,7 +6,7 @@ the broker (aio-pika's robust connection can be back while its consumers are not
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NoReturn
 
 import aio_pika
@@ -14,7 +14,7 @@ import aiormq.abc
 from aio_pika.abc import AbstractChannel
 from yarl import URL
 
-from genlock._connection import Connection, connect
+from genlock._connection import Connection, brokers, connect
 from genlock.consumers import wire
 from genlock.consumers.tolerance import tolerate
 from genlock.consumers.topology import Topology
@@ -93,10 +93,12 @@ async def open_session(settings: Settings, *, declare: bool = True) -> AsyncIter
     """
     tolerate()
     wire.install()
+    # Both to the same node of a cluster, if it can be: the session ends with either.
+    urls = brokers(settings.amqp_url.get_secret_value(), settings.heartbeat_s)
     async with asyncio.timeout(settings.publish_timeout_s), contextlib.AsyncExitStack() as opened:
-        consuming = await _connect(settings, "consuming")
+        consuming = await _connect(urls, settings, "consuming")
         opened.push_async_callback(consuming.close)
-        publishing = await _connect(settings, "publishing")
+        publishing = await _connect(urls, settings, "publishing")
         opened.push_async_callback(publishing.close)
         if declare:
             declaring = await consuming.channel()
@@ -109,8 +111,5 @@ async def open_session(settings: Settings, *, declare: bool = True) -> AsyncIter
         await asyncio.gather(consuming.close(), publishing.close())
 
 
-async def _connect(settings: Settings, purpose: str) -> Connection:
-    url = URL(settings.amqp_url.get_secret_value())
-    if "heartbeat" not in url.query:
-        url = url.update_query(heartbeat=settings.heartbeat_s)
-    return await connect(url, name=f"genlock {settings.namespace} {purpose}")
+async def _connect(urls: Sequence[URL], settings: Settings, purpose: str) -> Connection:
+    return await connect(urls, settings.publish_timeout_s / 2, name=f"genlock {settings.namespace} {purpose}")

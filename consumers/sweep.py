@@ -14,7 +14,7 @@ from genlock.consumers.publisher import Publisher, event_message
 from genlock.consumers.session import Session
 from genlock.consumers.topology import Topology
 from genlock.service import ledger
-from genlock.service.database import DatabaseTroubleError, Pool
+from genlock.service.database import DatabaseTroubleError, Pool, await_standby
 from genlock.service.settings import Settings
 
 log = structlog.get_logger()
@@ -53,6 +53,7 @@ class Sweep:
             if connection is None or found is None:
                 return False
             batch_id, events = found
+            await await_standby(connection, self._settings.decide_timeout_s)
             log.warning("published again", action="sweep", batch=batch_id, events=len(events))
             source = self._settings.source
             await publisher.publish(

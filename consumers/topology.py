@@ -146,7 +146,10 @@ class Topology:
         )
         await dead_letters.bind(dead)
         inbox = await channel.declare_queue(self.inbox, durable=True, arguments=self._inbox_arguments())
-        await channel.declare_queue(self.queries, durable=True, arguments={"x-message-ttl": QUERY_TTL_MS})
+        # A classic queue is lost with its node: nobody could ask, or even declare it, until that is back.
+        await channel.declare_queue(
+            self.queries, durable=True, arguments={"x-queue-type": "quorum", "x-message-ttl": QUERY_TTL_MS}
+        )
         return commands, inbox
 
     async def declare_lanes(self, channel: AbstractChannel) -> None:

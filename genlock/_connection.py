@@ -5,17 +5,25 @@ close has long given up; and what it leaves behind keeps the event loop from end
 """
 
 import asyncio
+import contextlib
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import aio_pika
 from aio_pika.abc import TimeoutType
-from aio_pika.exceptions import AMQPConnectionError, ConnectionClosed
+from aio_pika.exceptions import AMQPConnectionError, AMQPError, ConnectionClosed
 from aiormq.abc import AbstractConnection, ExceptionType
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
+from genlock._hosts import one_for_each_host
+
 CLOSE_TIMEOUT_S = 2.0
 """How long the broker may take to say goodbye."""
+
+NEXT_HOST = (OSError, TimeoutError, AMQPError)
+"""What another node of a cluster may do better."""
 
 DEAD = "nothing was heard from the broker for three heartbeats"
 
@@ -89,11 +97,30 @@ def _tell_losses(underlay: AbstractConnection) -> None:
     underlay.close = told  # type: ignore[method-assign]  # of this one connection
 
 
-async def connect(url: URL, *, name: str | None = None) -> Connection:
-    """Connect to a broker, which shows the connection under that name; how long that may take is the caller's affair.
+def brokers(url: str, heartbeat_s: int) -> list[URL]:
+    """The URLs of all hosts that a URL names, in any order, so that those who connect spread over a cluster.
 
-    Raises what aio-pika raises.
+    The heartbeat is the URL's if it says one. Raises ValueError.
     """
+    urls = [URL(one) for one in one_for_each_host(url)]
+    alert = [one if "heartbeat" in one.query else one.update_query(heartbeat=heartbeat_s) for one in urls]
+    return random.sample(alert, len(alert))
+
+
+async def connect(urls: Sequence[URL], timeout_s: float, *, name: str | None = None) -> Connection:
+    """Connect to the first broker of a cluster that lets us, which shows the connection under that name.
+
+    Each has an equal share of the time, so that a silent one hides no other. Raises what aio-pika raises.
+    """
+    share_s = timeout_s / len(urls)
+    *others, last = urls
+    for url in others:
+        with contextlib.suppress(*NEXT_HOST):
+            return await _connect(url, share_s, name)
+    return await _connect(last, share_s, name)
+
+
+async def _connect(url: URL, timeout_s: float, name: str | None) -> Connection:
     connection = Connection(url, client_properties={"connection_name": name} if name else None)
-    await connection.connect()
+    await connection.connect(timeout_s)
     return connection

@@ -22,10 +22,10 @@ from aio_pika.exceptions import (
     ProbableAuthenticationError,
     PublishError,
 )
-from yarl import URL
 
 from genlock._bulk import BulkLetter
-from genlock._connection import CLOSE_TIMEOUT_S, Connection, connect
+from genlock._connection import CLOSE_TIMEOUT_S, Connection, brokers, connect
+from genlock._hosts import one_for_each_host
 from genlock._letters import Letter
 from genlock.errors import CannotConnect, Refused, Unroutable
 
@@ -165,7 +165,7 @@ async def open_session(url: str, timeout_s: float) -> Session:
     address = _address(url)
     try:
         async with asyncio.timeout(timeout_s):
-            return await _open(URL(url))
+            return await _open(url, timeout_s)
     except TimeoutError as error:
         raise CannotConnect(f"The broker at {address} does not answer within {timeout_s:g} s.") from error
     except ProbableAuthenticationError as error:
@@ -181,10 +181,8 @@ async def open_session(url: str, timeout_s: float) -> Session:
         raise CannotConnect(f"The broker at {address} has closed the connection at once.") from error
 
 
-async def _open(url: URL) -> Session:
-    if "heartbeat" not in url.query:
-        url = url.update_query(heartbeat=HEARTBEAT_S)
-    connection = await connect(url)
+async def _open(url: str, timeout_s: float) -> Session:
+    connection = await connect(brokers(url, HEARTBEAT_S), timeout_s)
     session = Session(connection)
     try:
         await session.listen()
@@ -195,16 +193,19 @@ async def _open(url: URL) -> Session:
 
 
 def _address(url: str) -> str:
-    """Return the host and port of an AMQP URL, which unlike the URL hold no secret."""
+    """Return the hosts and ports of an AMQP URL, which unlike the URL hold no secret."""
     try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
+        return ", ".join(map(_host, one_for_each_host(url)))
     except ValueError as error:
         # The error may quote a piece of a password.
         raise CannotConnect(_URL_ADVICE) from error
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(url)
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
-        raise CannotConnect(_URL_ADVICE)
-    return f"{parts.hostname}{port}"
+        raise ValueError(url)
+    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
 
 
 async def close(what: AbstractConnection | AbstractChannel) -> None:

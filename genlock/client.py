@@ -50,11 +50,12 @@ log = logging.getLogger(__name__)
 async def connect(
     amqp_url: str, *, namespace: str = "genlock", source: str = SOURCE, timeout_s: float = TIMEOUT_S
 ) -> AsyncIterator["Client"]:
-    """Connect to the broker; leaving the context closes the connection.
+    """Connect to the broker, or to any node of a cluster: `amqp://user:password@a:5672,b:5672/vhost` names them.
 
-    `namespace` is that of the service, `source` says to others who sent a command, and is a URI reference. `timeout_s`
-    is how long connecting may take, and each call of the client's, in seconds. Once connected, the client outlives
-    the loss of its connection: it connects again, and what waits goes on there until its own time is over.
+    Leaving the context closes the connection. `namespace` is that of the service, `source` says to others who sent a
+    command, and is a URI reference. `timeout_s` is how long connecting may take, and each call of the client's, in
+    seconds. Once connected, the client outlives the loss of its connection: it connects again, and what waits goes on
+    there until its own time is over.
     Raises CannotConnect, and InvalidMessage for a source that none of its messages could have.
     """
     try:

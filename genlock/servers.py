@@ -26,15 +26,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from genlock.servers_local import (
-    READY_TIMEOUT_S,
-    LocalPostgres,
-    LocalRabbit,
-    ask_postgres,
-    ask_rabbit,
-    await_answer,
-    die_with_parent,
-)
+from genlock.servers_asking import READY_TIMEOUT_S, ask_postgres, ask_rabbit, await_answer
+from genlock.servers_local import LocalPostgres, LocalRabbit, die_with_parent
 from genlock.servers_programs import Programs, ServersUnavailable
 
 __all__ = ["LocalPostgres", "LocalRabbit", "Servers", "ServersUnavailable", "database", "running"]

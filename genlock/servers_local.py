@@ -11,108 +11,30 @@ therefore launch them in the main thread. An event loop need not stand still mea
 `wait_ready()`, `stop()` and `kill()` may run in any thread.
 """
 
-import asyncio
 import ctypes
 import os
 import pwd
-import re
 import secrets
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from urllib.parse import urlsplit
 
-import asyncpg
-
+from genlock.servers_asking import ATTEMPT_TIMEOUT_S, READY_TIMEOUT_S, ask_postgres, ask_rabbit, await_answer
 from genlock.servers_programs import Programs, ServersUnavailable
 
-READY_TIMEOUT_S = 60.0
-_ATTEMPT_TIMEOUT_S = 2.0
-_ATTEMPT_PAUSE_S = 0.05
 _STOP_TIMEOUT_S = 30.0
 
 # Below the ports that the kernel gives to outgoing connections, so that a server that is started again finds its port
 # free, and a client that reconnects meanwhile never gets its own port as the far end and talks to itself.
 _PORTS = range(26000, 32000)
-
-
-def ask_postgres(url: str) -> str:
-    """Return the version of the PostgreSQL that answers there. Raises what asyncpg raises."""
-    # In a thread, because the caller may be inside an event loop.
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(lambda: asyncio.run(_postgres_version(url))).result()
-
-
-async def _postgres_version(url: str) -> str:
-    connection = await asyncpg.connect(url, timeout=_ATTEMPT_TIMEOUT_S)
-    try:
-        version: str = await connection.fetchval("SHOW server_version")
-    finally:
-        await connection.close()
-    return version.split(maxsplit=1)[0]
-
-
-# What a broker says first: a method frame on channel 0, connection.start, with its version among its properties.
-_GREETING = re.compile(rb"\x01\x00\x00....\x00\x0a\x00\x0a.*\x07versionS....([\d.]+)[^\d.]", re.DOTALL)
-
-
-def ask_rabbit(url: str) -> str:
-    """Return the version of the broker that answers there. Raises OSError."""
-    parts = urlsplit(url)
-    host, tls = parts.hostname or "localhost", parts.scheme == "amqps"
-    address = (host, parts.port or (5671 if tls else 5672))
-    with socket.create_connection(address, timeout=_ATTEMPT_TIMEOUT_S) as plain:
-        stream = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if tls else plain
-        with stream:
-            stream.sendall(b"AMQP\x00\x00\x09\x01")
-            greeting = b""
-            while (match := _GREETING.match(greeting)) is None:
-                received = stream.recv(4096)
-                if not received:
-                    raise ConnectionError("it does not speak AMQP 0-9-1")
-                greeting += received
-    return match[1].decode()
-
-
-# How a server that is still starting answers; one behind Docker's proxy is connected to and then cut off.
-_NOT_YET = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError)
-
-
-def await_answer(
-    name: str,
-    ask: Callable[[str], str],
-    url: str,
-    *,
-    timeout_s: float = READY_TIMEOUT_S,
-    check: Callable[[], None] = lambda: None,
-) -> str:
-    """Ask until a server answers and return its version; `check` raises once asking on makes no sense.
-
-    Raises ServersUnavailable when no answer came in time or the server refuses this user.
-    """
-    where = f"{name} at {urlsplit(url).netloc.rpartition('@')[2] or url}"
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            return ask(url)
-        except _NOT_YET as error:
-            check()
-            if time.monotonic() > deadline:
-                raise ServersUnavailable(f"{where} did not answer within {timeout_s:.0f} s: {error}.") from error
-        except asyncpg.PostgresError as error:
-            raise ServersUnavailable(f"{where} refuses: {error}.") from error
-        time.sleep(_ATTEMPT_PAUSE_S)
 
 
 def die_with_parent(last_signal: signal.Signals, parent: int) -> None:
@@ -144,6 +66,11 @@ class _LocalServer(ABC):
     @abstractmethod
     def url(self) -> str:
         """Where clients connect."""
+
+    @property
+    def runs(self) -> bool:
+        """Tell whether it was started and not ended since."""
+        return self._process is not None
 
     @property
     def process_id(self) -> int:
@@ -252,6 +179,11 @@ class LocalPostgres(_LocalServer):
     """A private PostgreSQL; its url is that of an administrator."""
 
     name = "PostgreSQL"
+    options: ClassVar[tuple[str, ...]] = (
+        "listen_addresses=127.0.0.1",
+        "unix_socket_directories=",
+        "max_connections=200",
+    )
     stop_signal = signal.SIGINT
     # SIGQUIT ends the backends too and leaves the recovery to the next start; SIGKILL would leave backends behind for
     # a moment, which keeps the next start from using the data folder.
@@ -269,21 +201,46 @@ class LocalPostgres(_LocalServer):
         data = self.folder / "data"
         if not data.exists():
             self._make_cluster(data)
-        options = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200")
-        settings = [word for option in options for word in ("-c", option)]
+        settings = [word for option in self.options for word in ("-c", option)]
         command: list[Path | str] = [self._programs.postgres, "-D", data, "-p", str(self.port), *settings]
         return self._spawn(command, self.kill_signal, {})
 
     def _make_cluster(self, data: Path) -> None:
-        initdb = self._programs.postgres.with_name("initdb")
         options = ("--username=genlock", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
-        process = self._spawn([initdb, "-D", data, *options], signal.SIGKILL, {})
+        self._run("initdb", "-D", data, *options)
+
+    def _run(self, program: str, *words: str | Path) -> None:
+        """Run a program of PostgreSQL's to its end."""
+        # They lie beside the server itself; on the search path there may be a link to that one alone.
+        command = [self._programs.postgres.resolve().with_name(program), *words]
+        process = self._spawn(command, signal.SIGKILL, {})
         try:
             status = process.wait(READY_TIMEOUT_S)
         finally:
             _end(process, signal.SIGKILL)
         if status != 0:
-            raise ServersUnavailable(f"initdb failed: {self._last_words()}.")
+            raise ServersUnavailable(f"{program} failed: {self._last_words()}.")
+
+
+class Epmd(_LocalServer):
+    """Erlang's port mapper: a broker that finds none starts one that would outlive it."""
+
+    name = "epmd"
+    stop_signal = kill_signal = signal.SIGKILL
+
+    @property
+    def url(self) -> str:
+        """Where brokers register."""
+        return f"epmd://127.0.0.1:{self.port}"
+
+    def _ask(self, _url: str) -> str:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=ATTEMPT_TIMEOUT_S):
+            return ""
+
+    def _spawn_server(self) -> subprocess.Popen[bytes]:
+        return self._spawn(
+            [self._programs.epmd, "-port", str(self.port), "-address", "127.0.0.1"], self.kill_signal, {}
+        )
 
 
 class LocalRabbit(_LocalServer):
@@ -293,12 +250,13 @@ class LocalRabbit(_LocalServer):
     stop_signal = signal.SIGTERM
     kill_signal = signal.SIGKILL
 
-    def __init__(self, programs: Programs | None = None) -> None:
+    def __init__(self, programs: Programs | None = None, epmd: Epmd | None = None) -> None:
         super().__init__(programs)
-        self._node = f"genlock{secrets.token_hex(4)}@localhost"
+        self.node = f"genlock{secrets.token_hex(4)}@localhost"
         self._node_port = free_port()
-        self._epmd_port = free_port()
-        self._epmd: subprocess.Popen[bytes] | None = None
+        self._epmd = epmd or Epmd(self._programs)
+        self._shares_epmd = epmd is not None
+        """Whether the port mapper serves other nodes too, and is not ours to start or end."""
 
     @property
     def url(self) -> str:
@@ -309,7 +267,7 @@ class LocalRabbit(_LocalServer):
         """Give the running broker a command of rabbitmqctl; return what it says. Raises subprocess.SubprocessError."""
         program = self._programs.rabbitmq.with_name("rabbitmqctl")
         answered = subprocess.run(  # noqa: S603 - a fixed program and no shell
-            [program, "--quiet", "--node", self._node, *words],
+            [program, "--quiet", "--node", self.node, *words],
             cwd=self.folder,
             env=self._environment(self._own()),
             stdin=subprocess.DEVNULL,
@@ -325,7 +283,7 @@ class LocalRabbit(_LocalServer):
         """What tells the broker's programs which of all brokers is meant."""
         return {
             "HOME": self.folder,
-            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_PORT": str(self._epmd.port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
         }
@@ -333,23 +291,31 @@ class LocalRabbit(_LocalServer):
     def _ask(self, url: str) -> str:
         return ask_rabbit(url)
 
+    def close(self) -> None:
+        """End the broker and its port mapper, and remove what they have written."""
+        super().close()
+        if not self._shares_epmd:
+            self._epmd.close()
+
     def _end(self, signal_: signal.Signals) -> None:
         super()._end(signal_)
-        if self._epmd is not None:
-            _end(self._epmd, signal.SIGKILL)
-            self._epmd = None
+        if not self._shares_epmd:
+            self._epmd.kill()
+
+    def _config(self) -> list[str]:
+        return [f"listeners.tcp.default = 127.0.0.1:{self.port}", "log.console = true", "log.file = false"]
 
     def _spawn_server(self) -> subprocess.Popen[bytes]:
-        self._spawn_epmd()
-        listener = f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
-        config = self._write("rabbitmq.conf", f"{listener}log.console = true\nlog.file = false\n")
+        if not self._shares_epmd:
+            self._epmd.start()
+        config = self._write("rabbitmq.conf", "".join(f"{line}\n" for line in self._config()))
         plugins = self._write("enabled_plugins", "[rabbitmq_consistent_hash_exchange].\n")
         environment: dict[str, Path | str] = self._own() | {
             # Without it Erlang makes room for as many files as the machine allows, which can be gigabytes.
             "ERL_MAX_PORTS": "65536",
             # Has the script become the broker instead of starting it in the background: its process id is the broker's.
             "NOTIFY_SOCKET": self.folder / "none",
-            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_DIST_PORT": str(self._node_port),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
             # Each of these, and of those in _own, would otherwise be a file or folder of the machine's own broker.
@@ -364,16 +330,6 @@ class LocalRabbit(_LocalServer):
             "RABBITMQ_PID_FILE": self.folder / "pid",
         }
         return self._spawn([self._programs.rabbitmq], self.kill_signal, environment)
-
-    def _spawn_epmd(self) -> None:
-        """Start Erlang's port mapper first: a broker that finds none starts one that would outlive it."""
-        command: list[Path | str] = [self._programs.epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1"]
-        self._epmd = self._spawn(command, signal.SIGKILL, {})
-        await_answer("epmd", self._ask_epmd, f"epmd://127.0.0.1:{self._epmd_port}")
-
-    def _ask_epmd(self, _url: str) -> str:
-        with socket.create_connection(("127.0.0.1", self._epmd_port), timeout=_ATTEMPT_TIMEOUT_S):
-            return ""
 
 
 def _end(process: subprocess.Popen[bytes], signal_: signal.Signals) -> None:

@@ -6,9 +6,10 @@ asyncpg tries one host after the other within one deadline, which the first mach
 import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
 
 import asyncpg
+
+from genlock._hosts import one_for_each_host
 
 # asyncpg's classes are generic for type checkers alone.
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class Hosts:
 
     def __init__(self, url: str) -> None:
         self._urls = one_for_each_host(url)
+        # Of several hosts one is the primary, whether the URL says that it is wanted or not.
+        says_which = len(self._urls) == 1 or "target_session_attrs" in url
+        self._wanted: dict[str, Any] = {} if says_which else {"target_session_attrs": "read-write"}
 
     async def connect(self, *_: Any, timeout: float = LOOK_TIMEOUT_S, **options: Any) -> LoneConnection:  # noqa: ASYNC109 - its name
         """Connect to the first host that can be used. Raises what asyncpg raises."""
@@ -38,18 +42,11 @@ class Hosts:
         return await self._connect(last, timeout, options)
 
     async def _connect(self, url: str, timeout_s: float, options: dict[str, Any]) -> LoneConnection:
-        connection: LoneConnection = await asyncpg.connect(url, timeout=timeout_s / len(self._urls), **options)
+        connection: LoneConnection = await asyncpg.connect(
+            url, timeout=timeout_s / len(self._urls), **self._wanted, **options
+        )
         self._urls.sort(key=url.__ne__)
         return connection
-
-
-def one_for_each_host(url: str) -> list[str]:
-    """The URLs `…@a/…` and `…@b/…` for one such as `…@a,b/…`."""
-    parts = urlsplit(url)
-    if "," not in parts.netloc:
-        return [url]
-    user, at, hosts = parts.netloc.rpartition("@")
-    return [parts._replace(netloc=f"{user}{at}{host}").geturl() for host in hosts.split(",")]
 
 
 @contextlib.asynccontextmanager

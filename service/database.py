@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -60,6 +60,8 @@ async def open_pool(url: str, *, size: int, timeout_s: float, plans: dict[str, s
     """Open a pool of `size` connections whose statements take at most `timeout_s` seconds each."""
     settings = {"application_name": "genlock", "timezone": "UTC", "synchronous_commit": "on"} | (plans or {})
     settings["idle_in_transaction_session_timeout"] = f"{int(timeout_s * 2_000)}ms"
+    # A COMMIT that no standby has is told of by a warning alone, which must not be suppressed.
+    settings["client_min_messages"] = "warning"
     return await asyncpg.create_pool(
         url,
         min_size=1,
@@ -132,6 +134,8 @@ async def acquired(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
                 # Who stayed on a connection to a server that has become read-only would wait there for ever.
                 if type(_meaning(error)) is DatabaseTroubleError:
                     abandon(connection)
+                if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                    await pool.expire_connections()
                 raise
     except (DecideAgainError, DatabaseTroubleError):
         raise
@@ -175,21 +179,54 @@ def abandon(connection: Connection) -> None:
         connection.terminate()
 
 
-async def _commit(connection: Connection, timeout_s: float) -> None:
-    committing = asyncio.ensure_future(connection.execute("COMMIT", timeout=NEVER_S))
-    # Where it is abandoned nobody waits for its error, and that is no news for the log.
-    committing.add_done_callback(lambda done: done.cancelled() or done.exception())
+async def await_standby(connection: Connection, timeout_s: float) -> None:
+    """Return once all that this connection has read is on the synchronous standby too; without one, at once.
+
+    A COMMIT whose wait for the standby was cut short, by a restart or an administrator, is seen by everybody, and is
+    lost if the standby takes over: nobody outside may hear of it before. Raises DatabaseTroubleError.
+    """
     try:
-        # wait() leaves the statement alone when the time is over or when this task is cancelled.
-        done, _ = await asyncio.wait({committing}, timeout=timeout_s)
-    except asyncio.CancelledError:
-        abandon(connection)
-        raise
-    if not done:
-        abandon(connection)
-        raise DecideAgainError("COMMIT was not answered in time")
-    if committing.result() != "COMMIT":
-        raise DecideAgainError("the transaction had failed")
+        with _heeding_warnings(connection):
+            # What is late is cancelled, for it changes nothing; each that was left would keep a connection busy.
+            await connection.execute(statement("await_standby"), timeout=timeout_s)
+    except TimeoutError as error:
+        raise DatabaseTroubleError("PostgreSQL does not commit; perhaps its standby is away") from error
+
+
+@contextlib.contextmanager
+def _heeding_warnings(connection: Connection) -> Iterator[None]:
+    """Raise DecideAgainError after a commit that came with a warning: it is done here, and perhaps on no standby."""
+    warnings: list[str] = []
+
+    def warned(_connection: object, warning: Any) -> None:
+        warnings.append(warning.message)
+
+    connection.add_log_listener(warned)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(asyncpg.InterfaceError):
+            connection.remove_log_listener(warned)
+    if warnings:
+        raise DecideAgainError(f"a commit came with a warning: {warnings[0]}")
+
+
+async def _commit(connection: Connection, timeout_s: float) -> None:
+    with _heeding_warnings(connection):
+        committing = asyncio.ensure_future(connection.execute("COMMIT", timeout=NEVER_S))
+        # Where it is abandoned nobody waits for its error, and that is no news for the log.
+        committing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            # wait() leaves the statement alone when the time is over or when this task is cancelled.
+            done, _ = await asyncio.wait({committing}, timeout=timeout_s)
+        except asyncio.CancelledError:
+            abandon(connection)
+            raise
+        if not done:
+            abandon(connection)
+            raise DecideAgainError("COMMIT was not answered in time")
+        if committing.result() != "COMMIT":
+            raise DecideAgainError("the transaction had failed")
 
 
 def _meaning(error: Exception) -> DecideAgainError | DatabaseTroubleError | None:

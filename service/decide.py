@@ -21,6 +21,7 @@ from genlock.service.database import (
     Pool,
     TooSlowError,
     acquired,
+    await_standby,
     transaction,
 )
 from genlock.service.events import Event, timestamp
@@ -205,6 +206,10 @@ class Decider:
             if confirmed:
                 await ledger.confirm(connection, confirmed)
             self._reached(Step.RECORDED)
+        if not entries:
+            # Nothing was written, so that no COMMIT has waited for the standby to have what the ledger says.
+            async with acquired(self._pool, self._timeout_s) as connection:
+                await await_standby(connection, self._timeout_s)
         self._reached(Step.COMMITTED)
         decided |= {entry.command_id: Decided(entry.content_hash, entry.event) for entry in entries}
         answers = [self._answer(command, decided[command.id], state, timestamp(now)) for command in commands]

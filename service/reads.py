@@ -10,7 +10,7 @@ from genlock.schemas.codes import Code
 from genlock.schemas.queries import Filters, NoFilters, RecordHistory, StackList
 from genlock.service.answers import Answer, QueryError, Read, not_found, page, start
 from genlock.service.consumer_reads import get_consumer, list_project_usages
-from genlock.service.database import Pool
+from genlock.service.database import NEVER_S, Pool, await_standby
 from genlock.service.provider_reads import (
     get_provider,
     list_provider_allocations,
@@ -42,9 +42,11 @@ async def list_stacks(pool: Pool, _subject: str, filters: StackList) -> Answer:
 
 async def get_outcome(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
     command_id = SUBJECTS["stack"].validate_python(subject)
-    event = await pool.fetchval(statement("get_outcome"), command_id)
-    if event is None:
-        return QueryError(Code.NOT_FOUND, f"No command {subject} is decided.")
+    async with pool.acquire() as connection:
+        event = await connection.fetchval(statement("get_outcome"), command_id)
+        if event is None:
+            return QueryError(Code.NOT_FOUND, f"No command {subject} is decided.")
+        await await_standby(connection, NEVER_S)
     return {"record": json.loads(event)}
 
 

@@ -16,12 +16,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GENLOCK_", frozen=True)
 
-    database_url: Annotated[SecretStr, Field(description="PostgreSQL, as postgresql://user@host:port/database.")] = (
-        SecretStr("postgresql://localhost:5432/genlock")
-    )
-    amqp_url: Annotated[SecretStr, Field(description="RabbitMQ, as amqp://user:password@host:port/vhost.")] = SecretStr(
-        "amqp://localhost:5672/"
-    )
+    database_url: Annotated[
+        SecretStr, Field(description="PostgreSQL, as postgresql://user@host:port/database; several hosts with commas.")
+    ] = SecretStr("postgresql://localhost:5432/genlock")
+    amqp_url: Annotated[
+        SecretStr, Field(description="RabbitMQ, as amqp://user:password@host:port/vhost; several hosts with commas.")
+    ] = SecretStr("amqp://localhost:5672/")
     namespace: Annotated[
         str, Field(pattern=NAMESPACE_PATTERN, description="What the names of all exchanges and queues start with.")
     ] = "genlock"

@@ -162,3 +162,11 @@ async def proxied(url: str) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         await proxy.refuse()
+
+
+def joined(*urls: str) -> str:
+    """One URL that names the hosts of all of them."""
+    first = urlsplit(urls[0])
+    user, at, _ = first.netloc.rpartition("@")
+    hosts = ",".join(urlsplit(url).netloc.rpartition("@")[2] for url in urls)
+    return first._replace(netloc=f"{user}{at}{hosts}").geturl()

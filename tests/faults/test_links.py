@@ -2,9 +2,8 @@
 
 import pytest
 from aio_pika.exceptions import AMQPConnectionError
-from yarl import URL
 
-from genlock._connection import connect
+from genlock._connection import brokers, connect
 from genlock.consumers.process import Service
 from genlock.service.settings import Settings
 from tests.faults.injection import on_link
@@ -48,7 +47,7 @@ async def says_so(service: Service) -> None:
 async def test_question_on_a_connection_that_went_dead_fails_and_cancels_nobody(amqp_url: str) -> None:
     """Whoever waited would take a CancelledError for the end of its own task."""
     async with proxied(amqp_url) as broker:
-        connection = await connect(URL(broker.url).update_query(heartbeat=1))
+        connection = await connect(brokers(broker.url, heartbeat_s=1), timeout_s=5)
         channel = await connection.channel()
         broker.half_open()
         with pytest.raises(AMQPConnectionError):

@@ -82,6 +82,10 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
             function="_record",
         ),
     ),
+    "waiting for the standby": (
+        Edit("service/decide.py", "if not entries:", "if False:", function="Decider._transact"),
+    ),
+    "heeding warnings": (Edit("service/database.py", "if warnings:", "if False:", function="_heeding_warnings"),),
     "the maker of a token": (
         Edit(
             "service/fold.py",

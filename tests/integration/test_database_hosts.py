@@ -1,19 +1,9 @@
 """Connections to PostgreSQL: of several hosts the one that works is found, though another one is silent."""
 
-from urllib.parse import urlsplit
-
 import pytest
 
 from genlock.service.database import open_pool
-from tests.proxy import proxied
-
-
-def joined(*urls: str) -> str:
-    """One URL with the hosts of all of them."""
-    first = urlsplit(urls[0])
-    user = first.netloc.rpartition("@")[0]
-    hosts = ",".join(urlsplit(url).netloc.rpartition("@")[2] for url in urls)
-    return first._replace(netloc=f"{user}@{hosts}").geturl()
+from tests.proxy import joined, proxied
 
 
 @pytest.mark.parametrize("silent_first", [True, False])

@@ -19,7 +19,7 @@ import pytest
 
 from genlock import servers as servers_module
 from genlock.servers import LocalPostgres, LocalRabbit, Servers, ServersUnavailable, database, running
-from genlock.servers_local import ask_postgres, ask_rabbit, await_answer
+from genlock.servers_asking import ask_postgres, ask_rabbit, await_answer
 from genlock.servers_programs import Programs
 
 pytestmark = [

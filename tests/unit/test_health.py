@@ -60,7 +60,7 @@ def consumers(process: ProcessVitals, *queues: CommandQueue) -> list[Vitals]:
 
 
 async def test_idle_service_is_ready_and_alive_for_ever(clock: Clock) -> None:
-    monitor = Monitor(working(clock), unconfirmed=none, waiting=none, progress_timeout_s=TIMEOUT_S)
+    monitor = Monitor(working(clock), unconfirmed=none, waiting=none, committing=none, progress_timeout_s=TIMEOUT_S)
     for _ in range(5):
         clock.now += TIMEOUT_S
         status = await monitor.check()
@@ -73,7 +73,7 @@ async def test_service_that_was_idle_is_not_dead_when_a_message_comes(clock: Clo
     async def waiting() -> int:
         return messages.pop(0)
 
-    monitor = Monitor(working(clock), unconfirmed=none, waiting=waiting, progress_timeout_s=TIMEOUT_S)
+    monitor = Monitor(working(clock), unconfirmed=none, waiting=waiting, committing=none, progress_timeout_s=TIMEOUT_S)
     clock.now += 10 * TIMEOUT_S
     assert (await monitor.check()).dead == []
     assert (await monitor.check()).dead == []
@@ -82,7 +82,7 @@ async def test_service_that_was_idle_is_not_dead_when_a_message_comes(clock: Clo
 
 async def test_held_delivery_that_does_not_move_is_unready_and_then_dead(clock: Clock) -> None:
     signs = working(clock)
-    monitor = Monitor(signs, unconfirmed=none, waiting=none, progress_timeout_s=TIMEOUT_S)
+    monitor = Monitor(signs, unconfirmed=none, waiting=none, committing=none, progress_timeout_s=TIMEOUT_S)
     signs.of(INBOX).took(again=False)
     clock.now += 2
     assert (await monitor.check()).dead == []
@@ -96,7 +96,7 @@ async def test_slow_service_that_moves_now_and_then_is_not_dead(clock: Clock) ->
     """Checks that ask a slow database come at any time, and may miss each move."""
     process = working(clock)
     signs = process.of(INBOX)
-    monitor = Monitor(process, unconfirmed=none, waiting=one, progress_timeout_s=TIMEOUT_S)
+    monitor = Monitor(process, unconfirmed=none, waiting=one, committing=none, progress_timeout_s=TIMEOUT_S)
     for _ in range(40):
         clock.now += 1.5
         assert (await monitor.check()).dead == []
@@ -105,7 +105,7 @@ async def test_slow_service_that_moves_now_and_then_is_not_dead(clock: Clock) ->
 
 async def test_outage_is_unready_but_never_dead(clock: Clock) -> None:
     signs = working(clock)
-    monitor = Monitor(signs, unconfirmed=no_answer, waiting=one, progress_timeout_s=TIMEOUT_S)
+    monitor = Monitor(signs, unconfirmed=no_answer, waiting=one, committing=none, progress_timeout_s=TIMEOUT_S)
     signs.of(INBOX).took(again=False)
     for _ in range(5):
         clock.now += TIMEOUT_S
@@ -114,9 +114,21 @@ async def test_outage_is_unready_but_never_dead(clock: Clock) -> None:
         assert status.dead == []
 
 
+async def test_primary_that_answers_reads_and_no_commit_makes_it_unready_but_never_dead(clock: Clock) -> None:
+    """As one does whose synchronous standby is away."""
+    signs = working(clock)
+    monitor = Monitor(signs, unconfirmed=none, waiting=one, committing=no_answer, progress_timeout_s=TIMEOUT_S)
+    signs.of(INBOX).took(again=False)
+    for _ in range(5):
+        clock.now += TIMEOUT_S + 1
+        status = await monitor.check()
+        assert "PostgreSQL does not commit" in status.unready
+        assert status.dead == []
+
+
 async def test_broker_that_takes_no_outcomes_makes_it_unready_but_never_dead(clock: Clock) -> None:
     process = working(clock)
-    monitor = Monitor(process, unconfirmed=none, waiting=one, progress_timeout_s=TIMEOUT_S)
+    monitor = Monitor(process, unconfirmed=none, waiting=one, committing=none, progress_timeout_s=TIMEOUT_S)
     signs = process.of(INBOX)
     signs.took(again=False)
     with signs.publishing():
@@ -133,7 +145,7 @@ async def test_broker_that_takes_no_outcomes_makes_it_unready_but_never_dead(clo
 async def test_a_lane_that_does_not_move_is_noticed_beside_one_that_does(clock: Clock) -> None:
     signs = working(clock, *LANES)
     stuck, busy = consumers(signs, *LANES)
-    monitor = Monitor(signs, unconfirmed=none, waiting=none, progress_timeout_s=TIMEOUT_S)
+    monitor = Monitor(signs, unconfirmed=none, waiting=none, committing=none, progress_timeout_s=TIMEOUT_S)
     stuck.took(again=False)
     for _ in range(20):
         clock.now += TIMEOUT_S / 10
@@ -148,7 +160,7 @@ async def test_a_lane_that_does_not_move_is_noticed_beside_one_that_does(clock: 
 async def test_an_idle_lane_does_not_spoil_the_health_of_a_busy_one(clock: Clock) -> None:
     signs = working(clock, *LANES)
     busy = signs.of(LANES[0])
-    monitor = Monitor(signs, unconfirmed=none, waiting=one, progress_timeout_s=TIMEOUT_S)
+    monitor = Monitor(signs, unconfirmed=none, waiting=one, committing=none, progress_timeout_s=TIMEOUT_S)
     for _ in range(20):
         clock.now += TIMEOUT_S / 10
         busy.took(again=False)
@@ -171,7 +183,7 @@ async def test_a_lane_is_active_where_its_commands_come_until_it_is_left(clock: 
 
 async def test_one_consumer_that_is_not_registered_makes_the_process_unready(clock: Clock) -> None:
     signs = working(clock, *LANES)
-    monitor = Monitor(signs, unconfirmed=none, waiting=none, progress_timeout_s=TIMEOUT_S)
+    monitor = Monitor(signs, unconfirmed=none, waiting=none, committing=none, progress_timeout_s=TIMEOUT_S)
     assert (await monitor.check()).unready == []
     signs.of(LANES[1]).left()
     assert (await monitor.check()).unready == ["a consumer is not registered"]

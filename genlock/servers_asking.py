@@ -1,0 +1,96 @@
+"""Asking a server whether it answers, and which version it is."""
+
+import asyncio
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from genlock._hosts import one_for_each_host
+from genlock.servers_programs import ServersUnavailable
+
+READY_TIMEOUT_S = 60.0
+ATTEMPT_TIMEOUT_S = 2.0
+_ATTEMPT_PAUSE_S = 0.05
+
+
+def ask_postgres(url: str) -> str:
+    """Return the version of the PostgreSQL that answers there. Raises what asyncpg raises."""
+    # In a thread, because the caller may be inside an event loop.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(lambda: asyncio.run(_postgres_version(url))).result()
+
+
+async def _postgres_version(url: str) -> str:
+    connection = await asyncpg.connect(url, timeout=ATTEMPT_TIMEOUT_S)
+    try:
+        version: str = await connection.fetchval("SHOW server_version")
+    finally:
+        await connection.close()
+    return version.split(maxsplit=1)[0]
+
+
+# What a broker says first: a method frame on channel 0, connection.start, with its version among its properties.
+_GREETING = re.compile(rb"\x01\x00\x00....\x00\x0a\x00\x0a.*\x07versionS....([\d.]+)[^\d.]", re.DOTALL)
+
+
+def ask_rabbit(url: str) -> str:
+    """Return the version of the broker that answers there, or of the first one of a cluster. Raises OSError."""
+    *others, last = one_for_each_host(url)
+    for one in others:
+        with suppress(OSError):
+            return _rabbit_version(one)
+    return _rabbit_version(last)
+
+
+def _rabbit_version(url: str) -> str:
+    parts = urlsplit(url)
+    host, tls = parts.hostname or "localhost", parts.scheme == "amqps"
+    address = (host, parts.port or (5671 if tls else 5672))
+    with socket.create_connection(address, timeout=ATTEMPT_TIMEOUT_S) as plain:
+        stream = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if tls else plain
+        with stream:
+            stream.sendall(b"AMQP\x00\x00\x09\x01")
+            greeting = b""
+            while (match := _GREETING.match(greeting)) is None:
+                received = stream.recv(4096)
+                if not received:
+                    raise ConnectionError("it does not speak AMQP 0-9-1")
+                greeting += received
+    return match[1].decode()
+
+
+# How a server that is still starting answers; one behind Docker's proxy is connected to and then cut off.
+_NOT_YET = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError)
+
+
+def await_answer(
+    name: str,
+    ask: Callable[[str], str],
+    url: str,
+    *,
+    timeout_s: float = READY_TIMEOUT_S,
+    check: Callable[[], None] = lambda: None,
+) -> str:
+    """Ask until a server answers and return its version; `check` raises once asking on makes no sense.
+
+    Raises ServersUnavailable when no answer came in time or the server refuses this user.
+    """
+    where = f"{name} at {urlsplit(url).netloc.rpartition('@')[2] or url}"
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask(url)
+        except _NOT_YET as error:
+            check()
+            if time.monotonic() > deadline:
+                raise ServersUnavailable(f"{where} did not answer within {timeout_s:.0f} s: {error}.") from error
+        except asyncpg.PostgresError as error:
+            raise ServersUnavailable(f"{where} refuses: {error}.") from error
+        time.sleep(_ATTEMPT_PAUSE_S)

@@ -1,0 +1,75 @@
+"""A RabbitMQ cluster on this machine: nodes that share a port mapper and a cookie, and find each other by name."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+from genlock.servers_local import Epmd, LocalRabbit
+from genlock.servers_programs import Programs
+from tests.harness import until
+from tests.proxy import joined
+
+NODES = 3
+
+
+class Node(LocalRabbit):
+    """A node of a cluster; `peers` are the names of all of its nodes."""
+
+    def __init__(self, programs: Programs, epmd: Epmd, cookie: str) -> None:
+        super().__init__(programs, epmd)
+        self._write(".erlang.cookie", cookie).chmod(0o400)
+        self.peers: list[str] = []
+
+    def _config(self) -> list[str]:
+        discovery = ["cluster_formation.peer_discovery_backend = classic_config"]
+        peers = [f"cluster_formation.classic_config.nodes.{n} = {peer}" for n, peer in enumerate(self.peers, 1)]
+        return [*super()._config(), *discovery, *peers]
+
+
+class Cluster:
+    """Nodes that run. What is durable in it outlives one of them."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self.nodes = nodes
+
+    @property
+    def url(self) -> str:
+        """Where clients connect: the URL names all nodes."""
+        return joined(*(node.url for node in self.nodes))
+
+    async def leader_of(self, queue: str) -> Node:
+        """The node that leads a quorum queue."""
+        for asked in self.nodes:
+            if asked.runs:
+                words = ("list_queues", "name", "leader", "--formatter", "json")
+                listed = json.loads(await asyncio.to_thread(asked.control, *words))
+                leaders = {row["name"]: row["leader"] for row in listed}
+                return next(node for node in self.nodes if node.node == leaders[queue])
+        raise RuntimeError("no node runs")
+
+    async def until_whole(self, queues: list[str]) -> None:
+        """Return when each node has its replica of each of these queues running."""
+
+        async def whole() -> bool:
+            words = ("list_queues", "name", "online", "--formatter", "json")
+            listed = json.loads(await asyncio.to_thread(self.nodes[0].control, *words))
+            online = {row["name"]: row["online"] for row in listed}
+            return all(len(online.get(queue, ())) == len(self.nodes) for queue in queues)
+
+        await until(whole)
+
+
+@contextmanager
+def cluster(programs: Programs) -> Iterator[Cluster]:
+    """Start a cluster for the time of the context. Only in the main thread. Raises ServersUnavailable."""
+    with Epmd(programs) as epmd, ExitStack() as stack:
+        cookie = secrets.token_hex(16)
+        nodes = [stack.enter_context(closing(Node(programs, epmd, cookie))) for _ in range(NODES)]
+        for node in nodes:
+            node.peers = [peer.node for peer in nodes]
+            node.launch()
+        for node in nodes:
+            node.wait_ready()
+        yield Cluster(nodes)

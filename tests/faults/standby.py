@@ -1,0 +1,86 @@
+"""A PostgreSQL with a synchronous standby on this machine: what has been committed is on both."""
+
+import asyncio
+import shutil
+
+import asyncpg
+
+from genlock.servers_local import LocalPostgres
+from genlock.servers_programs import Programs
+from tests.harness import until
+from tests.proxy import joined
+
+STANDBY = "genlock_standby"
+"""The name that whoever is the standby has; the commits of the other one wait for it."""
+
+
+class Member(LocalPostgres):
+    """One of the two; as a standby it follows the one that it is a copy of."""
+
+    options = (*LocalPostgres.options, f"cluster_name={STANDBY}")
+
+    def copy(self, primary: "Member") -> None:
+        """Become a copy of a running primary; what there was is gone."""
+        data = self.folder / "data"
+        shutil.rmtree(data, ignore_errors=True)
+        source = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", "genlock")
+        self._run("pg_basebackup", *source, "-D", data, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+
+
+class Pair:
+    """A primary that runs, and a standby once `follow` has been called."""
+
+    def __init__(self, programs: Programs) -> None:
+        self.primary, self.standby = Member(programs), Member(programs)
+
+    async def start(self) -> None:
+        """Start both."""
+        self.primary.launch()
+        await asyncio.to_thread(self.primary.wait_ready)
+        await self.follow()
+
+    @property
+    def url(self) -> str:
+        """Where clients connect: the URL names both, and not which of them is the primary."""
+        return joined(*sorted((self.primary.url, self.standby.url)))
+
+    async def follow(self) -> None:
+        """Have the standby follow the primary from nothing; from then on each commit waits for it."""
+        await asyncio.to_thread(self.standby.copy, self.primary)
+        await self.start_standby()
+        await self._wait_for(STANDBY)
+
+        async def in_sync() -> bool:
+            states = await self._ask(self.primary, "SELECT array_agg(sync_state) FROM pg_stat_replication")
+            return states == ["sync"]
+
+        await until(in_sync)
+
+    async def start_standby(self) -> None:
+        """Start the standby with what it has."""
+        self.standby.launch()
+        await asyncio.to_thread(self.standby.wait_ready)
+
+    async def promote(self) -> None:
+        """Make the standby the primary, as a cluster's manager does once the old one is gone; nobody follows it yet."""
+        self.primary, self.standby = self.standby, self.primary
+        await self._ask(self.primary, "SELECT pg_promote()")
+        await self._wait_for("")
+
+    async def _wait_for(self, standby: str) -> None:
+        """Have each commit on the primary wait for the standby of that name, or for none."""
+        await self._ask(self.primary, f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'")
+        await self._ask(self.primary, "SELECT pg_reload_conf()")
+
+    @staticmethod
+    async def _ask(member: Member, statement: str) -> object:
+        connection = await asyncpg.connect(member.url)
+        try:
+            return await connection.fetchval(statement)
+        finally:
+            await connection.close()
+
+    def close(self) -> None:
+        """End both."""
+        self.primary.close()
+        self.standby.close()
