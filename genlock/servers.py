@@ -30,7 +30,17 @@ from genlock.servers_asking import READY_TIMEOUT_S, ask_postgres, ask_rabbit, aw
 from genlock.servers_local import LocalPostgres, LocalRabbit, die_with_parent
 from genlock.servers_programs import Programs, ServersUnavailable
 
-__all__ = ["LocalPostgres", "LocalRabbit", "Servers", "ServersUnavailable", "database", "running"]
+__all__ = [
+    "LocalPostgres",
+    "LocalRabbit",
+    "Role",
+    "Servers",
+    "ServersUnavailable",
+    "database",
+    "make_role",
+    "running",
+    "service_role",
+]
 
 POSTGRES_MIN = (15,)
 RABBIT_MIN = (3, 10)
@@ -92,6 +102,39 @@ async def database(admin_url: str, template: str | None = None) -> AsyncIterator
         yield urlsplit(admin_url)._replace(path=f"/{name}").geturl()
     finally:
         await _execute(admin_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role of PostgreSQL that may log in, and do what is granted to it."""
+
+    name: str
+    password: str
+
+    def at(self, url: str) -> str:
+        """The same URL for this role."""
+        parts = urlsplit(url)
+        return parts._replace(netloc=f"{self.name}:{self.password}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+async def make_role(admin_url: str) -> Role:
+    """Create a role with a random name. Raises what asyncpg raises."""
+    role = Role(f"genlock_{secrets.token_hex(8)}", secrets.token_hex(16))
+    await _execute(admin_url, f"CREATE ROLE {role.name} LOGIN PASSWORD '{role.password}'")
+    return role
+
+
+@asynccontextmanager
+async def service_role(admin_url: str) -> AsyncIterator[Role]:
+    """Create a role with a random name, for `migrate` to grant it what the service needs, and drop it in the end.
+
+    The databases in which something was granted to it have to be dropped before.
+    """
+    role = await make_role(admin_url)
+    try:
+        yield role
+    finally:
+        await _execute(admin_url, f"DROP ROLE {role.name}")
 
 
 async def _execute(url: str, statement: str) -> None:

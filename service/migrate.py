@@ -77,11 +77,12 @@ def migrations() -> list[Migration]:
     return found
 
 
-async def migrate(database_url: str) -> list[Migration]:
+async def migrate(database_url: str, service_role: str = "") -> list[Migration]:
     """Bring the schema up to date, each migration in a transaction of its own; return those that were applied.
 
-    Raises SchemaError where the database is too new for this program, or where somebody keeps a table locked; and
-    asyncpg's errors.
+    `service_role` is whom the rights of the service are granted to, each time anew; by default nobody, for a service
+    that connects as the owner. Raises SchemaError where the database is too new for this program, or where somebody
+    keeps a table locked; and asyncpg's errors.
     """
     connection = await connect(database_url)
     try:
@@ -92,6 +93,9 @@ async def migrate(database_url: str) -> list[Migration]:
         applied = [migration for migration in migrations() if migration.version > current]
         for migration in applied:
             await _apply(connection, migration)
+        # What a newer program has granted is more than this one knows of.
+        if service_role and current <= migrations()[-1].version:
+            await _grant(connection, service_role)
         return applied
     finally:
         await connection.close()
@@ -113,6 +117,19 @@ async def _apply(connection: LoneConnection, migration: Migration) -> None:
         f"Migration {migration.version:04} could not be made, because somebody keeps a table locked. Look for "
         "long transactions in pg_stat_activity, such as those of a backup or of genlock verify, and try again."
     )
+
+
+async def _grant(connection: LoneConnection, service_role: str) -> None:
+    """Grant a role what the service needs, and take from it whatever else it had."""
+    names = await connection.fetchrow("SELECT current_database(), current_schema()")
+    assert names is not None  # noqa: S101 - a SELECT without a table has one row
+    variables = {"DBNAME": names[0], "schema": names[1], "service": service_role}
+    script = resources.files("genlock.service").joinpath("grants.sql").read_text()
+    for name, value in variables.items():
+        # As psql does it.
+        script = script.replace(f':"{name}"', '"{}"'.format(value.replace('"', '""')))
+    async with connection.transaction():
+        await connection.execute(script)
 
 
 async def check_schema(database_url: str) -> None:

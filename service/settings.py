@@ -22,6 +22,14 @@ class Settings(BaseSettings):
     amqp_url: Annotated[
         SecretStr, Field(description="RabbitMQ, as amqp://user:password@host:port/vhost; several hosts with commas.")
     ] = SecretStr("amqp://localhost:5672/")
+    service_role: Annotated[
+        str,
+        Field(
+            max_length=63,
+            description="For `genlock migrate`, which connects as the owner: the role that serves, and is granted what "
+            "it needs. Empty where the owner serves.",
+        ),
+    ] = ""
     namespace: Annotated[
         str, Field(pattern=NAMESPACE_PATTERN, description="What the names of all exchanges and queues start with.")
     ] = "genlock"

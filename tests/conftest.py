@@ -12,7 +12,7 @@ import structlog
 from pydantic import SecretStr
 
 from genlock import servers as servers_module
-from genlock.servers import Servers
+from genlock.servers import Role, Servers
 from genlock.service.database import DECIDING_PLANS, Pool, open_pool
 from genlock.service.decide import Decider
 from genlock.service.migrate import migrate
@@ -35,18 +35,31 @@ def servers() -> Iterator[Servers]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def database_template(servers: Servers) -> AsyncIterator[str]:
+async def service_role(servers: Servers) -> AsyncIterator[Role]:
+    """The role that every service and every pool of the tests connects as."""
+    async with servers_module.service_role(servers.database_url) as role:
+        yield role
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def database_template(servers: Servers, service_role: Role) -> AsyncIterator[str]:
     """The name of a migrated database, which each test gets a copy of: that takes a tenth of what migrating does."""
     async with servers_module.database(servers.database_url) as url:
-        await migrate(url)
+        await migrate(url, service_role.name)
         yield urlsplit(url).path.removeprefix("/")
 
 
 @pytest.fixture
-async def database_url(servers: Servers, database_template: str) -> AsyncIterator[str]:
-    """The URL of a database that only this test uses."""
+async def owner_url(servers: Servers, database_template: str) -> AsyncIterator[str]:
+    """The URL of a database that only this test uses, for its owner."""
     async with servers_module.database(servers.database_url, template=database_template) as url:
         yield url
+
+
+@pytest.fixture
+def database_url(owner_url: str, service_role: Role) -> str:
+    """The URL of the test's database for the service, whose role may do what the service needs."""
+    return service_role.at(owner_url)
 
 
 @pytest.fixture
@@ -75,9 +88,9 @@ def decider(pool: Pool) -> Decider:
 
 
 @pytest.fixture
-async def second(database_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """A second connection to the test's database, to hold locks with and to look."""
-    connection = await asyncpg.connect(database_url)
+async def second(owner_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A second connection to the test's database, as its owner: to hold locks with, to look, and to do damage."""
+    connection = await asyncpg.connect(owner_url)
     yield connection
     await connection.close()
 

@@ -8,7 +8,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 FAILING = """
 CREATE SEQUENCE failures;
-CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF NEW.id::text = TG_ARGV[0] AND nextval('failures') <= TG_ARGV[2]::bigint THEN
         RAISE EXCEPTION 'made to fail' USING ERRCODE = TG_ARGV[1];

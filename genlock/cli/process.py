@@ -34,20 +34,23 @@ def serve(
 
 
 def migrate() -> None:
-    """Bring the schema of the database up to date."""
+    """Bring the schema of the database up to date, and grant GENLOCK_SERVICE_ROLE what the service needs."""
     # For the same reason as in serve.
     import asyncpg  # noqa: PLC0415
 
     from genlock.service.migrate import SchemaError, migrate  # noqa: PLC0415
 
-    url = load_settings().database_url
+    settings = load_settings()
+    url = settings.database_url
     try:
-        applied = asyncio.run(migrate(url.get_secret_value()))
+        applied = asyncio.run(migrate(url.get_secret_value(), settings.service_role))
     except SchemaError as error:
         raise Failure(str(error)) from error
     except ValueError as error:
         # The error may quote a piece of a password.
         raise Failure("The setting GENLOCK_DATABASE_URL is not a URL that PostgreSQL could have.") from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise Failure(f"PostgreSQL at {address(url)} says: {error}. To migrate, connect as the owner.") from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         why = str(error) or type(error).__name__
         raise Failure(f"PostgreSQL at {address(url)} cannot be migrated: {why}.") from error

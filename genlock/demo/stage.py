@@ -90,14 +90,15 @@ class Stage:
 async def staged(running: servers.Servers) -> AsyncIterator[Stage]:
     """Start the service on a database and in a namespace of its own, and remove both in the end."""
     async with (
-        servers.database(running.database_url) as database_url,
+        servers.service_role(running.database_url) as role,
+        servers.database(running.database_url) as owner_url,
         _namespace(running.amqp_url) as namespace,
     ):
-        await migrate(database_url)
+        await migrate(owner_url, role.name)
         replica = Replica(
             os.environ
             | {
-                "GENLOCK_DATABASE_URL": database_url,
+                "GENLOCK_DATABASE_URL": role.at(owner_url),
                 "GENLOCK_AMQP_URL": running.amqp_url,
                 "GENLOCK_NAMESPACE": namespace,
                 "GENLOCK_LANES": "1",
@@ -106,7 +107,7 @@ async def staged(running: servers.Servers) -> AsyncIterator[Stage]:
                 "GENLOCK_LOG_FORMAT": "json",
             }
         )
-        database = await asyncpg.connect(database_url)
+        database = await asyncpg.connect(owner_url)
         try:
             await replica.start()
             async with connect(running.amqp_url, namespace=namespace, source="/demo") as client:

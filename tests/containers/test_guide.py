@@ -20,8 +20,9 @@ pytestmark = pytest.mark.timeout(600)
 
 GUIDE = (ROOT / "docs" / "production.md").read_text()
 
-DATABASE_URL = "postgresql://genlock_app:change-me@postgres/genlock_app"
-"""The system has a role and a database genlock already, so what the page makes has another name here."""
+OWNER_URL = "postgresql://genlock_app_owner:change-me@postgres/genlock_app"
+DATABASE_URL = "postgresql://genlock_app_service:change-me@postgres/genlock_app"
+"""The system has a database genlock already, so what the page makes has other names here."""
 
 
 def blocks(language: str) -> list[str]:
@@ -66,7 +67,8 @@ async def test_what_the_page_sets_up_serves_and_gives_no_more_rights_than_it_say
         f"--env=GENLOCK_DATABASE_URL={DATABASE_URL}",
         "--env=GENLOCK_AMQP_URL=amqp://genlock:change-me@rabbitmq/genlock",
     )
-    system.compose("run", "--rm", "--no-deps", *environment, "genlock", "migrate")
+    owner = (f"--env=GENLOCK_DATABASE_URL={OWNER_URL}", "--env=GENLOCK_SERVICE_ROLE=genlock_app_service")
+    system.compose("run", "--rm", "--no-deps", *owner, "genlock", "migrate")
     replica = system.compose(
         "run", "--detach", "--no-deps", "--service-ports", *environment, "genlock", "serve"
     ).strip()
@@ -82,7 +84,7 @@ async def test_what_the_page_sets_up_serves_and_gives_no_more_rights_than_it_say
 
         await until(all_are_confirmed, START_TIMEOUT_S)
         # As if all of it had been decided long ago.
-        sql(system, "UPDATE batches SET decided_at = decided_at - interval '15 days'", DATABASE_URL)
+        sql(system, "UPDATE batches SET decided_at = decided_at - interval '15 days'", OWNER_URL)
         assert remembered(system) > 0
         system.docker("restart", replica)
 

@@ -91,8 +91,8 @@ def test_tmp_can_be_written_on_for_the_metrics_of_several_workers() -> None:
     assert "emptyDir" in volume
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Job"])
-def test_variables_are_settings_and_secrets_are_references(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "secret"), [("Deployment", "genlock"), ("Job", "genlock-owner")])
+def test_variables_are_settings_and_secrets_are_references(kind: str, secret: str) -> None:
     variables = {f"GENLOCK_{name}".upper() for name in Settings.model_fields}
     env = container(kind)["env"]
     assert {variable["name"] for variable in env} <= variables
@@ -100,7 +100,7 @@ def test_variables_are_settings_and_secrets_are_references(kind: str) -> None:
         variable["name"]: variable["valueFrom"]["secretKeyRef"] for variable in env if "URL" in variable["name"]
     }
     expected = {
-        "GENLOCK_DATABASE_URL": {"name": "genlock", "key": "database-url"},
+        "GENLOCK_DATABASE_URL": {"name": secret, "key": "database-url"},
         "GENLOCK_AMQP_URL": {"name": "genlock", "key": "amqp-url"},
     }
     assert references.items() <= expected.items()

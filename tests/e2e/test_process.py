@@ -12,7 +12,7 @@ from typing import TypeAlias
 import asyncpg
 import pytest
 
-from genlock.servers import database
+from genlock.servers import Role, database
 from genlock.service.settings import Settings
 from tests.commandline import ended, lines_until
 from tests.factories import envelope, new_id
@@ -148,10 +148,12 @@ async def test_a_wrong_password_is_not_logged(settings: Settings) -> None:
     assert "very-secret" not in str(lines)
 
 
-async def test_an_older_schema_is_exit_1_with_what_to_do(settings: Settings) -> None:
+async def test_an_older_schema_is_exit_1_with_what_to_do(
+    settings: Settings, owner_url: str, service_role: Role
+) -> None:
     async with (
-        database(settings.database_url.get_secret_value()) as empty,
-        process(settings, database_url=empty) as started,
+        database(owner_url) as empty,
+        process(settings, database_url=service_role.at(empty)) as started,
     ):
         code, lines = await ended(started)
     assert code == 1

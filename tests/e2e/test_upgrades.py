@@ -11,6 +11,7 @@ from typing import Self, TypeAlias
 import asyncpg
 
 from genlock.consumers.commands import FOR_NEWER
+from genlock.servers import Role
 from genlock.service.migrate import migrate
 from genlock.service.settings import Settings
 from genlock.service.verify import verify
@@ -89,7 +90,7 @@ class Merging:
 
 
 async def test_upgrade_under_load_loses_and_repeats_nothing(
-    client: Client, second: Connection, settings: Settings, database_url: str
+    client: Client, second: Connection, settings: Settings, owner_url: str, service_role: Role
 ) -> None:
     few = settings.model_copy(update={"batch_size_max": 8, "prefetch": 16})
     async with AsyncExitStack() as newer, serving(few):
@@ -97,7 +98,7 @@ async def test_upgrade_under_load_loses_and_repeats_nothing(
             async with serving(few):
                 await load.until_answered()
                 with upgraded(to_come()):
-                    applied = await asyncio.gather(migrate(database_url), migrate(database_url))
+                    applied = await asyncio.gather(*(migrate(owner_url, service_role.name) for _ in range(2)))
                 assert sorted(map(len, applied)) == [0, 1]
                 await load.until_answered()
             with upgraded(to_come()):
@@ -116,7 +117,7 @@ async def test_upgrade_under_load_loses_and_repeats_nothing(
         assert row["sequence"] == 1 + len(numbers)
         assert json.loads(row["body"]) == {name: n for patch in numbers for name, n in patch.items()}
     assert await client.depth(client.topology.dead_letters) == 0
-    assert await offences(database_url) == []
+    assert await offences(service_role.at(owner_url)) == []
 
 
 async def test_command_of_a_new_type_that_an_older_replica_gets_is_decided_after_the_upgrade(

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 from yarl import URL
 
-from genlock.servers import LocalPostgres, LocalRabbit, ServersUnavailable
+from genlock.servers import LocalPostgres, LocalRabbit, Role, ServersUnavailable, make_role
 from genlock.servers_programs import Programs
 from genlock.service.migrate import migrate
 from genlock.service.settings import Settings
@@ -107,7 +107,18 @@ def rabbit(programs: Programs) -> Iterator[LocalRabbit]:
 
 @pytest.fixture(scope="module")
 def postgres(programs: Programs) -> Iterator[LocalPostgres]:
-    """A migrated PostgreSQL that only this module's tests use."""
+    """A PostgreSQL that only this module's tests use."""
     with LocalPostgres(programs) as postgres:
-        asyncio.run(migrate(postgres.url))
         yield postgres
+
+
+@pytest.fixture(scope="module")
+def migrated_url(postgres: LocalPostgres) -> str:
+    """Where the service connects to it; it is migrated by then."""
+
+    async def migrated() -> Role:
+        role = await make_role(postgres.url)
+        await migrate(postgres.url, role.name)
+        return role
+
+    return asyncio.run(migrated()).at(postgres.url)

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 
 from genlock.consumers.topology import Topology
-from genlock.servers import LocalPostgres, LocalRabbit
+from genlock.servers import LocalPostgres, LocalRabbit, make_role
 from genlock.servers_local import free_port
 from genlock.servers_programs import Programs
 from genlock.service.migrate import migrate
@@ -101,13 +101,15 @@ async def staged(servers: Servers, seed: str, lanes: int, logs: Path) -> AsyncIt
     Each replica has proxies of its own to both servers, and the publishers share one.
     """
     namespace = f"faults{secrets.token_hex(4)}"
-    await migrate(servers.postgres.url)
+    role = await make_role(servers.postgres.url)
+    await migrate(servers.postgres.url, role.name)
+    service_url = role.at(servers.postgres.url)
     async with AsyncExitStack() as stack:
         to_publish = await stack.enter_async_context(proxied(servers.rabbit.url))
         load = await stack.enter_async_context(
             loaded(
                 seed=seed,
-                database_url=servers.postgres.url,
+                database_url=service_url,
                 amqp_url=servers.rabbit.url,
                 publisher_url=to_publish.url,
                 namespace=namespace,
@@ -117,7 +119,7 @@ async def staged(servers: Servers, seed: str, lanes: int, logs: Path) -> AsyncIt
         await until_kept(servers.rabbit, load.topology)
         replicas, links = {}, {f"publishers to {BROKER}": to_publish}
         for name in REPLICAS:
-            to_database = await stack.enter_async_context(proxied(servers.postgres.url))
+            to_database = await stack.enter_async_context(proxied(service_url))
             to_broker = await stack.enter_async_context(proxied(servers.rabbit.url))
             links |= {f"{name} to {POSTGRES}": to_database, f"{name} to {BROKER}": to_broker}
             settings = QUICK | {

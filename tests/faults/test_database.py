@@ -15,10 +15,10 @@ SOME = 40
 
 @pytest.mark.parametrize("fault", [Fault.SHUT_DOWN, Fault.KILL, Fault.KILL_BACKEND])
 async def test_a_database_that_crashes_and_recovers_under_load_keeps_every_verdict(
-    postgres: LocalPostgres, amqp_url: str, namespace: str, quick: Settings, fault: Fault
+    postgres: LocalPostgres, migrated_url: str, amqp_url: str, quick: Settings, fault: Fault
 ) -> None:
-    async with some_load(postgres.url, amqp_url, namespace) as load:
-        async with serving(at(quick, postgres.url, amqp_url)) as service:
+    async with some_load(migrated_url, amqp_url, quick.namespace) as load:
+        async with serving(at(quick, migrated_url, amqp_url)) as service:
             load.begin()
             await load.until_seen(SOME)
             await on_postgres(postgres, Planned(0, fault, POSTGRES, DOWN_S))

@@ -1,7 +1,7 @@
 """What holds between records, where no row's own fence sees it: names, parents and trees. And what breaks without."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TypeAlias
 
 import asyncpg
@@ -10,7 +10,6 @@ import pytest
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Outcome, Rejected, Succeeded
-from genlock.service.database import Pool
 from genlock.service.decide import Decider
 from tests.factories import new_id, stack_command
 from tests.guards.oracle import NAMES, TREES, found, wrong
@@ -127,7 +126,15 @@ async def test_without_locks_of_roots_two_moves_make_a_loop(
 MOVE = "UPDATE providers SET parent_id = $2 WHERE id = $1"
 
 
-async def moves_while_trees_get_other_roots(decider: Decider, second: Connection, pool: Pool) -> list[Outcome]:
+@pytest.fixture
+async def third(owner_url: str) -> AsyncIterator[Connection]:
+    """One more connection of the owner's, to hold another lock with."""
+    connection = await asyncpg.connect(owner_url)
+    yield connection
+    await connection.close()
+
+
+async def moves_while_trees_get_other_roots(decider: Decider, second: Connection, third: Connection) -> list[Outcome]:
     """A move has found its two roots and waits for one, while both go below others; then those others move too.
 
     The trees are top over root over mover over leaf, and far over near over target: the one move puts mover below
@@ -142,33 +149,32 @@ async def moves_while_trees_get_other_roots(decider: Decider, second: Connection
             create_provider(target, parent_id=near),
         ]
     )
-    async with pool.acquire() as third:
-        held = third.transaction()
-        await held.start()
-        async with second.transaction():
-            await second.execute(LOCK_ONE, root)
-            one = asyncio.create_task(decider.decide([move_provider(mover, 0, target)]))
-            await until_waiting(second, 1)
-            await second.execute(MOVE, root, top)
-            await second.execute(MOVE, near, far)
-            await third.execute(LOCK_CHANGES)
+    held = third.transaction()
+    await held.start()
+    async with second.transaction():
+        await second.execute(LOCK_ONE, root)
+        one = asyncio.create_task(decider.decide([move_provider(mover, 0, target)]))
         await until_waiting(second, 1)
-        other = asyncio.create_task(decider.decide([move_provider(far, 0, leaf)]))
-        await until_waiting(second, 2)
-        await held.rollback()
+        await second.execute(MOVE, root, top)
+        await second.execute(MOVE, near, far)
+        await third.execute(LOCK_CHANGES)
+    await until_waiting(second, 1)
+    other = asyncio.create_task(decider.decide([move_provider(far, 0, leaf)]))
+    await until_waiting(second, 2)
+    await held.rollback()
     return [outcomes(answers)[0] for answers in await asyncio.gather(one, other)]
 
 
 async def test_roots_that_are_found_again_under_the_lock_keep_trees_without_loops(
-    decider: Decider, second: Connection, database_url: str, pool: Pool
+    decider: Decider, second: Connection, third: Connection, database_url: str
 ) -> None:
-    assert accepted(await moves_while_trees_get_other_roots(decider, second, pool)) == 1
+    assert accepted(await moves_while_trees_get_other_roots(decider, second, third)) == 1
     assert not found(await wrong(database_url), TREES)
 
 
 async def test_without_roots_found_again_two_moves_make_a_loop(
-    decider: Decider, second: Connection, database_url: str, pool: Pool
+    decider: Decider, second: Connection, third: Connection, database_url: str
 ) -> None:
     with without("roots are found again"):
-        assert accepted(await moves_while_trees_get_other_roots(decider, second, pool)) == 2
+        assert accepted(await moves_while_trees_get_other_roots(decider, second, third)) == 2
     assert found(await wrong(database_url), TREES)

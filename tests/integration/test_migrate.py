@@ -138,14 +138,14 @@ async def test_command_types_of_the_schema_are_those_of_the_catalogue(empty_url:
 
 
 async def test_batches_go_on_while_a_migration_waits_for_a_table(
-    database_url: str, decider: Decider, second: Connection, monkeypatch: pytest.MonkeyPatch
+    owner_url: str, decider: Decider, second: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrate_module, "LOCK_PAUSE_S", 0.1)
     with upgraded(to_come()):
         async with second.transaction():
             # As a backup does for as long as it takes.
             await second.execute("LOCK TABLE documents IN ACCESS SHARE MODE")
-            migrating = asyncio.create_task(migrate(database_url))
+            migrating = asyncio.create_task(migrate(owner_url))
             for _ in range(3):
                 await until_waiting(second, 1)
                 answers = await decider.decide([put(new_id(), None)])
@@ -156,7 +156,7 @@ async def test_batches_go_on_while_a_migration_waits_for_a_table(
 
 
 async def test_migration_that_waits_in_vain_says_so_and_leaves_nothing(
-    database_url: str, second: Connection, monkeypatch: pytest.MonkeyPatch
+    owner_url: str, second: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrate_module, "LOCK_TIMEOUT_S", 0.01)
     monkeypatch.setattr(migrate_module, "LOCK_PAUSE_S", 0.01)
@@ -165,9 +165,9 @@ async def test_migration_that_waits_in_vain_says_so_and_leaves_nothing(
         async with second.transaction():
             await second.execute("LOCK TABLE documents IN ACCESS SHARE MODE")
             with pytest.raises(SchemaError, match=f"Migration {NEWEST + 1:04} .* keeps a table locked"):
-                await migrate(database_url)
+                await migrate(owner_url)
         assert await second.fetchval("SELECT to_regclass('colours')") is None
-        assert await migrate(database_url) == [to_come()]
+        assert await migrate(owner_url) == [to_come()]
 
 
 async def test_schema_of_before_there_was_compatibility_is_migrated(empty_url: str, look: Connection) -> None:

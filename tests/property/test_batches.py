@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genlock import servers as servers_module
-from genlock.servers import Servers
+from genlock.servers import Role, Servers
 from genlock.service.database import DECIDING_PLANS, open_pool
 from genlock.service.decide import Decider
 from tests.factories import Json, received
@@ -35,20 +35,20 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(admin_url: str, template: str) -> AsyncIterator[tuple[Decider, Connection]]:
+async def staged(admin_url: str, template: str, role: Role) -> AsyncIterator[tuple[Decider, Connection]]:
     async with (
-        servers_module.database(admin_url, template=template) as url,
-        await open_pool(url, size=BATCHES_AT_ONCE, timeout_s=20, plans=DECIDING_PLANS) as pool,
+        servers_module.database(admin_url, template=template) as owner_url,
+        await open_pool(role.at(owner_url), size=BATCHES_AT_ONCE, timeout_s=20, plans=DECIDING_PLANS) as pool,
     ):
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(owner_url)
         yield Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20), connection
         await connection.close()
 
 
 @pytest.fixture(scope="module")
-def stage(servers: Servers, database_template: str) -> Iterator[Stage]:
+def stage(servers: Servers, database_template: str, service_role: Role) -> Iterator[Stage]:
     with asyncio.Runner() as runner:
-        context = staged(servers.database_url, database_template)
+        context = staged(servers.database_url, database_template, service_role)
         decider, connection = runner.run(context.__aenter__())
         yield Stage(runner, decider, connection)
         runner.run(context.__aexit__(None, None, None))

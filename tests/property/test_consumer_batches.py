@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genlock import servers as servers_module
-from genlock.servers import Servers
+from genlock.servers import Role, Servers
 from genlock.service import verify
 from genlock.service.database import DECIDING_PLANS, Pool, open_pool
 from genlock.service.decide import Decider
@@ -45,19 +45,21 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(admin_url: str, template: str) -> AsyncIterator[tuple[Decider, Pool]]:
+async def staged(admin_url: str, template: str, role: Role) -> AsyncIterator[tuple[Decider, Pool]]:
     """In the end `genlock verify` looks at what all examples together have left."""
-    async with servers_module.database(admin_url, template=template) as url:
-        async with await open_pool(url, size=2, timeout_s=20, plans=DECIDING_PLANS) as pool:
+    async with servers_module.database(admin_url, template=template) as owner_url:
+        async with await open_pool(role.at(owner_url), size=2, timeout_s=20, plans=DECIDING_PLANS) as pool:
             yield Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20), pool
-        offences = {checked.claim: checked.offences async for checked in verify.verify(url) if checked.offences}
+        offences = {
+            checked.claim: checked.offences async for checked in verify.verify(role.at(owner_url)) if checked.offences
+        }
         assert [claim for claim in offences if not claim.startswith(UNCONFIRMED)] == []
 
 
 @pytest.fixture(scope="module")
-def stage(servers: Servers, database_template: str) -> Iterator[Stage]:
+def stage(servers: Servers, database_template: str, service_role: Role) -> Iterator[Stage]:
     with asyncio.Runner() as runner:
-        context = staged(servers.database_url, database_template)
+        context = staged(servers.database_url, database_template, service_role)
         decider, pool = runner.run(context.__aenter__())
         yield Stage(runner, decider, pool)
         runner.run(context.__aexit__(None, None, None))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from genlock import servers as servers_module
 from genlock.schemas.queries import NoFilters
-from genlock.servers import Servers
+from genlock.servers import Role, Servers
 from genlock.service.database import DECIDING_PLANS, Pool, open_pool
 from genlock.service.decide import Decider
 from genlock.service.reads import QueryError, read
@@ -42,18 +42,18 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(admin_url: str, template: str) -> AsyncIterator[tuple[Decider, Pool]]:
+async def staged(admin_url: str, template: str, role: Role) -> AsyncIterator[tuple[Decider, Pool]]:
     async with (
-        servers_module.database(admin_url, template=template) as url,
-        await open_pool(url, size=2, timeout_s=20, plans=DECIDING_PLANS) as pool,
+        servers_module.database(admin_url, template=template) as owner_url,
+        await open_pool(role.at(owner_url), size=2, timeout_s=20, plans=DECIDING_PLANS) as pool,
     ):
         yield Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20), pool
 
 
 @pytest.fixture(scope="module")
-def stage(servers: Servers, database_template: str) -> Iterator[Stage]:
+def stage(servers: Servers, database_template: str, service_role: Role) -> Iterator[Stage]:
     with asyncio.Runner() as runner:
-        context = staged(servers.database_url, database_template)
+        context = staged(servers.database_url, database_template, service_role)
         decider, pool = runner.run(context.__aenter__())
         yield Stage(runner, decider, pool)
         runner.run(context.__aexit__(None, None, None))
