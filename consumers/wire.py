@@ -7,6 +7,7 @@ queue of what is to be written.
 """
 
 import asyncio
+import struct
 from collections.abc import Callable
 from struct import Struct
 from typing import Any
@@ -21,6 +22,8 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.exceptions import PAMQPException
 from pamqp.header import ContentHeader
+
+from genlock.consumers import frames
 
 READ_BYTES = 2**17
 
@@ -78,13 +81,28 @@ class _Receiver(FrameReceiver):
         end = start + size
         if len(data) <= end:
             return None
-        frame, self._at = data[self._at : end + 1], end + 1
-        if kind == BODY and frame[-1] == END:
-            return len(frame), channel, ContentBody(frame[_HEAD.size : -1])
+        at, self._at = self._at, end + 1
+        if data[end] == END and (value := _of_a_message(kind, data[start:end])):
+            return self._at - at, channel, value
         try:
-            return pamqp.frame.unmarshal(frame)
+            return pamqp.frame.unmarshal(data[at : self._at])
         except PAMQPException as error:
             raise InvalidFrameError(str(error)) from error
+
+
+def _of_a_message(kind: int, payload: bytes) -> Basic.Deliver | ContentHeader | ContentBody | None:
+    """Read one of the frames that a message has; None for any other, and for one that is badly written."""
+    if kind == BODY:
+        return ContentBody(payload)
+    try:
+        if kind == HEADER:
+            return frames.content_header(payload)
+        if payload.startswith(frames.DELIVER):
+            return frames.deliver(payload)
+    except (ValueError, IndexError, struct.error):
+        # Then pamqp reads it or says what is wrong.
+        return None
+    return None
 
 
 class _Tap:
