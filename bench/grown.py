@@ -34,18 +34,20 @@ SELECT 'document', 'server-' || lpad(n::text, greatest(6, length(n::text)), '0')
 FROM generate_series($1::bigint, $2::bigint - 1) AS n
 """
 
-# The ids are UUIDs of version 7, one for each millisecond, as those of Genlock's client grow with time; 256 of them
-# make a batch. The event is as long as one about a document of the benchmark.
+# The ids are UUIDs of version 7, one for each millisecond up to now, as those of Genlock's client grow with time; 256
+# of them make a batch, of which none is old enough to be forgotten. The event is as long as one of the benchmark.
 _LEDGER = """
 INSERT INTO ledger (id, content_hash, verdict, event, batch_id)
-SELECT (lpad(to_hex(1767225600000 + n), 12, '0') || '7000' || '8' || substr(md5(n::text), 1, 15))::uuid,
+SELECT
+    (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint - $3 + n), 12, '0') || '7000' || '8'
+        || substr(md5(n::text), 1, 15))::uuid,
     decode(md5(n::text) || md5(n::text), 'hex'), 'succeeded',
     '{"id":"' || md5(n::text) || '","data":"' || repeat('x', 720) || '"}', n / 256 + 1
 FROM generate_series($1::bigint, $2::bigint - 1) AS n
 """
 
 _BATCHES = """
-INSERT INTO batches (decided_at, confirmed_at) SELECT '2026-01-01', '2026-01-01' FROM generate_series(0, $1 / 256)
+INSERT INTO batches (decided_at, confirmed_at) SELECT now(), now() FROM generate_series(0, $1 / 256)
 """
 
 _EFFECTS = """
@@ -115,7 +117,7 @@ async def grown(running: servers.Servers, size: int) -> AsyncIterator[Grown]:
                 end = min(start + LOADED_AT_ONCE, size)
                 await connection.execute(_DOCUMENTS, start, end, FIRST, document_body())
                 await connection.execute(_CHANGES, start, end, FIRST)
-                await connection.execute(_LEDGER, start, end)
+                await connection.execute(_LEDGER, start, end, size)
             # What autovacuum and the checkpointer would do in the midst of a measurement.
             await connection.execute("VACUUM (FREEZE, ANALYZE)")
             await connection.execute("CHECKPOINT")
