@@ -3,9 +3,10 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import aio_pika
@@ -13,6 +14,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 
 from genlock.consumers.session import BROKER_ERRORS
 from genlock.consumers.topology import Topology
+from genlock.schemas.outcomes import BULK_CONTENT_TYPE
 from tests.factories import Json
 from tests.faults.journal import Journal
 from tests.faults.letters import Letter
@@ -28,6 +30,9 @@ COPY_SHARE = 0.05
 REUSE_SHARE = 0.02
 GIVE_UP_SHARE = 0.1
 REMEMBERED = 300
+
+BULK_SHARE = 0.3
+"""Of the times that a publisher sends."""
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
 
@@ -128,31 +133,49 @@ class Publisher:
 
     async def _send(self, commands: aio_pika.abc.AbstractExchange) -> None:
         """Send what is open; what the broker confirms is open no longer."""
-        letters, self._open = self._open, []
-        sending = [asyncio.create_task(self._send_one(commands, letter)) for letter in letters]
+        parcels = self._parcels(self._open)
+        self._open = []
+        sending = [asyncio.create_task(self._send_parcel(commands, parcel)) for parcel in parcels]
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await asyncio.wait(sending)
         finally:
-            for letter, task in zip(letters, sending, strict=True):
+            for parcel, task in zip(parcels, sending, strict=True):
                 if not task.done() or task.cancelled() or task.exception():
                     task.cancel()
-                    self._open.append(letter)
+                    self._open += parcel
         if self._open:
             raise ConnectionError(f"{len(self._open)} messages were not confirmed")
 
-    async def _send_one(self, commands: aio_pika.abc.AbstractExchange, letter: Letter) -> None:
-        reply_to = replies_of(self._topology) if letter.wants_reply else None
-        correlation_id = letter.id if letter.wants_reply else None
-        message = aio_pika.Message(
+    def _parcels(self, letters: Sequence[Letter]) -> list[list[Letter]]:
+        """What makes a message each: mostly one letter, now and then in bulk all those of a type that can be."""
+        if self._post.chance.random() >= BULK_SHARE:
+            return [[letter] for letter in letters]
+        bulky = [letter for letter in letters if letter.fits_into_bulk]
+        by_key = groupby(sorted(bulky, key=_routing_key), _routing_key)
+        return [*(list(parcel) for _, parcel in by_key), *([letter] for letter in letters if not letter.fits_into_bulk)]
+
+    async def _send_parcel(self, commands: aio_pika.abc.AbstractExchange, parcel: Sequence[Letter]) -> None:
+        await commands.publish(self._bulk(parcel) if len(parcel) > 1 else self._alone(parcel[0]), parcel[0].routing_key)
+        for letter in parcel:
+            self._post.journal.was_confirmed(letter)
+
+    def _alone(self, letter: Letter) -> aio_pika.Message:
+        return aio_pika.Message(
             letter.body,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             headers=letter.headers,
-            reply_to=reply_to,
-            correlation_id=correlation_id,
+            reply_to=replies_of(self._topology) if letter.wants_reply else None,
+            correlation_id=letter.id if letter.wants_reply else None,
         )
-        await commands.publish(message, letter.routing_key)
-        self._post.journal.was_confirmed(letter)
+
+    def _bulk(self, parcel: Sequence[Letter]) -> aio_pika.Message:
+        self._post.journal.total["sent in bulk"] += len(parcel)
+        return aio_pika.Message(
+            b"[" + b",".join(letter.body for letter in parcel) + b"]",
+            content_type=BULK_CONTENT_TYPE,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        )
 
     def _give_some_up(self) -> None:
         """Forget some that were not confirmed, as publishers do that are ended."""
@@ -163,6 +186,10 @@ class Publisher:
             else:
                 kept.append(letter)
         self._open = kept
+
+
+def _routing_key(letter: Letter) -> str:
+    return letter.routing_key
 
 
 def events_of(topology: Topology) -> str:

@@ -9,6 +9,8 @@ from pamqp.common import FieldTable
 
 from tests.factories import Json, envelope, json_bytes, new_id, received
 
+BULK_BYTES_MAX = 10_000
+
 UNKNOWN_TYPE = "document.paint"
 
 
@@ -36,6 +38,11 @@ class Letter:
         """The AMQP headers that it travels with: by the subject lanes are chosen."""
         subject = self.command and self.command.get("subject")
         return {"subject": subject} if subject else {}
+
+    @property
+    def fits_into_bulk(self) -> bool:
+        """Whether it may travel with others: JSON that is not large, from somebody who waits for no reply."""
+        return self.body.startswith(b"{") and len(self.body) < BULK_BYTES_MAX and not self.wants_reply
 
     @cached_property
     def content_hash(self) -> bytes:

@@ -124,7 +124,7 @@ class Run:
 
     def _summarize(self, stage: Stage) -> None:
         journal = stage.load.journal
-        print(f"confirmed messages: {journal.total['confirmed']}, copies included")
+        print(f"confirmed: {journal.total['confirmed']}, copies included; {journal.total['sent in bulk']} sent in bulk")
         for kind in sorted({kind for kind, _ in self._verdicts}):
             counts = Counter({why: count for (of, why), count in self._verdicts.items() if of == kind})
             print(f"{kind}: {', '.join(f'{count} {why}' for why, count in counts.most_common())}")

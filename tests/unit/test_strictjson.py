@@ -44,7 +44,7 @@ def test_a_fast_parse_says_what_the_strict_one_says(text: str) -> None:
     try:
         strict = strictjson._parse_with_hooks(text)
     except ValueError:
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             parse(text)
     else:
         # repr, because 1 equals 1.0 and -0.0 equals 0.
