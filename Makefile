@@ -1,7 +1,7 @@
 # What a user, a contributor and CI do with a checkout. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-faults test-fuzz test-containers check bench bench-growth bench-proof format lock clean
+.PHONY: help demo run test test-faults test-fuzz test-containers check bench bench-growth bench-proof bench-retention format lock clean
 
 # Made when everything in the virtual environment is; a half-made one does not have it and is made again.
 READY := .venv/ready
@@ -47,6 +47,9 @@ bench-growth: $(BENCH_READY) ## Measure with 10 million records and a backlog of
 
 bench-proof: $(READY) ## Measure genlock verify on 10 million changes: 15 GB of disk, 20 minutes (CHANGES=…)
 	@.venv/bin/python -m bench.proof $(if $(CHANGES),--changes $(CHANGES))
+
+bench-retention: $(BENCH_READY) ## Measure what the ledger takes and what forgetting costs, in two minutes (DAY=… commands)
+	@.venv/bin/python -m bench.retention $(if $(DAY),--day $(DAY))
 
 format: $(READY) ## Format the code and mend what can be mended
 	@.venv/bin/ruff check --fix-only

@@ -78,6 +78,11 @@ INSERT INTO batches (decided_at, confirmed_at)
 SELECT '2026-01-01', '2026-01-01' FROM generate_series(0, $1::bigint / 256)
 """
 
+_MORE_BATCHES = """
+INSERT INTO batches (decided_at, confirmed_at)
+SELECT '2026-01-01', '2026-01-01' FROM generate_series((SELECT max(id) + 1 FROM batches), $1::bigint / 256 + 1)
+"""
+
 # The last command of each record, in whose order it is the i-th of its lane.
 _LAST = """
 CREATE TEMPORARY VIEW last AS
@@ -143,3 +148,9 @@ async def load(connection: Connection, changes: int, report: Callable[[int], Any
     await connection.execute(_RECORDS)
     await connection.execute("VACUUM ANALYZE")
     return count
+
+
+async def add_ledger(connection: Connection, first: int, after: int) -> None:
+    """Add the ledger rows of more commands, numbered on, which have left nothing else; on the connection of `load`."""
+    await connection.execute(_LEDGER, first, after)
+    await connection.execute(_MORE_BATCHES, after)
