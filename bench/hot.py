@@ -1,8 +1,8 @@
 """Part five: many clients that change one record, each with the retry loop of the Python client.
 
 Every client reads the document once, then raises a counter in it again and again by `Client.change`, which starts over
-from the state that a conflict carried. In the end the counter must be the number of the changes that were accepted,
-and of at most one more for each client, which was stopped before it heard of it.
+from the state that a conflict carried, or from a new one if it had to wait. In the end the counter must be the number
+of the changes that were accepted, and of at most one more for each client, which was stopped before it heard of it.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """The retry loop: what a function makes of a record's state is tried until nobody was faster.
 
-It starts again from the state that the conflict itself carried, so that a retry costs one message and no read.
+After a short pause it starts again from the state that the conflict itself carried, so that a retry costs one message
+and no read; after a long one, which the service advises to each of a crowd, from the state as it is by then.
 """
 
 import asyncio
@@ -26,6 +27,10 @@ SENDINGS_MAX = 3
 
 JITTER_MIN_S = 0.01
 """The least range that pauses are spread over, so that the losers of one conflict do not meet again."""
+
+
+FRESH_S = 0.02
+"""How long a record that was just fought over is likely to stay as it is."""
 
 
 class Sender(Protocol):
@@ -75,8 +80,9 @@ async def change(
         conflicts.append(outcome)
         if len(conflicts) >= attempts:
             raise GaveUp(f"Somebody else was faster {attempts} times.", conflicts)
-        await asyncio.sleep(_pause_s(outcome))
-        state = await _state_after(client, kind, record_id, outcome)
+        pause_s = _pause_s(outcome)
+        await asyncio.sleep(pause_s)
+        state = await _state_after(client, kind, record_id, outcome, pause_s)
 
 
 async def _send(client: Sender, attempt: Command) -> Outcome:
@@ -95,11 +101,13 @@ def _pause_s(conflict: Conflict) -> float:
     return advised_s + random.uniform(0, max(advised_s, JITTER_MIN_S))  # noqa: S311 - jitter is no secret
 
 
-async def _state_after(client: Sender, kind: ReadableKind, record_id: str, conflict: Conflict) -> State | None:
-    """The state that the conflict was with; read only where the event has not got it.
+async def _state_after(
+    client: Sender, kind: ReadableKind, record_id: str, conflict: Conflict, pause_s: float
+) -> State | None:
+    """The state that the conflict was with; read anew where it is old by now, or where the event has not got it.
 
-    That is so where it did not fit, and where a provider was in the way of a consumer.
+    It has not where it did not fit, and where a provider was in the way of a consumer.
     """
-    if conflict.data.truncated or conflict.data.kind != kind:
+    if pause_s > FRESH_S or conflict.data.truncated or conflict.data.kind != kind:
         return await client.get(kind, record_id)
     return None if conflict.current is None else read_state(kind, conflict.current)

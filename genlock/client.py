@@ -253,9 +253,10 @@ class Client:
 
         `fn` is called with the record's state (None where there is none) for each try; it may be async. It returns a
         command without its token, a `functools.partial` of the command's model, and the client fills the token in; or
-        None to stop. After a conflict it is called with the state that the conflict carried, after a pause of at least
-        what the service advises. Tries have ids of their own and one `correlationid`; each names the conflict before
-        it as its `causationid`. A try that nobody answers is sent again under its own id, three times in all.
+        None to stop. After a conflict and a pause of at least what the service advises it is called again: after a
+        short pause with the state that the conflict carried, after a long one with what the record is by then. Tries
+        have ids of their own and one `correlationid`; each names the conflict before it as its `causationid`. A try
+        that nobody answers is sent again under its own id, three times in all.
 
         Returns Succeeded, Rejected, a Conflict after which a retry makes no sense, or None where `fn` stopped. Raises
         GaveUp with all conflicts when the attempts (3 at least) are used up, InvalidMessage for what is no such

@@ -4,6 +4,7 @@ This page is the whole trip of a batch through PostgreSQL. The WHERE clauses fen
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import Verdict, id_reused_id
 from genlock.service import events, ledger, tracing
+from genlock.service.crowds import Crowds
 from genlock.service.database import (
     Connection,
     DatabaseTroubleError,
@@ -83,6 +85,7 @@ class Decider:
         self._timeout_s = timeout_s
         self._clock = clock
         self._reached = reached
+        self._crowds = Crowds()
         self._accused: dict[str, int] = {}
         """Suspects that this process has not decided yet, and how many processes have accused them, it included."""
 
@@ -201,6 +204,7 @@ class Decider:
             folded = fold(state, fresh, now, self._retention)
             await write(connection, before, state, folded.changes)
             self._reached(Step.WRITTEN)
+            folded.verdicts = self._crowds.advise(folded.verdicts, time.monotonic())
             entries = self._entries(fresh, folded, timestamp(now), traced)
             batch_ids = await _record(connection, entries)
             if confirmed:

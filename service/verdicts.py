@@ -23,7 +23,7 @@ Tokens = dict[Kind, dict[str, Token]]
 
 RETRY_AFTER_MS_FIRST = 10
 RETRY_AFTER_MS_MAX = 250
-"""Longer pauses only make a crowd slower: with each of them one of it wins (tests/e2e/test_client_changes.py)."""
+"""With each longer pause of a crowd one of it wins; how long a crowd had better wait is known in `crowds`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,13 @@ async def test_the_advice_is_the_least_that_is_waited(monkeypatch: pytest.Monkey
         assert advised_s <= pause_s <= 2 * advised_s + change_module.JITTER_MIN_S
 
 
+async def test_a_retry_after_a_long_pause_starts_from_what_the_record_is_by_then() -> None:
+    told = Told(late(0), late(30), late(0), late(0))
+    with pytest.raises(genlock.GaveUp):
+        await changed(told, merge, attempts=4)
+    assert told.reads == 2
+
+
 def test_pauses_differ() -> None:
     assert len({_pause_s(late(10)) for _ in range(10)}) > 1
 

@@ -1,0 +1,64 @@
+"""The losers of one record are told to come back one after the other, and those of others are not held up by them."""
+
+import pytest
+
+from genlock.schemas.outcomes import ConflictData, Verdict
+from genlock.service import crowds
+from genlock.service.crowds import LINGER_S, PACE_FIRST_S, TURNS_FOR_EACH_CHANGE, WAIT_MAX_S, Crowds
+from tests.factories import accepted, conflicting, put, state_of
+
+TURN_S = PACE_FIRST_S / TURNS_FOR_EACH_CHANGE
+TURN_MS = round(TURN_S * 1000)
+
+
+def lost(subject: str = "x", attempt: int = 1) -> ConflictData:
+    return conflicting(state_of(), put(subject, 3, attempt=attempt))
+
+
+def waits(advised: list[Verdict]) -> list[int]:
+    return [verdict.retry.after_ms for verdict in advised if isinstance(verdict, ConflictData)]
+
+
+def test_each_loser_of_a_record_has_a_turn_of_its_own() -> None:
+    crowd = Crowds()
+    assert waits(crowd.advise([lost(), lost(), lost()], 100.0)) == [TURN_MS, 2 * TURN_MS, 3 * TURN_MS]
+    assert waits(crowd.advise([lost()], 100.0 + TURN_S)) == [3 * TURN_MS]
+    assert waits(crowd.advise([lost()], 200.0)) == [TURN_MS]
+
+
+def test_records_have_crowds_of_their_own() -> None:
+    assert waits(Crowds().advise([lost("x"), lost("y"), lost("x")], 0.0)) == [TURN_MS, TURN_MS, 2 * TURN_MS]
+
+
+def test_nobody_waits_less_than_the_attempt_asks_for() -> None:
+    assert waits(Crowds().advise([lost(attempt=4), lost()], 0.0)) == [80, 2 * TURN_MS]
+
+
+def test_nobody_is_told_to_wait_for_ever() -> None:
+    advised = waits(Crowds().advise([lost()] * 1_000, 0.0))
+    assert max(advised) == round(WAIT_MAX_S * 1000)
+
+
+def test_where_changes_take_longer_turns_are_longer() -> None:
+    crowd, moment = Crowds(), 0.0
+    for _ in range(30):
+        crowd.advise([lost()] * 3, moment)
+        moment += 0.1
+        crowd.advise([accepted(state_of(), put("x", None))], moment)
+    waited = waits(crowd.advise([lost(), lost()], moment))
+    assert waited[1] - waited[0] == pytest.approx(100 / TURNS_FOR_EACH_CHANGE, abs=2)
+
+
+def test_what_is_no_conflict_to_be_tried_again_is_left_as_it_is() -> None:
+    done = accepted(state_of(), put("x", None))
+    final = lost().model_copy(update={"retry": lost().retry.model_copy(update={"allowed": False})})
+    assert Crowds().advise([done, final], 0.0) == [done, final]
+
+
+def test_records_that_nobody_waits_for_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowds, "CROWDS_MAX", 3)
+    crowd = Crowds()
+    crowd.advise([lost("a"), lost("b")], 0.0)
+    crowd.advise([lost("c")] * 5, 0.0)
+    crowd.advise([lost("d")], LINGER_S + 0.04)
+    assert {record_id for _, record_id in crowd._crowds} == {"c", "d"}
