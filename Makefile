@@ -20,8 +20,8 @@ run: $(READY) ## Start PostgreSQL, RabbitMQ and Genlock, until Ctrl-C
 test: $(READY) ## Run the whole test suite
 	@.venv/bin/python -m pytest
 
-test-faults: $(READY) ## Let faults come at random, and prove what is left (DURATION=… in seconds, SEED=… to repeat, LANES=…)
-	@exec .venv/bin/python -m tests.faults $(if $(DURATION),--seconds $(DURATION)) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lanes $(LANES))
+test-faults: $(READY) ## Let faults come at random, and prove what is left (DURATION=… in seconds, SEED=… to repeat, LANES=…, CLUSTER=1)
+	@exec .venv/bin/python -m tests.faults $(if $(DURATION),--seconds $(DURATION)) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lanes $(LANES)) $(if $(CLUSTER),--cluster)
 
 test-fuzz: $(READY) ## Send anything through one service (EXAMPLES=… messages, SEED=… for those of an earlier run)
 	@FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) FUZZ_SEED=$(SEED) .venv/bin/python -m pytest -s tests/fuzz

@@ -66,6 +66,9 @@ class Connection(aio_pika.Connection):
                 connecting.cancel()
                 self._transport.abort()
                 await asyncio.wait({connecting}, timeout=CLOSE_TIMEOUT_S)
+        if connecting.cancelled():
+            # By aiormq: it does so where the connection is closed while it is being opened.
+            raise AMQPConnectionError("the broker has closed the connection at once")
         connecting.result()
         if self.transport is not None:
             _tell_losses(self.transport.connection)

@@ -20,7 +20,14 @@ else:
 LOOK_TIMEOUT_S = 10.0
 """How long connecting for a look may take, and each statement of it."""
 
-NEXT_HOST = (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
+NEXT_HOST = (
+    OSError,
+    # What whoever stands in front of a lost server does: it takes the connection, and closes it.
+    asyncpg.PostgresConnectionError,
+    # A server that starts, ends, or is ended.
+    asyncpg.OperatorInterventionError,
+    asyncpg.TargetServerAttributeNotMatched,
+)
 """What another host may do better; TimeoutError is among them."""
 
 

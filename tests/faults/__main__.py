@@ -16,7 +16,7 @@ from pathlib import Path
 
 from genlock.consumers.logs import SILENCED
 from tests.faults.run import Run
-from tests.faults.stage import private_servers
+from tests.faults.stage import private_cluster, private_servers
 
 PHASE_S = 30.0
 
@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300.0, help="how long faults come (default 300)")
     parser.add_argument("--seed", default="", help="to repeat a schedule")
     parser.add_argument("--lanes", type=int, default=1, help="how many lanes there are (default 1, one inbox)")
+    parser.add_argument("--cluster", action="store_true", help="on a cluster, and a PostgreSQL with a standby")
     parser.add_argument("--keep-logs", action="store_true", help="write the logs to a file, even if everything held")
     arguments = parser.parse_args()
     seed = arguments.seed or str(secrets.randbelow(10**6))
@@ -43,7 +44,8 @@ def main() -> int:
     # SIGTERM unwinds as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        with tempfile.TemporaryDirectory(prefix="genlock-faults-") as folder, private_servers() as servers:
+        private = private_cluster if arguments.cluster else private_servers
+        with tempfile.TemporaryDirectory(prefix="genlock-faults-") as folder, private() as servers:
             run = Run(servers, seed, Path(folder), lanes=arguments.lanes, keep_logs=arguments.keep_logs)
             held = asyncio.run(_main(run, arguments.seconds))
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -12,6 +12,7 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
+from genlock._hosts import one_for_each_host
 from genlock.consumers.session import BROKER_ERRORS
 from genlock.consumers.topology import Topology
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE
@@ -19,6 +20,7 @@ from tests.factories import Json
 from tests.faults.journal import Journal
 from tests.faults.letters import Letter
 from tests.faults.workload import World
+from tests.proxy import joined
 
 PUBLISH_TIMEOUT_S = 3.0
 CONNECT_TIMEOUT_S = 2.0
@@ -116,7 +118,7 @@ class Publisher:
             await asyncio.sleep(RETRY_S)
 
     async def _publish(self) -> None:
-        connection = await aio_pika.connect(self._url, timeout=CONNECT_TIMEOUT_S)
+        connection = await connect(self._url)
         try:
             channel = await connection.channel(publisher_confirms=True)
             commands = await channel.get_exchange(self._topology.commands, ensure=False)
@@ -234,7 +236,7 @@ class Subscriber:
             await asyncio.sleep(RETRY_S)
 
     async def _read(self) -> None:
-        connection = await aio_pika.connect(self._url, timeout=CONNECT_TIMEOUT_S)
+        connection = await connect(self._url)
         closed = asyncio.Event()
         connection.close_callbacks.add(lambda *_: closed.set())
         try:
@@ -258,6 +260,17 @@ class Subscriber:
         self._journal.was_answered(message.correlation_id, message.body)
         with suppress(*BROKER_ERRORS):
             await message.ack()
+
+
+async def connect(url: str) -> AbstractConnection:
+    """Connect to any of the brokers that a URL names. Raises what aio-pika raises."""
+    one, *others = random.sample(hosts := one_for_each_host(url), len(hosts))
+    try:
+        return await aio_pika.connect(one, timeout=CONNECT_TIMEOUT_S)
+    except BROKER_ERRORS:
+        if not others:
+            raise
+    return await connect(joined(*others))
 
 
 async def close(connection: AbstractConnection) -> None:

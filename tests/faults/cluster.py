@@ -5,6 +5,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from typing import Any
 
 from genlock.servers_local import Epmd, LocalRabbit
 from genlock.servers_programs import Programs
@@ -39,26 +40,36 @@ class Cluster:
         """Where clients connect: the URL names all nodes."""
         return joined(*(node.url for node in self.nodes))
 
+    def control(self, *words: str) -> str:
+        """Give a node that runs a command of rabbitmqctl; return what it says. Raises subprocess.SubprocessError."""
+        return next(node for node in self.nodes if node.runs).control(*words)
+
     async def leader_of(self, queue: str) -> Node:
         """The node that leads a quorum queue."""
-        for asked in self.nodes:
-            if asked.runs:
-                words = ("list_queues", "name", "leader", "--formatter", "json")
-                listed = json.loads(await asyncio.to_thread(asked.control, *words))
-                leaders = {row["name"]: row["leader"] for row in listed}
-                return next(node for node in self.nodes if node.node == leaders[queue])
-        raise RuntimeError("no node runs")
+        leaders = await self._queues("leader")
+        return next(node for node in self.nodes if node.node == leaders[queue])
+
+    async def start_again(self) -> None:
+        """Start the nodes that do not run, and wait until they have joined the others."""
+        ended = [node for node in self.nodes if not node.runs]
+        for node in ended:
+            node.launch()
+        for node in ended:
+            await asyncio.to_thread(node.wait_ready)
 
     async def until_whole(self, queues: list[str]) -> None:
         """Return when each node has its replica of each of these queues running."""
 
         async def whole() -> bool:
-            words = ("list_queues", "name", "online", "--formatter", "json")
-            listed = json.loads(await asyncio.to_thread(self.nodes[0].control, *words))
-            online = {row["name"]: row["online"] for row in listed}
+            online = await self._queues("online")
             return all(len(online.get(queue, ())) == len(self.nodes) for queue in queues)
 
         await until(whole)
+
+    async def _queues(self, column: str) -> dict[str, Any]:
+        """What a column says of each queue."""
+        listed = await asyncio.to_thread(self.control, "list_queues", "name", column, "--formatter", "json")
+        return {row["name"]: row[column] for row in json.loads(listed)}
 
 
 @contextmanager

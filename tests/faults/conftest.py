@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 from pydantic import SecretStr
-from yarl import URL
 
 from genlock.servers import LocalPostgres, LocalRabbit, Role, ServersUnavailable, make_role
 from genlock.servers_programs import Programs
@@ -32,7 +31,7 @@ QUICK = {
 
 def at(settings: Settings, database_url: str, amqp_url: str) -> Settings:
     """The same settings with other servers, of which the broker is to be heard of each second."""
-    alert = str(URL(amqp_url).update_query(heartbeat=1))
+    alert = f"{amqp_url}{'&' if '?' in amqp_url else '?'}heartbeat=1"
     urls = {"database_url": SecretStr(database_url), "amqp_url": SecretStr(alert)}
     return settings.model_copy(update=urls)
 

@@ -3,14 +3,18 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 
 import asyncpg
 
+from genlock.consumers.topology import Topology
 from genlock.servers import LocalPostgres, LocalRabbit, ServersUnavailable
+from tests.faults.cluster import Cluster
 from tests.faults.replica import Replica
 from tests.faults.schedule import BROKER, POSTGRES, Fault, Planned
-from tests.faults.stage import Stage
+from tests.faults.stage import Stage, quorum_queues
+from tests.faults.standby import Pair
 from tests.proxy import Proxy
 
 TERMINATE_TIMEOUT_S = 15.0
@@ -22,20 +26,75 @@ ENDS_WITH = (0, 128 + signal.SIGTERM, -signal.SIGTERM)
 STARTS_MAX = 20
 START_PAUSE_S = 0.5
 
+SHOWN_S = 1.0
+"""For how long a primary that was started again is alone."""
+
 DELAY_S = 0.2
 LOW_WATERMARK, DEFAULT_WATERMARK = "0.0001", "0.4"
 
 
-async def inject(stage: Stage, planned: Planned) -> None:
-    """Do what is planned and undo it; returns when the target could work again."""
-    if planned.target == POSTGRES:
-        await on_postgres(stage.servers.postgres, planned)
-    elif planned.target == BROKER:
-        await on_rabbit(stage.servers.rabbit, planned)
+Probe = Callable[[], Awaitable[None]]
+"""Sends a new command, and returns when it is answered."""
+
+
+async def inject(stage: Stage, planned: Planned) -> float | None:
+    """Do what is planned and undo it; returns when the target could work again.
+
+    Where others take over from what was lost: the seconds from the loss until a new command was answered.
+    """
+    postgres, rabbit = stage.servers.postgres, stage.servers.rabbit
+    if planned.target == POSTGRES and isinstance(postgres, Pair):
+        return await on_pair(postgres, planned, stage.load.probe)
+    if planned.target == BROKER and isinstance(rabbit, Cluster):
+        return await on_cluster(rabbit, planned, stage.load.topology, stage.load.probe)
+    if isinstance(postgres, LocalPostgres) and planned.target == POSTGRES:
+        await on_postgres(postgres, planned)
+    elif isinstance(rabbit, LocalRabbit) and planned.target == BROKER:
+        await on_rabbit(rabbit, planned)
     elif planned.target in stage.replicas:
         await on_replica(stage.replicas[planned.target], planned)
     else:
         await on_link(stage.links[planned.target], planned)
+    return None
+
+
+async def on_pair(pair: Pair, planned: Planned, probe: Probe) -> float | None:
+    """Take the standby away for a while, or let it take over and the old primary follow it."""
+    if planned.fault in (Fault.LOSE_STANDBY, Fault.LOSE_BOTH):
+        await asyncio.to_thread(pair.standby.kill)
+        await asyncio.sleep(planned.lasts_s)
+    if planned.fault is Fault.LOSE_STANDBY:
+        await pair.start_standby()
+        return None
+    if planned.fault is Fault.LOSE_BOTH:
+        # Started again, it shows what it has committed and nobody else has; and so it is lost.
+        await asyncio.to_thread(pair.primary.stop)
+        await start_again(pair.primary)
+        await asyncio.sleep(SHOWN_S)
+    lost = time.monotonic()
+    await asyncio.to_thread(pair.primary.stop if planned.fault is Fault.SWITCH_OVER else pair.primary.kill)
+    if not pair.standby.runs:
+        await pair.start_standby()
+    await pair.promote()
+    await probe()
+    answered_s = time.monotonic() - lost
+    await pair.follow()
+    return answered_s
+
+
+async def on_cluster(cluster: Cluster, planned: Planned, topology: Topology, probe: Probe) -> float:
+    """Lose a node for a while, and let it join the others again."""
+    node = cluster.nodes[int(planned.at_s) % len(cluster.nodes)]
+    if planned.fault is Fault.LOSE_LEADER:
+        node = await cluster.leader_of(topology.command_queues[0].name)
+    lost = time.monotonic()
+    await asyncio.to_thread(node.stop if planned.fault is Fault.SHUT_DOWN else node.kill)
+    await probe()
+    answered_s = time.monotonic() - lost
+    await asyncio.sleep(planned.lasts_s)
+    await start_again(node)
+    await cluster.until_whole(quorum_queues(topology))
+    return answered_s
 
 
 async def on_replica(replica: Replica, planned: Planned) -> None:
@@ -65,7 +124,7 @@ async def on_postgres(postgres: LocalPostgres, planned: Planned) -> None:
         os.kill(postgres.process_id, signal.SIGKILL)
     await asyncio.to_thread(postgres.kill)
     await asyncio.sleep(planned.lasts_s)
-    await _start_again(postgres)
+    await start_again(postgres)
 
 
 async def _kill_backend(url: str) -> None:
@@ -88,7 +147,7 @@ async def on_rabbit(rabbit: LocalRabbit, planned: Planned) -> None:
         return
     await asyncio.to_thread(rabbit.kill if planned.fault is Fault.KILL else rabbit.stop)
     await asyncio.sleep(planned.lasts_s)
-    await _start_again(rabbit)
+    await start_again(rabbit)
 
 
 async def alarmed(rabbit: LocalRabbit, meanwhile: Callable[[], Awaitable[None]]) -> None:
@@ -100,7 +159,7 @@ async def alarmed(rabbit: LocalRabbit, meanwhile: Callable[[], Awaitable[None]])
         await asyncio.to_thread(rabbit.control, "set_vm_memory_high_watermark", DEFAULT_WATERMARK)
 
 
-async def _start_again(server: LocalPostgres | LocalRabbit) -> None:
+async def start_again(server: LocalPostgres | LocalRabbit) -> None:
     """Start a server with its old data, as often as it takes."""
     for _ in range(STARTS_MAX):
         server.launch()

@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-import aio_pika
-
 from genlock.consumers.session import BROKER_ERRORS
 from genlock.consumers.topology import Topology
-from tests.faults.clients import Post, Publisher, Subscriber, declare, remove
+from tests.faults.clients import Post, Publisher, Subscriber, connect, declare, remove
 from tests.faults.journal import Journal
 from tests.faults.letters import probe
 from tests.faults.oracle import QUIET_TIMEOUT_S, Oracle, Verdicts, count_waiting
@@ -75,7 +73,7 @@ class Load:
 
     async def nothing_left(self) -> None:
         """Return when no command waits. With no replica left, that means that none has kept anything."""
-        async with await aio_pika.connect(self.oracle.amqp_url) as connection:
+        async with await connect(self.oracle.amqp_url) as connection:
             channel = await connection.channel()
 
             async def empty() -> bool:
@@ -104,7 +102,7 @@ async def loaded(
     post = Post(world, chance, journal)
     publishers = [Publisher(publisher_url, topology, post, pause_s) for _ in range(PUBLISHERS)]
     subscriber = Subscriber(amqp_url, topology, journal, world.learn)
-    async with await aio_pika.connect(amqp_url) as connection:
+    async with await connect(amqp_url) as connection:
         await declare(await connection.channel(), topology)
     try:
         async with asyncio.TaskGroup() as group:
@@ -115,5 +113,5 @@ async def loaded(
                 task.cancel()
     finally:
         with suppress(*BROKER_ERRORS):
-            async with await aio_pika.connect(amqp_url) as connection:
+            async with await connect(amqp_url) as connection:
                 await remove(await connection.channel(), topology)

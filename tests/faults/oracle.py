@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import aio_pika
 import asyncpg
 from aio_pika.abc import AbstractChannel
 
@@ -23,6 +22,7 @@ from genlock.consumers.topology import Topology
 from genlock.schemas.outcomes import id_reused_id, outcome_id
 from genlock.service.verify import verify
 from tests.factories import Json
+from tests.faults.clients import connect
 from tests.faults.journal import Journal
 from tests.faults.letters import Letter
 from tests.property.replay import check_explained
@@ -81,7 +81,7 @@ class Oracle:
         Raises NotProvedError.
         """
         database = await asyncpg.connect(self.database_url)
-        broker = await aio_pika.connect(self.amqp_url)
+        broker = await connect(self.amqp_url)
         try:
             await self._until_quiet(database, await broker.channel(), timeout_s)
             await self._find(database, self.journal.given_up)

@@ -1,6 +1,7 @@
 """A run of the random part: phase after phase of faults, and the oracle after each."""
 
 import asyncio
+import re
 import time
 import traceback
 from collections import Counter, defaultdict
@@ -37,11 +38,14 @@ class Run:
         self._verdicts: Verdicts = Counter()
         self._back_s: dict[str, list[float]] = defaultdict(list)
         """For each kind of fault, how long it took until all was ready again and a new command was answered."""
+        self._taken_over_s: dict[str, list[float]] = defaultdict(list)
+        """For each kind of loss, how long after it a new command was answered, by whatever took over."""
 
     async def run(self, lengths_s: list[float]) -> bool:
         """Run phases of these lengths; tell whether everything that was promised held."""
         began = time.monotonic()
         where = f"over {self._lanes} lanes" if self._lanes > 1 else "over one inbox"
+        where += f" on {len(self._servers.brokers)} nodes" if len(self._servers.brokers) > 1 else ""
         print(f"seed {self._seed}: {sum(lengths_s):.0f} s of faults in {len(lengths_s)} phases, {where}", flush=True)
         try:
             async with staged(self._servers, self._seed, self._lanes, self._logs) as stage:
@@ -66,7 +70,8 @@ class Run:
 
     async def _phase(self, stage: Stage, number: int, length_s: float) -> None:
         """Let faults come for a while; then wait for quiet and ask the oracle."""
-        planned = schedule(f"{self._seed}/{number}", length_s, list(stage.replicas), list(stage.links))
+        faults = self._servers.faults
+        planned = schedule(f"{self._seed}/{number}", length_s, list(stage.replicas), list(stage.links), faults)
         print(f"phase {number}:", *planned, sep="\n  ", flush=True)
         stage.load.begin()
         began = time.monotonic()
@@ -87,7 +92,9 @@ class Run:
         async with self._locks[planned.target]:
             self._begun += 1
             self._faults[f"{planned.fault} ({_class_of(planned.target)})"] += 1
-            await inject(stage, planned)
+            answered_s = await inject(stage, planned)
+        if answered_s is not None:
+            self._taken_over_s[planned.fault].append(answered_s)
         begun, undone = self._begun, time.monotonic()
         await all_ready(stage.replicas.values(), stage.http, READY_TIMEOUT_S)
         await stage.load.probe(READY_TIMEOUT_S)
@@ -134,20 +141,23 @@ class Run:
             told = f"ready and answering after at most {max(back_s):.1f} s" if back_s else "always with another one"
             print(f"{count:4} x {fault}: {told}")
 
+        for loss, took_s in sorted(self._taken_over_s.items()):
+            print(f"{loss}: a new command was answered after {min(took_s):.1f} to {max(took_s):.1f} s")
+
     def _write_logs(self) -> None:
         """Write all logs into one file in the current folder."""
         kept = Path(f"faults-{self._seed}.log").resolve()
         with kept.open("w") as all_logs:
             for log in sorted(self._logs.glob("*.log")):
                 all_logs.write(f"=== {log.stem}\n{_last_lines(log)}")
-            for server in (self._servers.postgres, self._servers.rabbit):
+            for server in (*self._servers.databases, *self._servers.brokers):
                 all_logs.write(f"=== {server.name}\n{_last_lines(server.folder / 'output')}")
         print(f"The logs are in {kept}.", flush=True)
 
 
 def _class_of(target: str) -> str:
     """What kind of target it is: which replica does not matter to the figures."""
-    return target.replace(" 1", "").replace(" 2", "")
+    return re.sub(r" \d", "", target)
 
 
 def _last_lines(file: Path) -> str:

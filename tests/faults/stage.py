@@ -1,8 +1,9 @@
 """The stage of the random part: private servers, proxies in front of them, and replicas as processes."""
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from genlock.servers_local import free_port
 from genlock.servers_programs import Programs
 from genlock.service.migrate import migrate
 from tests.faults.clients import events_of, replies_of
+from tests.faults.cluster import Cluster, cluster
 from tests.faults.load import Load, loaded
 from tests.faults.oracle import NotProvedError
 from tests.faults.replica import Replica, running
-from tests.faults.schedule import BROKER, POSTGRES
+from tests.faults.schedule import BROKER, OF_CLUSTERS, OF_SERVERS, POSTGRES, Fault
+from tests.faults.standby import Pair
 from tests.harness import DEADLINE_S, until
-from tests.proxy import Proxy, proxied
+from tests.proxy import Proxy, joined, proxied
 
 QUICK = {
     "BATCH_SIZE_MAX": "32",
@@ -39,32 +42,68 @@ REPLICAS = ("replica 1", "replica 2")
 
 @dataclass(frozen=True)
 class Servers:
-    """A PostgreSQL and a RabbitMQ that nobody else uses."""
+    """A PostgreSQL and a RabbitMQ that nobody else uses: one of each, or one with a standby and three nodes."""
 
-    postgres: LocalPostgres
-    rabbit: LocalRabbit
+    postgres: LocalPostgres | Pair
+    rabbit: LocalRabbit | Cluster
+
+    @property
+    def databases(self) -> Sequence[LocalPostgres]:
+        return self.postgres.members if isinstance(self.postgres, Pair) else [self.postgres]
+
+    @property
+    def brokers(self) -> Sequence[LocalRabbit]:
+        return self.rabbit.nodes if isinstance(self.rabbit, Cluster) else [self.rabbit]
+
+    @property
+    def database_url(self) -> str:
+        """Where the primary is found."""
+        return self.postgres.primary_url if isinstance(self.postgres, Pair) else self.postgres.url
+
+    @property
+    def faults(self) -> Mapping[str, tuple[Fault, ...]]:
+        """What can be done to them."""
+        return OF_CLUSTERS if isinstance(self.postgres, Pair) else OF_SERVERS
 
 
 @contextmanager
 def private_servers() -> Iterator[Servers]:
-    """Start servers for the time of the context. Only in the main thread. Raises ServersUnavailable."""
+    """Start one server of each for the time of the context. Only in the main thread. Raises ServersUnavailable."""
     programs = Programs.have()
     with LocalRabbit(programs) as rabbit, LocalPostgres(programs) as postgres:
         yield Servers(postgres, rabbit)
 
 
-async def until_kept(rabbit: LocalRabbit, topology: Topology) -> None:
-    """Return when the broker would know all quorum queues of a namespace again after a SIGKILL.
+@contextmanager
+def private_cluster() -> Iterator[Servers]:
+    """Start a cluster, and a PostgreSQL with a standby, as `private_servers` does."""
+    programs = Programs.have()
+    with cluster(programs) as nodes, closing(Pair(programs)) as pair:
+        pair.primary.start()
+        asyncio.run(pair.follow())
+        yield Servers(pair, nodes)
+
+
+def quorum_queues(topology: Topology) -> list[str]:
+    """The queues of a namespace, and those of its clients."""
+    commands = [queue.name for queue in topology.command_queues]
+    return [*commands, topology.queries, topology.dead_letters, events_of(topology), replies_of(topology)]
+
+
+async def until_kept(nodes: Iterable[LocalRabbit], topology: Topology) -> None:
+    """Return when each node of a broker would know all quorum queues of a namespace again after a SIGKILL.
 
     RabbitMQ 3.10 writes the register of its quorum queues to disk every few seconds only, and one that is not in it
     never gets a leader again.
     """
-    queues = [queue.name for queue in topology.command_queues]
-    queues += [topology.dead_letters, events_of(topology), replies_of(topology)]
+    queues = quorum_queues(topology)
+
+    def knows_all(register: Path) -> bool:
+        known = register.read_bytes()
+        return all(queue.encode() in known for queue in queues)
 
     async def kept() -> bool:
-        registers = [file.read_bytes() for file in rabbit.folder.glob("mnesia/*/quorum/*/names.dets")]
-        return any(all(queue.encode() in register for queue in queues) for register in registers)
+        return all(any(map(knows_all, node.folder.glob("mnesia/*/quorum/*/names.dets"))) for node in nodes)
 
     await until(kept)
 
@@ -101,30 +140,34 @@ async def staged(servers: Servers, seed: str, lanes: int, logs: Path) -> AsyncIt
     Each replica has proxies of its own to both servers, and the publishers share one.
     """
     namespace = f"faults{secrets.token_hex(4)}"
-    role = await make_role(servers.postgres.url)
-    await migrate(servers.postgres.url, role.name)
-    service_url = role.at(servers.postgres.url)
+    role = await make_role(servers.database_url)
+    await migrate(servers.database_url, role.name)
+    databases, brokers = [role.at(node.url) for node in servers.databases], [node.url for node in servers.brokers]
     async with AsyncExitStack() as stack:
-        to_publish = await stack.enter_async_context(proxied(servers.rabbit.url))
+        links: dict[str, Proxy] = {}
+
+        async def linked(who: str, to: str, urls: Iterable[str]) -> str:
+            """Put a proxy in front of each server; return the URL that names them all."""
+            proxies = [await stack.enter_async_context(proxied(url)) for url in urls]
+            links.update({f"{who} to {to} {number}": proxy for number, proxy in enumerate(proxies, 1)})
+            return joined(*(proxy.url for proxy in proxies))
+
         load = await stack.enter_async_context(
             loaded(
                 seed=seed,
-                database_url=service_url,
+                database_url=role.at(servers.database_url),
                 amqp_url=servers.rabbit.url,
-                publisher_url=to_publish.url,
+                publisher_url=await linked("publishers", BROKER, brokers),
                 namespace=namespace,
                 lanes=lanes,
             )
         )
-        await until_kept(servers.rabbit, load.topology)
-        replicas, links = {}, {f"publishers to {BROKER}": to_publish}
+        await until_kept(servers.brokers, load.topology)
+        replicas = {}
         for name in REPLICAS:
-            to_database = await stack.enter_async_context(proxied(service_url))
-            to_broker = await stack.enter_async_context(proxied(servers.rabbit.url))
-            links |= {f"{name} to {POSTGRES}": to_database, f"{name} to {BROKER}": to_broker}
             settings = QUICK | {
-                "DATABASE_URL": to_database.url,
-                "AMQP_URL": to_broker.url,
+                "DATABASE_URL": await linked(name, POSTGRES, databases),
+                "AMQP_URL": await linked(name, BROKER, brokers),
                 "NAMESPACE": namespace,
                 "LANES": str(lanes),
                 "HTTP_HOST": "127.0.0.1",

@@ -5,8 +5,9 @@ import shutil
 
 import asyncpg
 
-from genlock.servers_local import LocalPostgres
+from genlock.servers import LocalPostgres, make_role
 from genlock.servers_programs import Programs
+from genlock.service.migrate import migrate
 from tests.harness import until
 from tests.proxy import joined
 
@@ -32,17 +33,32 @@ class Pair:
 
     def __init__(self, programs: Programs) -> None:
         self.primary, self.standby = Member(programs), Member(programs)
+        self.service_url = ""
+        """Where the service connects, once both were started migrated."""
+
+    @property
+    def primary_url(self) -> str:
+        """The same, for clients that have to be told that they want the primary."""
+        return wanting_primary(self.url)
+
+    @property
+    def members(self) -> list[Member]:
+        """Both, in the order of their URLs."""
+        return sorted((self.primary, self.standby), key=lambda member: member.url)
 
     async def start(self) -> None:
-        """Start both."""
+        """Start both, migrated."""
         self.primary.launch()
         await asyncio.to_thread(self.primary.wait_ready)
+        role = await make_role(self.primary.url)
+        await migrate(self.primary.url, role.name)
+        self.service_url = role.at(self.url)
         await self.follow()
 
     @property
     def url(self) -> str:
-        """Where clients connect: the URL names both, and not which of them is the primary."""
-        return joined(*sorted((self.primary.url, self.standby.url)))
+        """Where an administrator connects: the URL names both, and not which of them is the primary."""
+        return joined(*(member.url for member in self.members))
 
     async def follow(self) -> None:
         """Have the standby follow the primary from nothing; from then on each commit waits for it."""
@@ -84,3 +100,8 @@ class Pair:
         """End both."""
         self.primary.close()
         self.standby.close()
+
+
+def wanting_primary(url: str) -> str:
+    """The URL for clients that have to be told that they want the primary."""
+    return f"{url}&target_session_attrs=read-write"

@@ -29,7 +29,7 @@ async def test_a_broker_that_is_killed_and_started_again_under_load_loses_and_re
     rabbit: LocalRabbit, database_url: str, namespace: str, quick: Settings, lanes: int
 ) -> None:
     async with some_load(database_url, rabbit.url, namespace, lanes) as load:
-        await until_kept(rabbit, load.topology)
+        await until_kept([rabbit], load.topology)
         async with serving(at(quick, database_url, rabbit.url)) as service:
             load.begin()
             await load.until_seen(SOME)

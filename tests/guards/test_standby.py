@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 
 import asyncpg
@@ -10,9 +10,8 @@ import pytest
 
 from genlock.schemas.decode import Command
 from genlock.servers_programs import Programs, ServersUnavailable
-from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, closing, open_pool
+from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, open_pool
 from genlock.service.decide import Answers, Decider
-from genlock.service.migrate import migrate
 from tests.factories import merge, new_id, put
 from tests.faults.standby import Pair
 from tests.guards.removal import without
@@ -22,33 +21,29 @@ TIMEOUT_S = 0.5
 
 
 @pytest.fixture(scope="module")
-def servers_of_this_module() -> Iterator[Pair]:
+def the_pair() -> Iterator[Pair]:
     """A primary with a synchronous standby; who has Docker alone can do without these tests."""
     try:
-        pair = Pair(Programs.have())
+        programs = Programs.have()
     except ServersUnavailable as error:
         pytest.skip(str(error))
-    yield pair
-    pair.close()
+    with closing(Pair(programs)) as pair:
+        asyncio.run(pair.start())
+        yield pair
 
 
 @pytest.fixture
-async def pair(servers_of_this_module: Pair) -> Pair:
-    """Return the pair, both running and in sync, and migrated."""
-    pair = servers_of_this_module
-    if not pair.primary.runs:
-        pair.primary.launch()
-        await asyncio.to_thread(pair.primary.wait_ready)
-        await migrate(pair.primary.url)
-    await asyncio.to_thread(pair.standby.kill)
-    await pair.follow()
-    return pair
+async def pair(the_pair: Pair) -> Pair:
+    """Return them in sync, whatever the test before has left."""
+    await asyncio.to_thread(the_pair.standby.kill)
+    await the_pair.follow()
+    return the_pair
 
 
 @asynccontextmanager
 async def deciding(pair: Pair) -> AsyncIterator[Decider]:
     """A decider with connections of its own, to whichever is the primary."""
-    async with closing(await open_pool(pair.url, size=1, timeout_s=TIMEOUT_S, plans=DECIDING_PLANS)) as pool:
+    async with await open_pool(pair.service_url, size=1, timeout_s=TIMEOUT_S, plans=DECIDING_PLANS) as pool:
         yield Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=TIMEOUT_S)
 
 

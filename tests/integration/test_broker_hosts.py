@@ -31,14 +31,15 @@ def test_heartbeat_that_no_url_says_is_added() -> None:
     assert [one.query["heartbeat"] for one in brokers("amqp://a,b/", heartbeat_s=10)] == ["10", "10"]
 
 
-@pytest.mark.parametrize("fault", ["silent", "gone"])
+@pytest.mark.parametrize("fault", ["silent", "gone", "gone behind a load balancer"])
 async def test_host_that_cannot_be_used_does_not_keep_from_the_one_that_can(amqp_url: str, fault: str) -> None:
-    async with proxied(amqp_url) as other:
+    async with proxied(amqp_url) as other, proxied(other.url) as balancer:
         if fault == "silent":
             other.stall()
         else:
             await other.refuse()
-        bad, good = (brokers(url, heartbeat_s=10)[0] for url in (other.url, amqp_url))
+        in_front = balancer if fault == "gone behind a load balancer" else other
+        bad, good = (brokers(url, heartbeat_s=10)[0] for url in (in_front.url, amqp_url))
         connection = await connect([bad, good], timeout_s=2)
         assert connection.url.port == good.port
         await connection.close()

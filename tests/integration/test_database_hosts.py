@@ -15,3 +15,17 @@ async def test_host_that_is_silent_does_not_keep_from_the_one_that_works(
         hosts = (silent.url, database_url) if silent_first else (database_url, silent.url)
         async with await open_pool(joined(*hosts), size=2, timeout_s=1.0) as pool:
             assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_host_whose_connections_are_closed_at_once_does_not_keep_from_the_one_that_works(
+    database_url: str,
+) -> None:
+    """As by a load balancer that has lost what stands behind it."""
+    async with proxied(database_url) as gone:
+        nobody = gone.url
+        await gone.refuse()
+        async with (
+            proxied(nobody) as balancer,
+            await open_pool(joined(balancer.url, database_url), size=2, timeout_s=5.0) as pool,
+        ):
+            assert await pool.fetchval("SELECT 1") == 1

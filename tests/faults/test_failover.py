@@ -1,0 +1,91 @@
+"""A PostgreSQL whose standby takes over under load, and one whose standby is away: nothing that was told is lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+
+import pytest
+
+from genlock.consumers.process import Service
+from genlock.servers_programs import Programs
+from genlock.service.settings import Settings
+from tests.faults.conftest import at, some_load
+from tests.faults.load import Load
+from tests.faults.standby import Pair, wanting_primary
+from tests.harness import serving, until
+
+SOME = 40
+STILL_S = 0.5
+WAITS_S = 2.5
+"""How long no standby answers: longer than a replica waits for a COMMIT, and than it may hold a delivery."""
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def pair(programs: Programs) -> Iterator[Pair]:
+    """A primary and its standby, which only this module's tests use; each of them leaves both in sync."""
+    with closing(Pair(programs)) as pair:
+        asyncio.run(pair.start())
+        yield pair
+
+
+@asynccontextmanager
+async def at_work(pair: Pair, amqp_url: str, settings: Settings) -> AsyncIterator[tuple[Load, Service]]:
+    """Publishers and a replica at work; in the end nothing may be missing, and all goes on by itself."""
+    async with some_load(wanting_primary(pair.service_url), amqp_url, settings.namespace) as load:
+        async with serving(at(settings, pair.service_url, amqp_url)) as service:
+            load.begin()
+            await load.until_seen(SOME)
+            yield load, service
+            await load.until_seen(SOME)
+            await load.proved()
+            assert service.ready.is_set()
+        await load.nothing_left()
+
+
+@pytest.mark.parametrize("end", ["lost", "stopped"])
+async def test_a_standby_that_takes_over_under_load_keeps_every_verdict(
+    pair: Pair, amqp_url: str, quick: Settings, end: str
+) -> None:
+    """The old primary comes back as the standby of the new one, and is not taken for the primary."""
+    async with at_work(pair, amqp_url, quick) as (load, _):
+        await asyncio.to_thread(pair.primary.kill if end == "lost" else pair.primary.stop)
+        await pair.promote()
+        await load.probe()
+        await load.until_seen(SOME)
+        await pair.follow()
+        await load.probe()
+
+
+async def test_while_the_standby_is_away_nothing_is_told_by_a_service_that_lives(
+    pair: Pair, amqp_url: str, quick: Settings
+) -> None:
+    impatient = quick.model_copy(update={"progress_timeout_s": 1.0})
+    async with at_work(pair, amqp_url, impatient) as (load, service):
+        await asyncio.to_thread(pair.standby.kill)
+        await _settled(load)
+        told = len(load.journal.events)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + WAITS_S
+        while loop.time() < until:
+            assert service.status.dead == []
+            await asyncio.sleep(0.05)
+        assert "PostgreSQL does not commit" in service.status.unready
+        assert len(load.journal.events) == told
+        await pair.start_standby()
+        await load.probe()
+
+
+async def _settled(load: Load) -> None:
+    """Return when no event has come for a moment: those under way when the standby was lost."""
+    loop = asyncio.get_running_loop()
+    seen, since = -1, loop.time()
+
+    async def still() -> bool:
+        nonlocal seen, since
+        if len(load.journal.events) != seen:
+            seen, since = len(load.journal.events), loop.time()
+        return loop.time() - since > STILL_S
+
+    await until(still)
