@@ -50,6 +50,8 @@ class Query:
     envelope: Envelope
     reply_to: str
     correlation_id: str | None
+    told_type: str | None = None
+    """What its author told the broker that it asks, None where that was not told."""
 
 
 class QueryConsumer:
@@ -128,13 +130,22 @@ class QueryConsumer:
             log.warning("query dropped", action="drop_query", why="no reply_to that it could be answered at")
             return None
         try:
-            return Query(_envelope(message.body), reply_to, properties.correlation_id)
+            return Query(_envelope(message.body), reply_to, properties.correlation_id, self._told_type(message))
         except (ValueError, RecursionError) as error:
             log.warning("query dropped", action="drop_query", why=str(error))
             return None
 
+    def _told_type(self, message: DeliveredMessage) -> str | None:
+        """The routing key, by which the broker allows a query or not; None for one by way of the default exchange."""
+        delivery = message.delivery
+        ours = isinstance(delivery, Basic.Deliver) and delivery.exchange == self._topology.reads
+        return message.routing_key if ours else None
+
     async def _answer(self, query: Query) -> Answer:
         envelope = query.envelope
+        if query.told_type not in (None, envelope.type):
+            told = f"The routing key is {query.told_type!r}; it must be the query's type, {envelope.type!r}."
+            return QueryError(Code.ROUTING_KEY_MISMATCH, told)
         model = QUERIES.get(envelope.type)
         if model is None:
             return QueryError(Code.UNKNOWN_TYPE, f"There is no query {envelope.type!r}.")

@@ -67,6 +67,11 @@ class Topology:
         return f"{self.namespace}.events"
 
     @property
+    def reads(self) -> str:
+        """The exchange for queries. Who had to ask through the default exchange could write to any queue with it."""
+        return f"{self.namespace}.reads"
+
+    @property
     def queries(self) -> str:
         return f"{self.namespace}.queries"
 
@@ -147,8 +152,11 @@ class Topology:
         await dead_letters.bind(dead)
         inbox = await channel.declare_queue(self.inbox, durable=True, arguments=self._inbox_arguments())
         # A classic queue is lost with its node: nobody could ask, or even declare it, until that is back.
-        await channel.declare_queue(
+        queries = await channel.declare_queue(
             self.queries, durable=True, arguments={"x-queue-type": "quorum", "x-message-ttl": QUERY_TTL_MS}
+        )
+        await queries.bind(
+            await channel.declare_exchange(self.reads, ExchangeType.TOPIC, durable=True), routing_key="#"
         )
         return commands, inbox
 
@@ -222,7 +230,7 @@ class Topology:
         """Delete everything, messages included."""
         for queue in (self.inbox, self.queries, self.dead_letters, self.several, *self.lane_queues):
             await channel.queue_delete(queue)
-        for exchange in (self.commands, self.events, self.dead, self.router, self.ring, self.changing):
+        for exchange in (self.commands, self.events, self.reads, self.dead, self.router, self.ring, self.changing):
             await channel.exchange_delete(exchange)
 
     def _inbox_arguments(self) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Link:
 
     async def _fate(self, letter: AnyLetter) -> bytes | None:
         """The outcome of a command that was perhaps taken in a session that is lost; None where it is not known."""
-        if isinstance(letter, BulkLetter) or letter.id is None or not letter.exchange:
+        if isinstance(letter, BulkLetter) or letter.id is None or not letter.persistent:
             return None
         query = self._inquire(letter.id)
         message = query.message()

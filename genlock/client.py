@@ -313,7 +313,8 @@ class _Outcomes(AsyncIterator[Outcome]):
 
 
 def _query(namespace: str, members: JsonObject, source: str) -> Letter:
-    return Letter("", f"{namespace}.queries", complete(members, source), persistent=False)
+    envelope = complete(members, source)
+    return Letter(f"{namespace}.reads", envelope["type"], envelope, persistent=False)
 
 
 def _result(body: bytes, query_id: str | None) -> JsonObject:

@@ -98,10 +98,11 @@ def _events_channel(namespace: str) -> JsonObject:
 
 def _queries_channel(namespace: str) -> JsonObject:
     return {
-        "address": f"{namespace}.queries",
-        "description": "Publish through the default exchange, with reply_to and correlation_id.",
+        "address": "{type}",
+        "description": "Publish with the type of the query as the routing key, and with reply_to and correlation_id.",
+        "parameters": {"type": {"enum": list(QUERIES)}},
         "messages": _references(list(QUERIES)),
-        "bindings": {"amqp": {"is": "queue", "queue": {"name": f"{namespace}.queries", "durable": True}}},
+        "bindings": {"amqp": {"is": "routingKey", "exchange": _topic(f"{namespace}.reads")}},
     }
 
 

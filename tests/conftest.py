@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from genlock import servers as servers_module
 from genlock.servers import Role, Servers
+from genlock.servers_programs import Programs, ServersUnavailable
 from genlock.service.database import DECIDING_PLANS, Pool, open_pool
 from genlock.service.decide import Decider
 from genlock.service.migrate import migrate
@@ -32,6 +33,15 @@ def servers() -> Iterator[Servers]:
     """PostgreSQL and RabbitMQ, found or started once."""
     with servers_module.running() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def programs() -> Programs:
+    """The programs of servers of a test's own; who has Docker alone can do without tests that need them."""
+    try:
+        return Programs.have()
+    except ServersUnavailable as error:
+        pytest.skip(str(error))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

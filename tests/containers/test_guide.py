@@ -1,4 +1,4 @@
-"""docs/production.md: what it has an operator type works as it says, with the rights that it gives."""
+"""docs/production.md and docs/roles.md: what an operator types works as they say, with the rights that it gives."""
 
 import asyncio
 import json
@@ -18,15 +18,15 @@ from tests.harness import until
 
 pytestmark = pytest.mark.timeout(600)
 
-GUIDE = (ROOT / "docs" / "production.md").read_text()
+GUIDE, ROLES = ((ROOT / "docs" / name).read_text() for name in ("production.md", "roles.md"))
 
 OWNER_URL = "postgresql://genlock_app_owner:change-me@postgres/genlock_app"
 DATABASE_URL = "postgresql://genlock_app_service:change-me@postgres/genlock_app"
 """The system has a database genlock already, so what the page makes has other names here."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+def blocks(language: str, page: str = GUIDE) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def block(language: str, start: str) -> str:
@@ -61,8 +61,8 @@ async def test_what_the_page_sets_up_serves_and_gives_no_more_rights_than_it_say
     administrator = "postgresql:///genlock?user=genlock"
     for statement in block("sql", "CREATE ROLE").replace("genlock", "genlock_app").splitlines():
         sql(system, statement, administrator)
-    broker(system, block("sh", "rabbitmqctl add_vhost"))
-    broker(system, block("sh", "rabbitmqctl add_user inventory"))
+    for commands in blocks("sh", ROLES):
+        broker(system, commands)
     environment = (
         f"--env=GENLOCK_DATABASE_URL={DATABASE_URL}",
         "--env=GENLOCK_AMQP_URL=amqp://genlock:change-me@rabbitmq/genlock",
@@ -74,8 +74,8 @@ async def test_what_the_page_sets_up_serves_and_gives_no_more_rights_than_it_say
     ).strip()
     try:
         await until(lambda: asyncio.to_thread(system.is_ready, replica), START_TIMEOUT_S)
-        publisher = amqp_url(system, "inventory", "change-me-too")
-        await check_rights(publisher)
+        publisher = amqp_url(system, "inventory", "change-me")
+        await check_rights(publisher, amqp_url(system, "billing", "change-me"))
         await check_dead_letters(system, publisher, amqp_url(system, "genlock", "change-me"), replica)
         assert "genlock_app" not in system.run_in(replica, "genlock", "verify")
 
@@ -97,13 +97,13 @@ async def test_what_the_page_sets_up_serves_and_gives_no_more_rights_than_it_say
         system.docker("rm", "--force", replica)
 
 
-async def check_rights(url: str) -> None:
-    """The publisher of the page sends commands on documents, reads, hears events, and sends no other commands."""
+async def check_rights(publisher: str, subscriber: str) -> None:
+    """The publisher sends commands on documents, reads them, and sends no others; the subscriber hears of them."""
     subject = new_id()
     put = genlock.command(DocumentPut(expected_generation=None, body={}), subject=subject)
     create = genlock.command(StackCreate(name=subject, template={}), subject=subject)
-    async with genlock.connect(url, source="/inventory") as client:
-        async with client.events() as events:
+    async with genlock.connect(publisher, source="/inventory") as client, genlock.connect(subscriber) as listener:
+        async with listener.events("document.#") as events:
             assert isinstance(await client.send(put), genlock.Succeeded)
             assert (await anext(events)).command_id == put.id
         assert await client.get("document", subject) is not None

@@ -32,13 +32,13 @@ class Reader:
         return value
 
     def commands(self) -> list[Json]:
-        """The channels of operations that receive what is published to an exchange."""
+        """The channels of operations that receive one type of command."""
         channels = [
             self.resolved(operation["channel"])
             for operation in self.document["operations"].values()
             if operation["action"] == "receive"
         ]
-        return [channel for channel in channels if channel["bindings"]["amqp"]["is"] == "routingKey"]
+        return [channel for channel in channels if "parameters" not in channel]
 
     def events(self) -> Json:
         """The one channel on which the service sends."""
@@ -46,14 +46,11 @@ class Reader:
         return self.resolved(operation["channel"])
 
     def queries(self) -> Json:
-        """The one channel that is a queue."""
-        (channel,) = (
-            channel
-            for channel in self.document["channels"].values()
-            if channel.get("bindings", {}).get("amqp", {}).get("is") == "queue"
-        )
-        found: Json = channel
-        return found
+        """The one channel of an operation that receives several types."""
+        operations = self.document["operations"].values()
+        received = [self.resolved(each["channel"]) for each in operations if each["action"] == "receive"]
+        (channel,) = (channel for channel in received if "parameters" in channel)
+        return channel
 
     def messages(self, channel: Json) -> list[Json]:
         return [self.resolved(message) for message in channel["messages"].values()]
@@ -147,6 +144,7 @@ async def test_each_query_is_asked_and_answered_by_the_document_alone(settings: 
         answers: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
         replies = await channel.declare_queue(exclusive=True)
         await replies.consume(answers.put, no_ack=True)
+        queries = await channel.get_exchange(channel_of_queries["bindings"]["amqp"]["exchange"]["name"])
         asked = {}
         for message in reader.messages(channel_of_queries):
             payload = reader.instance(message["payload"])
@@ -154,14 +152,14 @@ async def test_each_query_is_asked_and_answered_by_the_document_alone(settings: 
             payload["data"].pop("after", None)
             reader.validator(message["payload"]).validate(payload)
             asked[payload["id"]] = payload["type"]
-            await channel.default_exchange.publish(
+            await queries.publish(
                 aio_pika.Message(
                     json.dumps(payload).encode(),
                     content_type=message["contentType"],
                     reply_to=replies.name,
                     correlation_id=payload["id"],
                 ),
-                channel_of_queries["bindings"]["amqp"]["queue"]["name"],
+                payload["type"],
                 mandatory=True,
             )
         async with asyncio.timeout(DEADLINE_S):

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 from pydantic import SecretStr
 
-from genlock.servers import LocalPostgres, LocalRabbit, Role, ServersUnavailable, make_role
+from genlock.servers import LocalPostgres, LocalRabbit, Role, make_role
 from genlock.servers_programs import Programs
 from genlock.service.migrate import migrate
 from genlock.service.settings import Settings
@@ -86,15 +86,6 @@ def some_load(database_url: str, amqp_url: str, namespace: str, lanes: int = 1) 
         lanes=lanes,
         pause_s=PAUSE_S,
     )
-
-
-@pytest.fixture(scope="module")
-def programs() -> Programs:
-    """The programs of servers that may be killed; who has Docker alone can do without these tests."""
-    try:
-        return Programs.have()
-    except ServersUnavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@ async def test_get_returns_the_state() -> None:
     )
     assert await client.get("document", "x") == genlock.DocumentState(id="x", generation=1, body={})
     letter = link.letters[0]
-    assert (letter.exchange, letter.routing_key, letter.persistent) == ("", "ns.queries", False)
+    assert (letter.exchange, letter.routing_key, letter.persistent) == ("ns.reads", "document.get", False)
     assert (letter.envelope["type"], letter.envelope["subject"]) == ("document.get", "x")
 
 
