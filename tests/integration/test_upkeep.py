@@ -15,12 +15,15 @@ from genlock.service.database import Pool
 from genlock.service.decide import Decider
 from genlock.service.upkeep import Upkeep
 from genlock.service.verify import remembered_since, verify
-from tests.factories import new_id, put
+from tests.factories import merge, new_id, put
 from tests.harness import outcomes, until_waiting
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 RETENTION = timedelta(days=14)
+
+RFC_3339 = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+"""As PostgreSQL writes a time like those of history, in UTC."""
 
 
 @pytest.fixture
@@ -147,6 +150,31 @@ async def test_proof_holds_when_what_was_forgotten_is_sent_again(
     again = outcomes(await decider.decide([first]))
     assert again[0].type == "document.put.conflict"
     assert [checked.claim async for checked in verify(database_url) if checked.offences] == []
+
+
+async def test_proof_allows_for_what_nothing_protects_once_it_is_forgotten(
+    database_url: str, decider: Decider, keeper: Upkeep, second: Connection
+) -> None:
+    """A merge without a time and without a token is applied again; twice while it is remembered would be a fault."""
+    document = new_id()
+    unprotected = merge(document, {"n": 1})
+    forgotten = await decider.decide([put(document, None), unprotected, merge(document, {"n": 2})])
+    await decider.confirm(forgotten.batch_ids)
+    await age(second, 15)
+    await second.execute("UPDATE changes SET decided_at = to_char(now() - interval '15 days', $1)", RFC_3339)
+    await keeper.forget()
+    again = await decider.decide([unprotected])
+    await decider.confirm(again.batch_ids)
+    assert outcomes(again)[0].type == "document.merge.succeeded"
+    assert await second.fetchval("SELECT count(*) FROM changes WHERE command_id = $1", unprotected.id) == 2
+    assert [checked.claim async for checked in verify(database_url) if checked.offences] == []
+    for apart in ("23 hours", "2 days"):
+        # Both applications lie within what is remembered, or too near to each other to have been forgotten between.
+        moment = "UPDATE changes SET decided_at = to_char(now() - $1::text::interval, $2) WHERE sequence = 2"
+        await second.execute(moment, apart, RFC_3339)
+        await age(second, 3 if apart == "2 days" else 0)
+        found = [checked.claim async for checked in verify(database_url) if checked.offences]
+        assert [claim.partition(",")[0] for claim in found] == ["No command has changed a record twice"]
 
 
 async def test_proof_says_since_when_the_ledger_remembers(
