@@ -103,13 +103,15 @@ async def migrate(database_url: str, service_role: str = "") -> list[Migration]:
 
 async def _apply(connection: LoneConnection, migration: Migration) -> None:
     """Apply a migration, which gives way to the batches of replicas, and tries again."""
-    for _ in range(LOCK_TRIES_MAX):
+    for tried in range(LOCK_TRIES_MAX):
         try:
             async with connection.transaction():
                 await connection.execute("SELECT set_config('lock_timeout', $1, true)", f"{LOCK_TIMEOUT_S * 1000:.0f}")
                 await connection.execute(migration.sql)
                 await connection.execute(RECORD, migration.version, migration.name, migration.compatible_since)
-        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            if not tried:
+                log.warning("waiting for a table", action="migrate", migration=migration.version, why=str(error))
             await asyncio.sleep(LOCK_PAUSE_S)
         else:
             return

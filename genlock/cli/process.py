@@ -38,9 +38,11 @@ def migrate() -> None:
     # For the same reason as in serve.
     import asyncpg  # noqa: PLC0415
 
+    from genlock.consumers import logs  # noqa: PLC0415
     from genlock.service.migrate import SchemaError, migrate  # noqa: PLC0415
 
     settings = load_settings()
+    logs.configure(settings)
     url = settings.database_url
     try:
         applied = asyncio.run(migrate(url.get_secret_value(), settings.service_role))
