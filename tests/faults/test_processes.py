@@ -1,5 +1,6 @@
 """Two `genlock serve` at once, one of which is killed, told to end, or stands still for a while, under load."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -8,11 +9,13 @@ import aiohttp
 import pytest
 
 from genlock.servers_local import free_port
+from genlock.service.migrate import migrate
 from tests.faults.injection import on_replica
 from tests.faults.load import Load
 from tests.faults.replica import Replica, running
 from tests.faults.schedule import Fault, Planned
 from tests.faults.stage import QUICK, REPLICAS, all_ready
+from tests.upgrades import to_come, upgraded
 
 DOWN_S = 0.3
 FROZEN_S = 4.5
@@ -59,3 +62,23 @@ async def test_what_one_of_two_processes_leaves_undone_the_other_one_does(
     assert [await replica.terminate(timeout_s=10) for replica in replicas] == [0, 0]
     assert [replica.ended_by_itself for replica in replicas] == [[], []]
     await load.nothing_left()
+
+
+async def test_replica_that_is_killed_after_the_next_version_has_migrated_comes_back_beside_the_others(
+    load: Load, replicas: list[Replica], owner_url: str
+) -> None:
+    async with aiohttp.ClientSession() as http:
+        await all_ready(replicas, http)
+        load.begin()
+        await load.until_seen(SOME)
+        with upgraded(to_come()):
+            applied = await asyncio.gather(migrate(owner_url), migrate(owner_url))
+        assert sorted(map(len, applied)) == [0, 1]
+        await on_replica(replicas[0], Planned(0, Fault.KILL, REPLICAS[0], DOWN_S))
+        await load.probe()
+        await all_ready(replicas, http)
+        await load.until_seen(SOME)
+        await load.proved()
+    assert [await replica.terminate(timeout_s=10) for replica in replicas] == [0, 0]
+    assert [replica.ended_by_itself for replica in replicas] == [[], []]
+    assert "newer schema, and compatible" in replicas[0].log.read_text()
