@@ -95,8 +95,7 @@ class CommandConsumer:
         """Open the channels and register the consumer."""
         self._inbox = await self._session.channel()
         wire.TakeDeliveries(await self._inbox.get_underlay_channel(), self._on_message)
-        publishing = await self._session.channel(confirms=True)
-        self._publisher = await Publisher.on(publishing, self._settings.publish_timeout_s)
+        self._publisher = await Publisher.on(self._session, self._settings.publish_timeout_s)
         await self._take()
 
     async def run(self) -> None:
@@ -217,6 +216,7 @@ class CommandConsumer:
                     log.warning("publishing put off", action="publish", refused=len(outgoing), again_in_s=delay_s)
                     await asyncio.sleep(delay_s)
                     delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
+                    await self._publisher.renew()
 
     async def _settle(self, batch: Batch) -> None:
         """Acknowledge a batch by its last delivery: batches are settled in order, so none before it is open."""

@@ -120,7 +120,7 @@ class _Change:
 
     async def _move(self, source: str) -> None:
         """Publish everything that waits in a queue anew, in its order; acknowledged is what the broker has again."""
-        publisher = await Publisher.on(await self._session.channel(confirms=True), self._timeout_s)
+        publisher = await Publisher.on(self._session, self._timeout_s)
         channel = await self._session.channel(prefetch=MOVED_AT_ONCE)
         taking = await channel.get_underlay_channel()
         taken: asyncio.Queue[DeliveredMessage] = asyncio.Queue()

@@ -14,6 +14,7 @@ from aiormq.exceptions import DeliveryError
 from pamqp.commands import Basic
 
 from genlock.consumers import wire
+from genlock.consumers.session import Session
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
 from genlock.service.events import Event
 
@@ -67,21 +68,39 @@ class _Unconfirmed:
 class Publisher:
     """Publishes on one channel that is in confirm mode, and that nobody else publishes on."""
 
-    def __init__(self, channel: Channel, timeout_s: float) -> None:
-        self._channel = channel
+    def __init__(self, session: Session, timeout_s: float) -> None:
+        self._session = session
         self._timeout_s = timeout_s
-        self._unconfirmed: dict[int, tuple[_Unconfirmed, Outgoing]] = {}
+        self._open: AbstractChannel
+        self._channel: Channel
+        self._unconfirmed: dict[int, tuple[_Unconfirmed, Outgoing]]
         """By delivery tag, in their order."""
         self._asking = asyncio.Lock()
         self._asked: _Unconfirmed | None = None
-        wire.TakeConfirms(channel, self._confirm, self._returned)
 
     @classmethod
-    async def on(cls, channel: AbstractChannel, timeout_s: float) -> "Publisher":
-        """Publish on this channel; the broker may take `timeout_s` seconds to confirm a batch."""
-        underlay = await channel.get_underlay_channel()
+    async def on(cls, session: Session, timeout_s: float) -> "Publisher":
+        """Open a channel of a session to publish on; the broker may take `timeout_s` seconds to confirm a batch."""
+        publisher = cls(session, timeout_s)
+        await publisher._take_channel()
+        return publisher
+
+    async def renew(self) -> None:
+        """Go on with another channel. Nothing may be under way.
+
+        A channel that was opened while a queue had no leader may refuse all that goes there until the last leader is
+        back (rabbitmq-server pull request 9241).
+        """
+        left = self._open
+        await self._take_channel()
+        await self._session.leave(left)
+
+    async def _take_channel(self) -> None:
+        self._open = await self._session.channel(confirms=True)
+        underlay = await self._open.get_underlay_channel()
         assert isinstance(underlay, Channel)  # noqa: S101 - the one class of channels that aiormq has
-        return cls(underlay, timeout_s)
+        self._channel, self._unconfirmed = underlay, {}
+        wire.TakeConfirms(underlay, self._confirm, self._returned)
 
     async def publish(self, messages: Iterable[Outgoing], *, patient: bool = False) -> None:
         """Publish the messages in their order and return when the broker has confirmed every one.

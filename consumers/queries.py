@@ -74,8 +74,7 @@ class QueryConsumer:
         """Open the channels and register the consumer."""
         prefetch = self._settings.read_connections * QUERIES_AT_ONCE_PER_CONNECTION
         self._channel = await self._session.channel(prefetch=prefetch)
-        publishing = await self._session.channel(confirms=True)
-        self._publisher = await Publisher.on(publishing, self._settings.publish_timeout_s)
+        self._publisher = await Publisher.on(self._session, self._settings.publish_timeout_s)
         underlay = await self._channel.get_underlay_channel()
         async with answering(self._settings):
             consumed = await underlay.basic_consume(self._topology.queries, self._on_message)

@@ -65,8 +65,7 @@ class Republisher:
 
         Raises NotPublishedError, DatabaseTroubleError and BROKER_ERRORS; beginning anew is always safe.
         """
-        channel = await self._session.channel(confirms=True)
-        self._publisher = await Publisher.on(channel, self._settings.publish_timeout_s)
+        self._publisher = await Publisher.on(self._session, self._settings.publish_timeout_s)
         async with transaction(self._pool, READ_TIMEOUT_S) as reading:
             # The broker may be slow; nothing is locked meanwhile.
             await reading.execute("SET LOCAL idle_in_transaction_session_timeout = 0")

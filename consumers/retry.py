@@ -85,8 +85,7 @@ class Retrier:
     @classmethod
     async def on(cls, session: Session, pool: Pool, settings: Settings) -> "Retrier":
         """Publish within this session."""
-        channel = await session.channel(confirms=True)
-        return cls(await Publisher.on(channel, settings.publish_timeout_s), pool, settings)
+        return cls(await Publisher.on(session, settings.publish_timeout_s), pool, settings)
 
     async def retry(self, letters: DeadLetters, letter: Letter) -> list[Retried]:
         """Publish each command of the letter again unless it has a verdict on its merits, and then remove the letter.

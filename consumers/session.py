@@ -40,6 +40,7 @@ class Session:
         self._consuming = consuming
         self._publishing = publishing
         self._timeout_s = timeout_s
+        self._left: set[AbstractChannel] = set()
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         for connection in (consuming, publishing):
             connection.close_callbacks.add(self._on_close("the connection was closed"))
@@ -57,6 +58,13 @@ class Session:
             underlay.on_consumer_cancel_callbacks.add(self._on_cancel)
         return channel
 
+    async def leave(self, channel: AbstractChannel) -> None:
+        """Close a channel, which ends nothing else. Raises BROKER_ERRORS."""
+        self._left.add(channel)
+        async with asyncio.timeout(self._timeout_s):
+            await channel.close()
+        self._left.discard(channel)
+
     async def wait_lost(self) -> NoReturn:
         """Wait until the session is lost, and raise SessionLostError."""
         raise SessionLostError(await asyncio.shield(self._lost))
@@ -67,7 +75,9 @@ class Session:
             self._lost.set_result(why)
 
     def _on_close(self, what: str) -> Callable[..., None]:
-        def closed(_sender: Any, error: BaseException | None) -> None:
+        def closed(sender: Any, error: BaseException | None) -> None:
+            if sender in self._left:
+                return
             self.lose(f"{what}: {error}" if error else what)
 
         return closed

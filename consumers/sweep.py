@@ -31,14 +31,17 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep until cancelled."""
-        channel = await self._session.channel(confirms=True)
-        publisher = await Publisher.on(channel, self._settings.publish_timeout_s)
+        publisher = await Publisher.on(self._session, self._settings.publish_timeout_s)
         while True:
             try:
                 swept = await self.sweep(publisher)
-            except (DatabaseTroubleError, DeliveryError) as trouble:
+            except DatabaseTroubleError as trouble:
                 log.warning("sweep put off", action="sweep", why=str(trouble))
                 swept = False
+            except DeliveryError as refusal:
+                log.warning("sweep put off", action="sweep", why=str(refusal))
+                swept = False
+                await publisher.renew()
             if not swept:
                 await asyncio.sleep(self._settings.sweep_after_s / 2)
 

@@ -34,6 +34,9 @@ AnyLetter = Letter | BulkLetter
 HEARTBEAT_S = 10
 """A connection that is dead without a word is noticed after about three of them; the URL may say otherwise."""
 
+REFUSED_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Between tries of what the broker refuses: a queue whose leader is lost takes nothing until it has another one."""
+
 _URL_ADVICE = "The AMQP URL is not valid: it has to look like amqp://user:password@host:port/vhost."
 
 
@@ -83,18 +86,34 @@ class Session:
     async def publish(self, letter: AnyLetter, message: aio_pika.Message) -> None:
         """Publish, and wait until the broker has confirmed it. Raises NotTaken and SessionLostError."""
         with self.faults(letter.id):
-            try:
-                await self._publish_on(await self._publishing_channel(), letter, message)
-            except (ChannelClosed, ChannelInvalidStateError):
-                if self.lost.is_set():
-                    raise
-                # The broker closes a channel for the fault of one message, and all that wait for their confirm share
-                # that fate. Whose fault it was shows when each is published again on a channel of its own.
-                channel = await self._connection.channel(on_return_raises=True)
+            for pause_s in REFUSED_PAUSES_S:
+                channel = await self._publishing_channel()
                 try:
-                    await self._publish_on(channel, letter, message)
-                finally:
-                    await close(channel)
+                    await self._publish_alone_if_closed(channel, letter, message)
+                except PublishError:
+                    raise
+                except DeliveryError:
+                    await self._leave(channel)
+                    await asyncio.sleep(pause_s)
+                else:
+                    return
+            await self._publish_alone_if_closed(await self._publishing_channel(), letter, message)
+
+    async def _publish_alone_if_closed(
+        self, channel: AbstractChannel, letter: AnyLetter, message: aio_pika.Message
+    ) -> None:
+        try:
+            await self._publish_on(channel, letter, message)
+        except (ChannelClosed, ChannelInvalidStateError):
+            if self.lost.is_set():
+                raise
+            # The broker closes a channel for the fault of one message, and all that wait for their confirm share
+            # that fate. Whose fault it was shows when each is published again on a channel of its own.
+            alone = await self._connection.channel(on_return_raises=True)
+            try:
+                await self._publish_on(alone, letter, message)
+            finally:
+                await close(alone)
 
     async def ask(self, letter: AnyLetter, message: aio_pika.Message) -> bytes:
         """Publish and wait for the answer: its body. Raises as `publish` does."""
@@ -130,6 +149,12 @@ class Session:
             if self._publishing is None or self._publishing.is_closed:
                 self._publishing = await self._connection.channel(on_return_raises=True)
             return self._publishing
+
+    async def _leave(self, channel: AbstractChannel) -> None:
+        """Have the next one publish on a channel that knows who leads the queue by now."""
+        if self._publishing is channel:
+            self._publishing = None
+            await close(channel)
 
     async def _take_answer(self, message: AbstractIncomingMessage) -> None:
         answer = self._pending.get(message.correlation_id or "")

@@ -75,7 +75,9 @@ async def load(database_url: str, amqp_url: str, namespace: str, lanes: int) -> 
         yield load
 
 
-def some_load(database_url: str, amqp_url: str, namespace: str, lanes: int = 1) -> AbstractAsyncContextManager[Load]:
+def some_load(
+    database_url: str, amqp_url: str, namespace: str, lanes: int = 1, *, sure_replies: bool = True
+) -> AbstractAsyncContextManager[Load]:
     """Publishers and a subscriber on these servers."""
     return loaded(
         seed="a fault",
@@ -85,6 +87,7 @@ def some_load(database_url: str, amqp_url: str, namespace: str, lanes: int = 1) 
         namespace=namespace,
         lanes=lanes,
         pause_s=PAUSE_S,
+        sure_replies=sure_replies,
     )
 
 

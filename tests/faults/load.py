@@ -92,6 +92,7 @@ async def loaded(
     namespace: str,
     lanes: int = 1,
     pause_s: float = PAUSE_S,
+    sure_replies: bool = True,
 ) -> AsyncIterator[Load]:
     """Declare a namespace with publishers and a subscriber; in the end they leave and it is removed.
 
@@ -108,7 +109,7 @@ async def loaded(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(publisher.run()) for publisher in publishers]
             tasks.append(group.create_task(subscriber.run()))
-            yield Load(topology, post, publishers, Oracle(database_url, amqp_url, topology, journal))
+            yield Load(topology, post, publishers, Oracle(database_url, amqp_url, topology, journal, sure_replies))
             for task in tasks:
                 task.cancel()
     finally:

@@ -160,6 +160,7 @@ async def staged(servers: Servers, seed: str, lanes: int, logs: Path) -> AsyncIt
                 publisher_url=await linked("publishers", BROKER, brokers),
                 namespace=namespace,
                 lanes=lanes,
+                sure_replies=isinstance(servers.rabbit, LocalRabbit),
             )
         )
         await until_kept(servers.brokers, load.topology)

@@ -39,7 +39,7 @@ async def test_a_cluster_that_loses_the_leader_of_a_queue_under_load_loses_and_r
     nodes: Cluster, database_url: str, namespace: str, quick: Settings, lanes: int
 ) -> None:
     """The leader is also the node that declared the queue, to which the service is connected as often as not."""
-    async with some_load(database_url, nodes.url, namespace, lanes) as load:
+    async with some_load(database_url, nodes.url, namespace, lanes, sure_replies=False) as load:
         await until_kept(nodes.nodes, load.topology)
         async with serving(at(quick, database_url, nodes.url)) as service:
             load.begin()
