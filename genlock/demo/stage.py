@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import aio_pika
 import asyncpg
 
 from genlock import servers
+from genlock._connection import brokers
+from genlock._connection import connect as connect_to
+from genlock._session import HEARTBEAT_S
 from genlock.client import Client, connect
 from genlock.consumers.topology import Topology
 from genlock.schemas.base import JsonObject
@@ -123,5 +125,5 @@ async def _namespace(amqp_url: str) -> AsyncIterator[str]:
     try:
         yield name
     finally:
-        async with await aio_pika.connect(amqp_url) as connection:
+        async with await connect_to(brokers(amqp_url, HEARTBEAT_S), READY_TIMEOUT_S) as connection:
             await Topology(name).delete(await connection.channel())

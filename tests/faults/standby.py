@@ -83,6 +83,11 @@ class Pair:
         await self._ask(self.primary, "SELECT pg_promote()")
         await self._wait_for("")
 
+    async def waiting_commits(self) -> int:
+        """How many connections to the primary wait for the standby."""
+        waiting = "SELECT count(*)::integer FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        return int(str(await self._ask(self.primary, waiting)))
+
     async def _wait_for(self, standby: str) -> None:
         """Have each commit on the primary wait for the standby of that name, or for none."""
         await self._ask(self.primary, f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'")

@@ -15,6 +15,9 @@ from tests.faults.standby import Pair, wanting_primary
 from tests.harness import serving, until
 
 SOME = 40
+LEFT_MAX = 4
+"""How many connections a replica may leave to their COMMIT: one of its batch, and those that note something."""
+
 STILL_S = 0.5
 WAITS_S = 2.5
 """How long no standby answers: longer than a replica waits for a COMMIT, and than it may hold a delivery."""
@@ -73,6 +76,7 @@ async def test_while_the_standby_is_away_nothing_is_told_by_a_service_that_lives
             await asyncio.sleep(0.05)
         assert "PostgreSQL does not commit" in service.status.unready
         assert len(load.journal.events) == told
+        assert await pair.waiting_commits() <= LEFT_MAX
         await pair.start_standby()
         await load.probe()
 
