@@ -140,11 +140,11 @@ class Service:
         return await self._open_pool(self._settings.read_connections, READING_PLANS)
 
     async def _open_pool(self, size: int, plans: dict[str, str]) -> Pool:
-        url = self._settings.database_url.get_secret_value()
+        url = self._settings.database
         return await open_pool(url, size=size, timeout_s=self._settings.decide_timeout_s, plans=plans)
 
     async def _check_database(self) -> None:
-        url = self._settings.database_url.get_secret_value()
+        url = self._settings.database
         await check_safety(url, accept_unsafe=self._settings.accept_unsafe_database)
         await check_schema(url)
 
@@ -255,6 +255,7 @@ class Service:
     ) -> T:
         """Try until it works or the time for a start is over. Raises _StoppedError as soon as `stop` is called."""
         deadline = asyncio.get_running_loop().time() + self._settings.start_timeout_s
+        why = ""
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
@@ -262,7 +263,8 @@ class Service:
             except (SchemaError, TopologyError, UnsafeDatabaseError) as error:
                 raise StartError(str(error)) from error
             except faults as error:
-                why = str(error) or type(error).__name__
+                # The last try ends when the time is over, which says less than what the one before has met.
+                why = str(error) or why or type(error).__name__
                 if asyncio.get_running_loop().time() >= deadline:
                     waited = self._settings.start_timeout_s
                     raise StartError(f"{server} could not be used within {waited:g} seconds: {why}") from error

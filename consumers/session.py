@@ -104,7 +104,7 @@ async def open_session(settings: Settings, *, declare: bool = True) -> AsyncIter
     tolerate()
     wire.install()
     # Both to the same node of a cluster, if it can be: the session ends with either.
-    urls = brokers(settings.amqp_url.get_secret_value(), settings.heartbeat_s)
+    urls = brokers(settings.broker, settings.heartbeat_s)
     async with asyncio.timeout(settings.publish_timeout_s), contextlib.AsyncExitStack() as opened:
         consuming = await _connect(urls, settings, "consuming")
         opened.push_async_callback(consuming.close)

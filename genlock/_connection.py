@@ -18,6 +18,7 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory, Transpor
 from yarl import URL
 
 from genlock._hosts import one_for_each_host
+from genlock._passwords import with_password
 
 CLOSE_TIMEOUT_S = 2.0
 """How long the broker may take to say goodbye."""
@@ -103,9 +104,9 @@ def _tell_losses(underlay: AbstractConnection) -> None:
 def brokers(url: str, heartbeat_s: int) -> list[URL]:
     """The URLs of all hosts that a URL names, in any order, so that those who connect spread over a cluster.
 
-    The heartbeat is the URL's if it says one. Raises ValueError.
+    The heartbeat is the URL's if it says one. Raises ValueError, and OSError for a file that should have the password.
     """
-    urls = [URL(one) for one in one_for_each_host(url)]
+    urls = [URL(one) for one in one_for_each_host(with_password(url))]
     alert = [one if "heartbeat" in one.query else one.update_query(heartbeat=heartbeat_s) for one in urls]
     return random.sample(alert, len(alert))
 
@@ -125,5 +126,12 @@ async def connect(urls: Sequence[URL], timeout_s: float, *, name: str | None = N
 
 async def _connect(url: URL, timeout_s: float, name: str | None) -> Connection:
     connection = Connection(url, client_properties={"connection_name": name} if name else None)
-    await connection.connect(timeout_s)
+    try:
+        await connection.connect(timeout_s)
+    except AMQPConnectionError as error:
+        cut_off = isinstance(error.__cause__, ConnectionResetError | asyncio.IncompleteReadError)
+        if cut_off and url.scheme == "amqps" and "certfile" not in url.query:
+            # The broker says so by an alert that does not always arrive.
+            raise AMQPConnectionError(f"{error}; a certificate required by it could be missing (certfile)") from error
+        raise
     return connection

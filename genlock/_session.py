@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from urllib.parse import urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
@@ -25,7 +24,7 @@ from aio_pika.exceptions import (
 
 from genlock._bulk import BulkLetter
 from genlock._connection import CLOSE_TIMEOUT_S, Connection, brokers, connect
-from genlock._hosts import one_for_each_host
+from genlock._hosts import addresses
 from genlock._letters import Letter
 from genlock.errors import CannotConnect, Refused, Unroutable
 
@@ -36,8 +35,6 @@ HEARTBEAT_S = 10
 
 REFUSED_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Between tries of what the broker refuses: a queue whose leader is lost takes nothing until it has another one."""
-
-_URL_ADVICE = "The AMQP URL is not valid: it has to look like amqp://user:password@host:port/vhost."
 
 
 class SessionLostError(Exception):
@@ -220,17 +217,12 @@ async def _open(url: str, timeout_s: float) -> Session:
 def _address(url: str) -> str:
     """Return the hosts and ports of an AMQP URL, which unlike the URL hold no secret."""
     try:
-        return ", ".join(map(_host, one_for_each_host(url)))
+        found = addresses(url, "amqp", "amqps")
     except ValueError as error:
-        # The error may quote a piece of a password.
-        raise CannotConnect(_URL_ADVICE) from error
-
-
-def _host(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
-        raise ValueError(url)
-    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+        raise CannotConnect(f"The AMQP URL is not valid: {error}.") from None
+    if not found:
+        raise CannotConnect("The AMQP URL is not valid: it names no host.")
+    return found
 
 
 async def close(what: AbstractConnection | AbstractChannel) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 
 from genlock._hosts import one_for_each_host
+from genlock._passwords import with_password
 
 # asyncpg's classes are generic for type checkers alone.
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Hosts:
 
     async def _connect(self, url: str, timeout_s: float, options: dict[str, Any]) -> LoneConnection:
         connection: LoneConnection = await asyncpg.connect(
-            url, timeout=timeout_s / len(self._urls), **self._wanted, **options
+            with_password(url), timeout=timeout_s / len(self._urls), **self._wanted, **options
         )
         self._urls.sort(key=url.__ne__)
         return connection

@@ -2,8 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from genlock._hosts import addresses
+from genlock._passwords import naming
 
 NAMESPACE_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
@@ -14,7 +17,7 @@ LANES_MAX = 32
 class Settings(BaseSettings):
     """Everything that can be set. Times are in seconds, sizes in commands unless the name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix="GENLOCK_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="GENLOCK_", frozen=True, hide_input_in_errors=True)
 
     database_url: Annotated[
         SecretStr, Field(description="PostgreSQL, as postgresql://user@host:port/database; several hosts with commas.")
@@ -22,6 +25,12 @@ class Settings(BaseSettings):
     amqp_url: Annotated[
         SecretStr, Field(description="RabbitMQ, as amqp://user:password@host:port/vhost; several hosts with commas.")
     ] = SecretStr("amqp://localhost:5672/")
+    database_password_file: Annotated[
+        str, Field(description="A file with the password for PostgreSQL, for a URL without one; read at each connect.")
+    ] = ""
+    amqp_password_file: Annotated[
+        str, Field(description="A file with the password for RabbitMQ, for a URL without one; read at each connect.")
+    ] = ""
     service_role: Annotated[
         str,
         Field(
@@ -94,6 +103,23 @@ class Settings(BaseSettings):
     log_level: Annotated[
         str, Field(pattern="^(debug|info|warning|error)$", description="The least that is logged.")
     ] = "info"
+
+    @field_validator("database_url", "amqp_url")
+    @classmethod
+    def _is_url(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
+        schemes = ("amqp", "amqps") if info.field_name == "amqp_url" else ("postgresql", "postgres")
+        addresses(url.get_secret_value(), *schemes)
+        return url
+
+    @property
+    def database(self) -> str:
+        """Where PostgreSQL is, with its password or the name of the file that has it."""
+        return naming(self.database_url.get_secret_value(), self.database_password_file)
+
+    @property
+    def broker(self) -> str:
+        """Where RabbitMQ is, likewise."""
+        return naming(self.amqp_url.get_secret_value(), self.amqp_password_file)
 
     @property
     def source(self) -> str:

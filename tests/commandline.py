@@ -37,6 +37,8 @@ def environment(settings: Settings) -> dict[str, str]:
     return kept | {
         "GENLOCK_DATABASE_URL": settings.database_url.get_secret_value(),
         "GENLOCK_AMQP_URL": settings.amqp_url.get_secret_value(),
+        "GENLOCK_DATABASE_PASSWORD_FILE": settings.database_password_file,
+        "GENLOCK_AMQP_PASSWORD_FILE": settings.amqp_password_file,
         "GENLOCK_NAMESPACE": settings.namespace,
         "COLUMNS": COLUMNS,
     }

@@ -20,8 +20,8 @@ async def database(settings: Settings, timeout_s: float) -> AsyncIterator[Pool]:
     """Two connections, as deciding uses them, to a database with the schema of this program. Raises Failure."""
     url = settings.database_url
     try:
-        await check_schema(url.get_secret_value())
-        pool = await open_pool(url.get_secret_value(), size=2, timeout_s=timeout_s, plans=DECIDING_PLANS)
+        await check_schema(settings.database)
+        pool = await open_pool(settings.database, size=2, timeout_s=timeout_s, plans=DECIDING_PLANS)
     except SchemaError as error:
         raise Failure(str(error)) from error
     except ValueError as error:

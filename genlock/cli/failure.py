@@ -35,4 +35,6 @@ def load_settings(**overrides: Any) -> Settings:
         name = str(first["loc"][0])
         variable = f"{Settings.model_config['env_prefix']}{name}".upper()
         exit_code = NO_ANSWER if overrides.get(name) is None else USAGE
-        raise Failure(f"The setting {variable} is not valid: {first['msg']}.", exit_code) from error
+        raise Failure(
+            f"The setting {variable} is not valid: {first['msg'].removeprefix('Value error, ')}.", exit_code
+        ) from error

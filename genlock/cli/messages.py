@@ -117,8 +117,7 @@ def open_client(
 ) -> AbstractAsyncContextManager[Client]:
     """A client that is not connected yet. Raises Failure."""
     settings = load_settings(amqp_url=amqp_url, namespace=namespace)
-    url = settings.amqp_url.get_secret_value()
-    return connect(url, namespace=settings.namespace, source=source, timeout_s=timeout_s)
+    return connect(settings.broker, namespace=settings.namespace, source=source, timeout_s=timeout_s)
 
 
 async def _send(

@@ -45,7 +45,7 @@ def migrate() -> None:
     logs.configure(settings)
     url = settings.database_url
     try:
-        applied = asyncio.run(migrate(url.get_secret_value(), settings.service_role))
+        applied = asyncio.run(migrate(settings.database, settings.service_role))
     except SchemaError as error:
         raise Failure(str(error)) from error
     except ValueError as error:
@@ -63,16 +63,16 @@ def migrate() -> None:
 
 
 def settings(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show every setting: its variable, its value with secrets masked, its default and what it is for."""
+    """Show every setting: its variable, its value with secrets masked, where that is from, its default and its use."""
     found = rows(load_settings())
     if as_json:
         typer.echo(json.dumps([row._asdict() for row in found], indent=2))
         return
-    table = Table("Variable", "Value", "Default", "Description")
+    table = Table("Variable", "Value", "From", "Default", "Description")
     for row in found:
         # A value that was set stands out from one that is the default.
         style = None if row.value == row.default else "bold"
-        table.add_row(row.variable, str(row.value), str(row.default), row.description, style=style)
+        table.add_row(row.variable, str(row.value), row.source, str(row.default), row.description, style=style)
     console().print(table)
 
 

@@ -32,7 +32,7 @@ def verify(
     Reads only, beside a live service if need be. Exits 1 where something is wrong, and names the first records. What is
     being checked is told on stderr.
     """
-    url = load_settings().database_url.get_secret_value()
+    url = load_settings().database
     try:
         wrong = asyncio.run(_verify(url, quiet=quiet))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

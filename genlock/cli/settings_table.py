@@ -2,10 +2,10 @@
 
 import re
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from genlock._hosts import addresses
 from genlock.service.settings import Settings
 
 MASK = "***"
@@ -13,13 +13,15 @@ MASK = "***"
 # Up to the last @, because people forget to escape the one in their password.
 _USER_INFO = re.compile(r"(?<=://)(?P<user>[^:@]*):.*@", re.DOTALL)
 _SECRET_PARAMETER = re.compile(
-    r"(?<=[?&])(?P<name>[^=&]*(?:password|passfile|secret|key|cadata)[^=&]*)=[^&]*", re.IGNORECASE
+    r"(?<=[?&])(?P<name>[^=&]*(?:password(?!_file)|passfile|secret|key|cadata)[^=&]*)=[^&]*", re.IGNORECASE
 )
 
 
 class Row(NamedTuple):
     variable: str
     value: Any
+    source: str
+    """Where the value is from: the environment, or it is the default."""
     default: Any
     description: str
 
@@ -31,6 +33,7 @@ def rows(settings: Settings) -> list[Row]:
         Row(
             f"{prefix}{name}".upper(),
             masked(getattr(settings, name)),
+            "environment" if name in settings.model_fields_set else "default",
             masked(field.default),
             field.description or "",
         )
@@ -52,6 +55,6 @@ def masked(value: Any) -> Any:
 def address(url: SecretStr) -> str:
     """Return where a secret URL points to, without who goes there."""
     try:
-        return urlsplit(url.get_secret_value()).netloc.rpartition("@")[2] or MASK
+        return addresses(url.get_secret_value(), "postgresql", "postgres", "amqp", "amqps") or MASK
     except ValueError:
         return MASK

@@ -1,12 +1,21 @@
 """What tests of outages share: proxies in front of both servers, and a replica's settings that lead through them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from pydantic import SecretStr
 
+from genlock.servers_programs import Programs
 from genlock.service.settings import Settings
 from tests.proxy import Proxy, proxied
+from tests.secured import Secured, secured_servers
+
+
+@pytest.fixture(scope="session")
+def secured(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """Servers that ask for passwords and certificates."""
+    with secured_servers(programs, tmp_path_factory.mktemp("certificates")) as servers:
+        yield servers
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""TLS to both servers, with certificates on either side; what is not as it must be is refused, with a clear message."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+import genlock
+from genlock import servers as servers_module
+from genlock.consumers.process import Service
+from genlock.consumers.replica import StartError
+from genlock.schemas.documents import DocumentPut
+from genlock.service.migrate import migrate
+from genlock.service.settings import Settings
+from tests import commandline
+from tests.factories import new_id
+from tests.harness import serving
+from tests.secured import NAME, Secured
+
+
+@dataclass(frozen=True)
+class Tls:
+    """The URLs by which both servers are reached."""
+
+    database: str
+    amqp: str
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def tls(secured: Secured) -> AsyncIterator[Tls]:
+    files = secured.certificates
+    admin_url = secured.postgres.url
+    async with servers_module.service_role(admin_url) as role, servers_module.database(admin_url) as owner_url:
+        await migrate(owner_url, role.name)
+        database = secured.database_url(
+            role.name,
+            owner_url.rpartition("/")[2].partition("?")[0],
+            role.password,
+            sslmode="verify-full",
+            sslrootcert=str(files.authority),
+            sslcert=str(files.certificate),
+            sslkey=str(files.key),
+        )
+        client = {"cafile": str(files.authority), "certfile": str(files.certificate), "keyfile": str(files.key)}
+        yield Tls(database, secured.amqps_url("guest", "guest", **client))
+
+
+@pytest.fixture
+def over_tls(tls: Tls, namespace: str) -> Settings:
+    return Settings(
+        database_url=SecretStr(tls.database), amqp_url=SecretStr(tls.amqp), namespace=namespace, start_timeout_s=0.5
+    )
+
+
+async def test_service_client_and_command_line_work_over_tls(over_tls: Settings, tls: Tls) -> None:
+    settings = over_tls.model_copy(update={"start_timeout_s": 30.0})
+    put = genlock.command(DocumentPut(expected_generation=None, body={}), subject=new_id())
+    async with serving(settings):
+        async with genlock.connect(tls.amqp, namespace=settings.namespace) as client:
+            assert isinstance(await client.send(put), genlock.Succeeded)
+        got = await commandline.genlock(settings, "get", "document", put.subject or "")
+        assert (got.code, got.rows[0]["generation"]) == (0, 0)
+    for arguments in (("verify",), ("dead", "list"), ("lanes", "1")):
+        ran = await commandline.genlock(settings, *arguments)
+        assert ran.code == 0, ran.err
+
+
+def spoiled(url: str, secured: Secured, fault: str) -> str:
+    """The URL with a fault in it."""
+    files = secured.certificates
+    if fault == "another host name":
+        return url.replace(f"@{NAME}:", "@127.0.0.1:")
+    if fault == "another authority":
+        return url.replace(files.authority.name, files.stranger.name)
+    kept = [part for part in url.split("&") if not part.startswith(("sslcert=", "sslkey=", "certfile=", "keyfile="))]
+    return "&".join(kept)
+
+
+FAULTS = {
+    "another host name": "IP address mismatch, certificate is not valid for '127.0.0.1'",
+    "another authority": "certificate verify failed",
+    "no certificate of the client's": "certificate required|requires a valid client certificate",
+}
+
+
+@pytest.mark.parametrize("server", ["database", "amqp"])
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_what_is_not_as_it_must_be_is_refused_and_said(
+    over_tls: Settings, secured: Secured, tls: Tls, server: str, fault: str
+) -> None:
+    url = spoiled(getattr(tls, server), secured, fault)
+    settings = over_tls.model_copy(update={f"{server}_url": SecretStr(url)})
+    with pytest.raises(StartError, match=FAULTS[fault]):
+        await Service(settings).run()
+    ran = await commandline.genlock(settings, *{"database": ("verify",), "amqp": ("get", "document", "x")}[server])
+    assert ran.code == 1
+    assert len(ran.err.splitlines()) == 1, ran.err
+    assert re.search(FAULTS[fault], ran.err), ran.err
+    if server == "amqp":
+        with pytest.raises(genlock.CannotConnect, match=FAULTS[fault]):
+            async with genlock.connect(url):
+                pass
