@@ -82,11 +82,16 @@ async def on_pair(pair: Pair, planned: Planned, probe: Probe) -> float | None:
     return answered_s
 
 
-async def on_cluster(cluster: Cluster, planned: Planned, topology: Topology, probe: Probe) -> float:
+async def on_cluster(cluster: Cluster, planned: Planned, topology: Topology, probe: Probe) -> float | None:
     """Lose a node for a while, and let it join the others again."""
     node = cluster.nodes[int(planned.at_s) % len(cluster.nodes)]
     if planned.fault is Fault.LOSE_LEADER:
         node = await cluster.leader_of(topology.command_queues[0].name)
+    if planned.fault is Fault.FREEZE:
+        os.kill(node.process_id, signal.SIGSTOP)
+        await asyncio.sleep(planned.lasts_s)
+        os.kill(node.process_id, signal.SIGCONT)
+        return None
     lost = time.monotonic()
     await asyncio.to_thread(node.stop if planned.fault is Fault.SHUT_DOWN else node.kill)
     await probe()

@@ -38,7 +38,7 @@ OF_SERVERS: dict[str, tuple[Fault, ...]] = {
 }
 OF_CLUSTERS: dict[str, tuple[Fault, ...]] = {
     POSTGRES: (Fault.FAIL_OVER, Fault.FAIL_OVER, Fault.SWITCH_OVER, Fault.LOSE_STANDBY, Fault.LOSE_BOTH),
-    BROKER: (Fault.LOSE_LEADER, Fault.LOSE_LEADER, Fault.KILL, Fault.SHUT_DOWN),
+    BROKER: (Fault.LOSE_LEADER, Fault.LOSE_LEADER, Fault.KILL, Fault.SHUT_DOWN, Fault.FREEZE),
 }
 """Where PostgreSQL has a standby, and the broker three nodes, of which one is lost at a time."""
 
