@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from genlock import servers as servers_module
-from genlock.servers import Servers
+from genlock.servers import Role, Servers
 from genlock.service.database import DECIDING_PLANS, READING_PLANS
 from tests.large import Connection, fill
 
@@ -21,16 +21,16 @@ async def large_url(servers: Servers, database_template: str) -> AsyncIterator[s
 
 
 @pytest.fixture
-async def reading(large_url: str) -> AsyncIterator[Connection]:
+async def reading(large_url: str, service_role: Role) -> AsyncIterator[Connection]:
     """A connection to it as reads use it."""
-    connection = await asyncpg.connect(large_url, server_settings=READING_PLANS)
+    connection = await asyncpg.connect(service_role.at(large_url), server_settings=READING_PLANS)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def deciding(large_url: str) -> AsyncIterator[Connection]:
+async def deciding(large_url: str, service_role: Role) -> AsyncIterator[Connection]:
     """A connection to it as deciding uses it."""
-    connection = await asyncpg.connect(large_url, server_settings=DECIDING_PLANS)
+    connection = await asyncpg.connect(service_role.at(large_url), server_settings=DECIDING_PLANS)
     yield connection
     await connection.close()
