@@ -82,7 +82,7 @@ def await_answer(
 
     Raises ServersUnavailable when no answer came in time or the server refuses this user.
     """
-    where = f"{name} at {urlsplit(url).netloc.rpartition('@')[2] or url}"
+    where = f"{name} at {urlsplit(url).netloc.rpartition('@')[2]}"
     deadline = time.monotonic() + timeout_s
     while True:
         try:

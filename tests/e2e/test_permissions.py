@@ -1,5 +1,7 @@
 """The rights of service, publishers and subscribers on RabbitMQ, given by the commands of docs/roles.md."""
 
+import asyncio
+import json
 import re
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -21,16 +23,18 @@ from genlock.servers_programs import Programs
 from genlock.service.settings import Settings
 from tests import commandline
 from tests.factories import envelope, json_bytes, new_id
-from tests.harness import CONTENT_TYPE, Client, connected, serving
+from tests.harness import CONTENT_TYPE, DEADLINE_S, Client, connected, serving
 
 PAGE = (Path(__file__).parents[2] / "docs" / "roles.md").read_text()
 
 OTHERS = """
 rabbitmqctl add_user shipping change-me
 rabbitmqctl set_permissions -p genlock shipping '^(amq\\.gen-|shipping\\.)' '^(amq\\.gen-|shipping\\.)' '^(genlock\\.events$|amq\\.gen-|shipping\\.)'
+rabbitmqctl add_user sensor change-me
+rabbitmqctl set_permissions -p genlock sensor '^$' '^genlock\\.(commands|reads)$' '^$'
 rabbitmqctl set_permissions -p genlock guest '.*' '.*' '.*'
 """  # noqa: E501 - one command a line
-"""One more subscriber, and the administrator who looks at it all."""
+"""One more subscriber, a publisher that declares nothing, and the administrator who looks at it all."""
 
 Attempt = Callable[[AbstractChannel], Awaitable[object]]
 
@@ -111,6 +115,28 @@ async def test_a_command_under_another_type_than_it_told_the_broker_is_refused(
             told = await anext(replies)
             await told.ack()
         assert b'"routing_key_mismatch"' in told.body
+
+
+async def test_with_direct_replies_a_publisher_needs_to_declare_and_read_nothing(
+    rabbit: LocalRabbit, allowed: Settings
+) -> None:
+    put = envelope("document.put", new_id(), {"expected_generation": None, "body": {}})
+    get = envelope("document.get", put["subject"], {})
+    async with serving(allowed), await aio_pika.connect(at(rabbit, "sensor")) as connection:
+        channel = await connection.channel()
+        answers: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        replies = await channel.get_queue("amq.rabbitmq.reply-to", ensure=False)
+        await replies.consume(answers.put, no_ack=True)
+        told = []
+        for exchange, message in (("genlock.commands", put), ("genlock.reads", get)):
+            found = await channel.get_exchange(exchange, ensure=False)
+            body = aio_pika.Message(json_bytes(message), content_type=CONTENT_TYPE, reply_to=replies.name)
+            await found.publish(body, message["type"])
+            async with asyncio.timeout(DEADLINE_S):
+                told.append(json.loads((await answers.get()).body)["type"])
+        assert told == ["document.put.succeeded", "document.get.result"]
+        with pytest.raises(aiormq.exceptions.ChannelAccessRefused):
+            await channel.declare_queue(exclusive=True)
 
 
 async def _publish(channel: AbstractChannel, exchange: str, key: str) -> None:
