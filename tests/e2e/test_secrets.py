@@ -1,6 +1,7 @@
 """Passwords: read from files at each connect, whatever characters they have; and told to nobody."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 from signal import SIGTERM
@@ -231,4 +232,17 @@ async def test_no_password_is_told_whatever_goes_wrong(guarded: Guarded, setting
         for _ in range(2):
             group.create_task(work())
     assert len(told) == 1 + len(cases) + len(SERVED)
+    assert {case: text for case, text in told.items() if MARK in text or "4711" in text} == {}
+
+
+async def test_no_traceback_of_the_client_tells_a_password(guarded: Guarded) -> None:
+    await guarded.set_passwords(SECRET)
+    told = {}
+    for case, environment in variables(guarded).items():
+        if case.startswith("amqp: ") or case == "neither is there":
+            with pytest.raises(genlock.CannotConnect) as raised:
+                async with genlock.connect(environment["GENLOCK_AMQP_URL"], timeout_s=DEADLINE_S):
+                    pass
+            told[case] = "".join(traceback.format_exception(raised.value))
+    assert len(told) > 5
     assert {case: text for case, text in told.items() if MARK in text or "4711" in text} == {}
