@@ -18,7 +18,7 @@ STANDBY = "genlock_standby"
 class Member(LocalPostgres):
     """One of the two; as a standby it follows the one that it is a copy of."""
 
-    options = (*LocalPostgres.options, f"cluster_name={STANDBY}")
+    options = (*LocalPostgres.options, f"cluster_name={STANDBY}", "max_standby_streaming_delay=-1")
 
     def copy(self, primary: "Member") -> None:
         """Become a copy of a running primary; what there was is gone."""
@@ -80,7 +80,13 @@ class Pair:
     async def promote(self) -> None:
         """Make the standby the primary, as a cluster's manager does once the old one is gone; nobody follows it yet."""
         self.primary, self.standby = self.standby, self.primary
-        await self._ask(self.primary, "SELECT pg_promote()")
+        # Without waiting there: what it recovers yet can cancel any query.
+        await self._ask(self.primary, "SELECT pg_promote(false)")
+
+        async def promoted() -> bool:
+            return await self._ask(self.primary, "SELECT pg_is_in_recovery()") is False
+
+        await until(promoted)
         await self._wait_for("")
 
     async def waiting_commits(self) -> int:

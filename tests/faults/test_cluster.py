@@ -3,17 +3,21 @@
 import asyncio
 from collections.abc import Iterator
 
+import aio_pika
+import asyncpg
 import pytest
 
 import genlock
 from genlock._connection import Connection
+from genlock.consumers.topology import Topology
 from genlock.servers_programs import Programs
 from genlock.service.settings import Settings
+from tests.chains import broken, chains, links_of, send_chains
 from tests.factories import new_id
 from tests.faults.cluster import Cluster, cluster
 from tests.faults.conftest import at, some_load
 from tests.faults.stage import quorum_queues, until_kept
-from tests.harness import serving
+from tests.harness import connected, serving
 
 SOME = 40
 
@@ -34,17 +38,16 @@ async def nodes(the_cluster: Cluster) -> Cluster:
     return the_cluster
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
 async def test_a_cluster_that_loses_the_leader_of_a_queue_under_load_loses_and_repeats_nothing(
-    nodes: Cluster, database_url: str, namespace: str, quick: Settings, lanes: int
+    nodes: Cluster, database_url: str, namespace: str, quick: Settings
 ) -> None:
     """The leader is also the node that declared the queue, to which the service is connected as often as not."""
-    async with some_load(database_url, nodes.url, namespace, lanes, sure_replies=False) as load:
+    async with some_load(database_url, nodes.url, namespace, sure_replies=False) as load:
         await until_kept(nodes.nodes, load.topology)
         async with serving(at(quick, database_url, nodes.url)) as service:
             load.begin()
             await load.until_seen(SOME)
-            leader = await nodes.leader_of(load.topology.command_queues[0].name)
+            leader = await nodes.leader_of(load.topology.inbox)
             await asyncio.to_thread(leader.kill)
             await load.probe()
             await load.until_seen(SOME)
@@ -54,6 +57,34 @@ async def test_a_cluster_that_loses_the_leader_of_a_queue_under_load_loses_and_r
             await load.proved()
             assert service.ready.is_set()
         await load.nothing_left()
+
+
+@pytest.mark.parametrize("lanes", [3])
+async def test_lanes_keep_their_order_when_the_node_that_leads_them_is_lost(
+    nodes: Cluster, second: "asyncpg.Connection[asyncpg.Record]", namespace: str, quick: Settings, lanes: int
+) -> None:
+    leader, other, _ = nodes.nodes
+    # Whoever declares a quorum queue does so on its leader.
+    async with await aio_pika.connect(leader.url) as connection:
+        await Topology(namespace, lanes).declare(await connection.channel())
+    sent = chains(20, links=30)
+    settings = at(quick, quick.database_url.get_secret_value(), nodes.url)
+    async with connected(other.url, namespace, lanes) as client:
+        await send_chains(client, sent)
+        assert await nodes.leader_of(client.topology.lane_queues[0]) is leader
+
+        async def lose_in_the_middle() -> None:
+            await client.decided(sent[0][0])
+            await asyncio.to_thread(leader.kill)
+            assert len(client.bodies) < len(links_of(sent))
+
+        losing = asyncio.create_task(lose_in_the_middle())
+        async with serving(settings), serving(settings):
+            await losing
+            assert await broken(client, sent) == 0
+        # A queue is deleted in seconds while one of its members is away.
+        await nodes.start_again()
+    assert await second.fetchval("SELECT count(*) FROM ledger") == len(links_of(sent))
 
 
 async def test_client_that_loses_its_node_goes_on_with_another_one(
