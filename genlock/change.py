@@ -25,8 +25,8 @@ ATTEMPTS_MIN = 3
 SENDINGS_MAX = 3
 """How often one try is sent while no answer comes."""
 
-JITTER_MIN_S = 0.01
-"""The least range that pauses are spread over, so that the losers of one conflict do not meet again."""
+JITTER_S = 0.01
+"""The range that pauses are spread over, so that losers who were told the same do not meet again."""
 
 
 FRESH_S = 0.02
@@ -96,9 +96,8 @@ async def _send(client: Sender, attempt: Command) -> Outcome:
 
 
 def _pause_s(conflict: Conflict) -> float:
-    """At least what the service advises, and up to twice that."""
-    advised_s = conflict.retry.after_ms / 1000
-    return advised_s + random.uniform(0, max(advised_s, JITTER_MIN_S))  # noqa: S311 - jitter is no secret
+    """At least what the service advises."""
+    return conflict.retry.after_ms / 1000 + random.uniform(0, JITTER_S)  # noqa: S311 - jitter is no secret
 
 
 async def _state_after(

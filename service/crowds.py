@@ -1,8 +1,8 @@
 """Crowds: how long the losers of a record that many want had better wait, so that they come back one after the other.
 
-Losers who all wait equally long meet again, and all but one lose again. So each is given a turn of its own, twice as
-many as there are changes: then some come in vain, but the record is not left waiting for anybody. This is advice, kept
-in the memory of one process: whoever comes early, or to another process, is decided all the same.
+Losers who all wait equally long meet again, and all but one lose again. So each is given a turn of its own, one for
+each change that the record is likely to see, and a nearer one with each attempt, so that nobody loses for ever. This is
+advice, kept in the memory of one process: whoever comes early, or to another process, is decided all the same.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from genlock.schemas.base import Kind
 from genlock.schemas.outcomes import ConflictData, SucceededData, Verdict
+from genlock.service.verdicts import RETRY_AFTER_MS
 
-TURNS_FOR_EACH_CHANGE = 2
-PACE_FIRST_S = 0.02
+PACE_FIRST_S = 0.01
 """How long a change is taken to take before it is known: about what a client needs to read, to send and to be told."""
-PACE_MIN_S, PACE_MAX_S = 0.01, 1.0
+PACE_MIN_S, PACE_MAX_S = 0.005, 1.0
 WEIGHT = 0.2
 """How much of the pace the last change tells."""
 
@@ -45,7 +45,7 @@ class Crowd:
 
     def next_turn_s(self, now: float) -> float:
         """Take the next free turn; return how long it is until then."""
-        turn = max(self.taken_until, now) + self.pace_s / TURNS_FOR_EACH_CHANGE
+        turn = max(self.taken_until, now) + self.pace_s
         self.taken_until = min(turn, now + WAIT_MAX_S)
         return self.taken_until - now
 
@@ -73,7 +73,7 @@ class Crowds:
                 crowd.changed(now)
             case ConflictData() if verdict.retry.allowed:
                 turn_s = (self._known(wanted, now) or self._new(wanted, now)).next_turn_s(now)
-                after_ms = max(verdict.retry.after_ms, round(turn_s * 1000))
+                after_ms = max(round(turn_s / verdict.retry.attempt * 1000), RETRY_AFTER_MS)
                 return verdict.model_copy(update={"retry": verdict.retry.model_copy(update={"after_ms": after_ms})})
         return verdict
 

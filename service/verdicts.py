@@ -21,9 +21,8 @@ from genlock.service.records import Record
 
 Tokens = dict[Kind, dict[str, Token]]
 
-RETRY_AFTER_MS_FIRST = 10
-RETRY_AFTER_MS_MAX = 250
-"""With each longer pause of a crowd one of it wins; how long a crowd had better wait is known in `crowds`."""
+RETRY_AFTER_MS = 10
+"""The wait that is advised after a conflict; how long a crowd had better wait is known in `crowds`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def conflicts(
         winner=first.winner,
         current=first.current,
         command=command.echo,
-        retry=Retry(allowed=retry, attempt=command.attempt, after_ms=retry_after_ms(command.attempt)),
+        retry=Retry(allowed=retry, attempt=command.attempt, after_ms=RETRY_AFTER_MS),
     )
     return Decision(verdict.model_copy(update={"failures": list(failures)}) if on_several else verdict)
 
@@ -136,8 +135,3 @@ def refused(command: Command, record: Record | None, refusal: Refusal, shortages
     if command.echo.model_fields_set:
         verdict = verdict.model_copy(update={"command": command.echo})
     return Decision(verdict)
-
-
-def retry_after_ms(attempt: int) -> int:
-    """Advise a wait that doubles with each attempt, in milliseconds."""
-    return min(RETRY_AFTER_MS_MAX, RETRY_AFTER_MS_FIRST << min(attempt - 1, 10))

@@ -116,7 +116,7 @@ async def test_a_conflict_tells_everything_that_a_retry_needs(client: Client) ->
         "source": "/winner",
         "time": won["time"],
     }
-    assert data["retry"] == {"allowed": True, "attempt": 3, "after_ms": 40}
+    assert data["retry"] == {"allowed": True, "attempt": 3, "after_ms": 10}
 
 
 @pytest.mark.usefixtures("service")

@@ -4,11 +4,11 @@ import pytest
 
 from genlock.schemas.outcomes import ConflictData, Verdict
 from genlock.service import crowds
-from genlock.service.crowds import LINGER_S, PACE_FIRST_S, TURNS_FOR_EACH_CHANGE, WAIT_MAX_S, Crowds
+from genlock.service.crowds import LINGER_S, PACE_FIRST_S, WAIT_MAX_S, Crowds
+from genlock.service.verdicts import RETRY_AFTER_MS
 from tests.factories import accepted, conflicting, put, state_of
 
-TURN_S = PACE_FIRST_S / TURNS_FOR_EACH_CHANGE
-TURN_MS = round(TURN_S * 1000)
+TURN_MS = round(PACE_FIRST_S * 1000)
 
 
 def lost(subject: str = "x", attempt: int = 1) -> ConflictData:
@@ -22,7 +22,7 @@ def waits(advised: list[Verdict]) -> list[int]:
 def test_each_loser_of_a_record_has_a_turn_of_its_own() -> None:
     crowd = Crowds()
     assert waits(crowd.advise([lost(), lost(), lost()], 100.0)) == [TURN_MS, 2 * TURN_MS, 3 * TURN_MS]
-    assert waits(crowd.advise([lost()], 100.0 + TURN_S)) == [3 * TURN_MS]
+    assert waits(crowd.advise([lost()], 100.0 + PACE_FIRST_S)) == [3 * TURN_MS]
     assert waits(crowd.advise([lost()], 200.0)) == [TURN_MS]
 
 
@@ -30,8 +30,12 @@ def test_records_have_crowds_of_their_own() -> None:
     assert waits(Crowds().advise([lost("x"), lost("y"), lost("x")], 0.0)) == [TURN_MS, TURN_MS, 2 * TURN_MS]
 
 
-def test_nobody_waits_less_than_the_attempt_asks_for() -> None:
-    assert waits(Crowds().advise([lost(attempt=4), lost()], 0.0)) == [80, 2 * TURN_MS]
+def test_the_turn_is_nearer_with_each_attempt_and_yet_not_at_once() -> None:
+    crowd = [lost()] * 11
+    assert waits(Crowds().advise([*crowd, lost(attempt=3), lost(attempt=100)], 0.0))[-2:] == [
+        4 * TURN_MS,
+        RETRY_AFTER_MS,
+    ]
 
 
 def test_nobody_is_told_to_wait_for_ever() -> None:
@@ -42,11 +46,11 @@ def test_nobody_is_told_to_wait_for_ever() -> None:
 def test_where_changes_take_longer_turns_are_longer() -> None:
     crowd, moment = Crowds(), 0.0
     for _ in range(30):
-        crowd.advise([lost()] * 3, moment)
+        crowd.advise([lost()], moment)
         moment += 0.1
         crowd.advise([accepted(state_of(), put("x", None))], moment)
     waited = waits(crowd.advise([lost(), lost()], moment))
-    assert waited[1] - waited[0] == pytest.approx(100 / TURNS_FOR_EACH_CHANGE, abs=2)
+    assert waited[1] - waited[0] == pytest.approx(100, abs=2)
 
 
 def test_what_is_no_conflict_to_be_tried_again_is_left_as_it_is() -> None:

@@ -164,7 +164,7 @@ def test_conflict_event_has_the_fields_of_the_contract() -> None:
             "subject": document.id,
             "data": {"expected_generation": 2, "body": {"é": 1}},
         },
-        "retry": {"allowed": True, "attempt": 2, "after_ms": 20},
+        "retry": {"allowed": True, "attempt": 2, "after_ms": 10},
     }
 
 

@@ -290,7 +290,7 @@ def conflict_with(verb: str, *, superseded: bool, attempt: int = 1) -> tuple[Con
 def test_only_a_report_of_a_superseded_traversal_is_not_to_be_tried_again(verb: str, superseded: bool) -> None:
     verdict, _ = conflict_with(verb, superseded=superseded, attempt=3)
     assert verdict.retry.allowed == (not (verb == "set_state" and superseded))
-    assert (verdict.retry.attempt, verdict.retry.after_ms) == (3, 40)
+    assert verdict.retry.attempt == 3
 
 
 @pytest.mark.parametrize("superseded", [True, False])
