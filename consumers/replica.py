@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable, Container, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -33,6 +34,8 @@ SHARED_CONNECTIONS = 3
 """For confirmations, for the sweep, and for the upkeep. Beside them each consumer has one for its batch."""
 
 RETRY_DELAY_FIRST_S = 0.1
+
+RENEWAL_POLL_S = 1.0
 
 CLEAN_UP_TIMEOUT_S = 1.0
 """How long a start that is given up may take to close what it has opened."""
@@ -154,9 +157,11 @@ class Service:
         cautious: set[CommandQueue] = set()
         while not self._stopping.is_set():
             settled = {queue: self._vitals.of(queue).batches for queue in self._queues}
+            lost = True
             try:
                 async with open_session(self._settings) as session:
                     await self._work(session, decider, deciding, reading, cautious=cautious)
+                lost = False
             except* (SessionLostError, TopologyError, *BROKER_ERRORS) as errors:
                 log.warning(
                     "session lost", action="reconnect", why=_why(errors), held=self._vitals.held, again_in_s=delay_s
@@ -168,6 +173,9 @@ class Service:
                 self.ready.clear()
                 self._session = self._questions = None
                 self._vitals.lost()
+            if not lost:
+                cautious, delay_s = set(), RETRY_DELAY_FIRST_S
+                continue
             # A session that settles nothing costs what it holds one of the returns that the broker counts, so the next
             # one holds little, and begins later and later.
             cautious = {queue for queue in self._queues if self._vitals.of(queue).batches == settled[queue]}
@@ -178,7 +186,10 @@ class Service:
     async def _work(
         self, session: Session, decider: Decider, deciding: Pool, reading: Pool, *, cautious: Container[CommandQueue]
     ) -> None:
-        """Consume within a session until it is lost, or until it is time to stop and everything is settled."""
+        """Consume within a session until it is lost, or until it is time to stop or to begin another one.
+
+        Then everything is settled before it returns.
+        """
         settings = self._settings
         share = settings.model_copy(update={"prefetch": max(1, settings.prefetch // len(self._queues))})
         consumers = [
@@ -201,12 +212,22 @@ class Service:
                 if self._monitor:
                     self._monitor.status = await self._monitor.check()
                 log.info("ready", action="ready", namespace=settings.namespace)
-                await self._stopping.wait()
+                await self._until_renewal()
                 await self._settle(consumers, queries, consuming)
                 sweeping.cancel()
                 watching.cancel()
         finally:
             await decider.withdraw()
+
+    async def _until_renewal(self) -> None:
+        """Wait for `stop`, or until the session has lasted for long enough and nothing keeps it from being settled.
+
+        RabbitMQ forgets at times, when a queue gets another leader, that it has not delivered a message, and gives it
+        back only when the channel is closed (rabbitmq-server issue 15473). Replicas do not leave all at once.
+        """
+        await self._pause(self._settings.session_s * random.uniform(1, 1.5))  # noqa: S311 - it is no secret
+        while not self.stopping and self.status.unready:
+            await self._pause(RENEWAL_POLL_S)
 
     async def _settle(
         self, consumers: Sequence[CommandConsumer], queries: QueryConsumer, consuming: Sequence[asyncio.Task[None]]

@@ -73,6 +73,14 @@ class Settings(BaseSettings):
         int,
         Field(ge=2, le=600, description="The AMQP heartbeat: a dead connection is noticed after some three of them."),
     ] = 15
+    session_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="How long a session with the broker lasts before it is settled and another one is begun, which "
+            "brings back what the broker has delivered and nobody has got.",
+        ),
+    ] = 300.0
     retry_delay_max_s: Annotated[
         float, Field(gt=0, description="The longest pause between tries while a server is away.")
     ] = 5.0

@@ -26,6 +26,8 @@ PUBLISH_TIMEOUT_S = 3.0
 CONNECT_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 1.0
 RETRY_S = 0.2
+SESSION_S = 20.0
+"""How long a subscriber keeps its channel."""
 
 AT_ONCE_MAX = 12
 COPY_SHARE = 0.05
@@ -247,7 +249,9 @@ class Subscriber:
             await events.consume(self._on_event)
             replies = await channel.get_queue(replies_of(self._topology), ensure=False)
             await replies.consume(self._on_reply)
-            await closed.wait()
+            # A broker that has given a queue another leader may have delivered what nobody has got.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(closed.wait(), SESSION_S)
         finally:
             await close(connection)
 

@@ -33,6 +33,7 @@ QUICK = {
     "HEARTBEAT_S": "2",
     "RETRY_DELAY_MAX_S": "0.5",
     "SWEEP_AFTER_S": "2",
+    "SESSION_S": "15",
     "PROGRESS_TIMEOUT_S": "10",
 }
 """Settings by which a replica notices within seconds what takes it half a minute otherwise."""
