@@ -33,9 +33,6 @@ T = TypeVar("T")
 
 RETRY_DELAY_FIRST_S = 0.1
 
-FIRST_MESSAGES = 16
-"""How many messages are taken before it is known how many commands each has."""
-
 FOR_NEWER = "unknown_type: newer replicas can decide it; retry it when all are"
 """Why a command is a dead letter that an older replica got during an upgrade (docs/upgrading.md)."""
 
@@ -90,11 +87,8 @@ class CommandConsumer:
         self._prefetch = 0
         self._set_aside: Delivery | None = None
         """A delivery that did not belong into the batch before; it is the next one's first."""
-        self._commands_per_message = 1 if queue.in_order else max(1, settings.prefetch // FIRST_MESSAGES)
-        """About the most that a message has had lately: the broker counts messages, and `prefetch` means commands.
-
-        More than most have is supposed at first; a lane, which is not left easily, supposes that there is no bulk.
-        """
+        self._commands_per_message = 1
+        """About the most that a message has had lately: the broker counts messages, and `prefetch` means commands."""
         self._stopping = False
 
     async def start(self) -> None:
