@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Callable, Container, Coroutine, Sequence
 from datetime import timedelta
+from random import SystemRandom
 from typing import Any, TypeVar
 
 import asyncpg
@@ -225,7 +225,7 @@ class Service:
         RabbitMQ forgets at times, when a queue gets another leader, that it has not delivered a message, and gives it
         back only when the channel is closed (rabbitmq-server issue 15473). Replicas do not leave all at once.
         """
-        await self._pause(self._settings.session_s * random.uniform(1, 1.5))  # noqa: S311 - it is no secret
+        await self._pause(self._settings.session_s * SystemRandom().uniform(1, 1.5))
         while not self.stopping and self.status.unready:
             await self._pause(RENEWAL_POLL_S)
 

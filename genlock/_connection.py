@@ -6,8 +6,8 @@ close has long given up; and what it leaves behind keeps the event loop from end
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Sequence
+from random import SystemRandom
 from typing import Any
 
 import aio_pika
@@ -108,7 +108,7 @@ def brokers(url: str, heartbeat_s: int) -> list[URL]:
     """
     urls = [URL(one) for one in one_for_each_host(with_password(url))]
     alert = [one if "heartbeat" in one.query else one.update_query(heartbeat=heartbeat_s) for one in urls]
-    return random.sample(alert, len(alert))
+    return SystemRandom().sample(alert, len(alert))
 
 
 async def connect(urls: Sequence[URL], timeout_s: float, *, name: str | None = None) -> Connection:
