@@ -17,8 +17,8 @@ demo: $(READY) ## Show a lost update being refused, with real servers (FILE=… 
 run: $(READY) ## Start PostgreSQL, RabbitMQ and Genlock, until Ctrl-C
 	@exec .venv/bin/python -m genlock.servers sh -c '.venv/bin/genlock migrate && exec .venv/bin/genlock serve'
 
-test: $(READY) ## Run the whole test suite
-	@.venv/bin/python -m pytest
+test: $(READY) ## Run the whole test suite, in two processes with servers of their own (JOBS=…)
+	@.venv/bin/python -m pytest --numprocesses $(or $(JOBS),2) --dist worksteal
 
 test-faults: $(READY) ## Let faults come at random, and prove what is left (DURATION=… in seconds, SEED=… to repeat, LANES=…, CLUSTER=1)
 	@exec .venv/bin/python -m tests.faults $(if $(DURATION),--seconds $(DURATION)) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lanes $(LANES)) $(if $(CLUSTER),--cluster)

@@ -73,14 +73,15 @@ class _NoDocker(ServersUnavailable):
 
 
 @contextmanager
-def running() -> Iterator[Servers]:
+def running(postgres_options: Sequence[str] = ()) -> Iterator[Servers]:
     """Find or start the servers for the time of the context, and say so on stderr. Only in the main thread.
 
+    A PostgreSQL that is started gets the options, such as `shared_buffers=1GB`; one that was given stays as it is.
     Raises ServersUnavailable.
     """
     began = time.monotonic()
     with ExitStack() as stack:
-        servers, postgres, rabbit = _find(stack)
+        servers, postgres, rabbit = _find(stack, postgres_options)
         _require("PostgreSQL", postgres, POSTGRES_MIN)
         _require("RabbitMQ", rabbit, RABBIT_MIN)
         verb = "reached" if servers.how == "given" else "started"
@@ -145,9 +146,13 @@ async def _execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-def _find(stack: ExitStack) -> _Found:
+def _find(stack: ExitStack, postgres_options: Sequence[str]) -> _Found:
     """Choose a way by the environment and take it; what it starts goes onto the stack."""
-    ways: dict[str, Callable[[ExitStack], _Found]] = {"given": _given, "docker": _docker, "local": _local}
+    ways: dict[str, Callable[[ExitStack], _Found]] = {
+        "given": _given,
+        "docker": partial(_docker, postgres_options),
+        "local": partial(_local, postgres_options),
+    }
     forced = os.environ.get("GENLOCK_SERVERS")
     if forced:
         if forced not in ways:
@@ -158,14 +163,14 @@ def _find(stack: ExitStack) -> _Found:
     try:
         # What was started before something failed has to end before the next way is tried.
         with ExitStack() as attempt:
-            found = _docker(attempt)
+            found = ways["docker"](attempt)
             stack.push(attempt.pop_all())
             return found
     except _NoDocker:
         pass
     except ServersUnavailable as error:
         _say(f"Docker is passed over: {error}")
-    return _local(stack)
+    return ways["local"](stack)
 
 
 def _given(_: ExitStack) -> _Found:
@@ -182,7 +187,7 @@ def _ask(servers: Servers, *, timeout_s: float) -> _Found:
     return _Found(servers, postgres, rabbit)
 
 
-def _docker(stack: ExitStack) -> _Found:
+def _docker(postgres_options: Sequence[str], stack: ExitStack) -> _Found:
     # These come with an extra that most users do not have, and take a moment to import.
     try:
         from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415
@@ -205,7 +210,8 @@ def _docker(stack: ExitStack) -> _Found:
         stack.callback(rabbit.stop)
     except DockerException as error:
         raise _NoDocker("No Docker engine answers.") from error
-    postgres.with_env("POSTGRES_PASSWORD", password).with_command("postgres -c max_connections=200")
+    options = [word for option in ("max_connections=200", *postgres_options) for word in ("-c", option)]
+    postgres.with_env("POSTGRES_PASSWORD", password).with_command(["postgres", *options])
     rabbit.with_copy_into_container(_RABBIT_PLUGINS, "/etc/rabbitmq/enabled_plugins", 0o644)
     try:
         for container, port in ((rabbit, 5672), (postgres, 5432)):
@@ -237,10 +243,10 @@ def _have_image(client: Any, image: str) -> None:
         client.images.pull(image)
 
 
-def _local(stack: ExitStack) -> _Found:
+def _local(postgres_options: Sequence[str], stack: ExitStack) -> _Found:
     programs = Programs.have()
     rabbit = stack.enter_context(closing(LocalRabbit(programs)))
-    postgres = stack.enter_context(closing(LocalPostgres(programs)))
+    postgres = stack.enter_context(closing(LocalPostgres(programs, postgres_options)))
     # The broker first, because it takes the longest; PostgreSQL gets ready meanwhile.
     rabbit.launch()
     postgres_version = postgres.start()

@@ -176,10 +176,10 @@ class _LocalServer(ABC):
 
 
 class LocalPostgres(_LocalServer):
-    """A private PostgreSQL; its url is that of an administrator."""
+    """A private PostgreSQL; its url is that of an administrator. Further options are like `shared_buffers=1GB`."""
 
     name = "PostgreSQL"
-    options: ClassVar[tuple[str, ...]] = (
+    options: tuple[str, ...] = (
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
         "max_connections=200",
@@ -188,6 +188,10 @@ class LocalPostgres(_LocalServer):
     # SIGQUIT ends the backends too and leaves the recovery to the next start; SIGKILL would leave backends behind for
     # a moment, which keeps the next start from using the data folder.
     kill_signal = signal.SIGQUIT
+
+    def __init__(self, programs: Programs | None = None, options: Sequence[str] = ()) -> None:
+        super().__init__(programs)
+        self.options = (*self.options, *options)
 
     @property
     def url(self) -> str:
@@ -249,6 +253,7 @@ class LocalRabbit(_LocalServer):
     name = "RabbitMQ"
     stop_signal = signal.SIGTERM
     kill_signal = signal.SIGKILL
+    plugins: tuple[str, ...] = ("rabbitmq_consistent_hash_exchange",)
 
     def __init__(self, programs: Programs | None = None, epmd: Epmd | None = None) -> None:
         super().__init__(programs)
@@ -309,7 +314,7 @@ class LocalRabbit(_LocalServer):
         if not self._shares_epmd:
             self._epmd.start()
         config = self._write("rabbitmq.conf", "".join(f"{line}\n" for line in self._config()))
-        plugins = self._write("enabled_plugins", "[rabbitmq_consistent_hash_exchange].\n")
+        plugins = self._write("enabled_plugins", f"[{','.join(self.plugins)}].\n")
         environment: dict[str, Path | str] = self._own() | {
             # Without it Erlang makes room for as many files as the machine allows, which can be gigabytes.
             "ERL_MAX_PORTS": "65536",

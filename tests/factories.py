@@ -27,6 +27,11 @@ TEMPLATE: Json = {"servers": 1}
 PREVIOUS_TEMPLATE: Json = {"servers": 0}
 
 
+SOME_ID = "4f3c5a1e-9f0d-4e0b-8a55-0c2d6f1b7e90"
+OTHER_ID = "b1d2c3a4-5e6f-4a7b-9c8d-1e2f3a4b5c6d"
+"""Ids for the names of tests, which several processes have to find alike; SOME_ID comes before OTHER_ID."""
+
+
 def new_id() -> str:
     return str(uuid.uuid4())
 

@@ -14,7 +14,7 @@ from genlock.service.database import READING_PLANS, Pool, open_pool
 from genlock.service.decide import Decider
 from genlock.service.reads import QueryError, read
 from tests.consumer_factories import set_allocations
-from tests.factories import Json, new_id
+from tests.factories import SOME_ID, Json, new_id
 from tests.harness import outcomes
 from tests.provider_factories import AMOUNT_MAX, create_provider, delete_provider, provider_command
 
@@ -263,8 +263,8 @@ async def test_usages_of_a_project_are_summed_by_the_type_of_consumers(reading: 
         ("consumer.get", "", {}),
         ("provider.allocations", "no uuid", {}),
         ("provider.usages", "", {}),
-        ("provider.allocations", new_id(), {"after": "no uuid"}),
-        ("provider.usages", new_id(), {"after": "no class"}),
+        ("provider.allocations", SOME_ID, {"after": "no uuid"}),
+        ("provider.usages", SOME_ID, {"after": "no class"}),
         ("project.usages", "", {}),
         ("project.usages", "x" * 256, {}),
         ("project.usages", "x", {"after": "no type"}),

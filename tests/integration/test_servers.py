@@ -123,12 +123,13 @@ def name_of(url: str) -> str:
 
 
 async def test_killed_and_stopped_postgres_starts_again_with_its_data(programs: Programs) -> None:
-    with LocalPostgres(programs) as postgres:
+    with LocalPostgres(programs, ["shared_buffers=2MB"]) as postgres:
         url = postgres.url
         connection = await asyncpg.connect(url)
         await connection.execute("CREATE TABLE kept AS SELECT 1 AS number")
         assert await connection.fetchval("SHOW fsync") == "on"
         assert await connection.fetchval("SHOW max_connections") == "200"
+        assert await connection.fetchval("SHOW shared_buffers") == "2MB"
 
         postgres.kill()
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):

@@ -13,7 +13,7 @@ from genlock.schemas.asyncapi import document, event_types
 from genlock.schemas.catalogue import COMMANDS
 from genlock.schemas.outcomes import outcome_id
 from genlock.schemas.queries import QUERIES
-from tests.factories import Json, conflicting, envelope, event_of, new_id, put, state_of
+from tests.factories import SOME_ID, Json, conflicting, envelope, event_of, new_id, put, state_of
 
 DOCUMENT = document("staging")
 
@@ -121,27 +121,24 @@ def test_a_payload_tells_a_valid_command_from_another(data: Json, *, valid: bool
     assert validator.is_valid(envelope("document.put", "x", data)) is valid
 
 
-ID = new_id()
-
-
 @pytest.mark.parametrize(
     ("query", "subject", "data", "valid"),
     [
         (
             "provider.list",
             None,
-            {"member_of": f"in:{ID},{ID}", "required": ["in:A,B", "!C"], "resources": {"A": 1}},
+            {"member_of": f"in:{SOME_ID},{SOME_ID}", "required": ["in:A,B", "!C"], "resources": {"A": 1}},
             True,
         ),
-        ("provider.list", None, {"member_of": [ID, f"!{ID}"], "limit": 1_000, "after": ID}, True),
+        ("provider.list", None, {"member_of": [SOME_ID, f"!{SOME_ID}"], "limit": 1_000, "after": SOME_ID}, True),
         ("provider.list", None, {"member_of": "zone"}, False),
         ("provider.list", None, {"required": ["!in:A,B"]}, False),
         ("provider.list", None, {"resources": {"A": 0}}, False),
-        ("provider.allocations", ID, {"limit": 5}, True),
+        ("provider.allocations", SOME_ID, {"limit": 5}, True),
         ("provider.allocations", "p", {}, False),
         ("provider.usages", ..., {}, False),
-        ("consumer.get", ID, {}, True),
-        ("consumer.get", ID, {"limit": 1}, False),
+        ("consumer.get", SOME_ID, {}, True),
+        ("consumer.get", SOME_ID, {"limit": 1}, False),
         ("project.usages", "any name", {"user_id": "u", "consumer_type": "unknown"}, True),
         ("project.usages", "any name", {"consumer_type": "any"}, False),
         ("project.usages", "", {}, False),

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from genlock.schemas.base import CommandData, Kind
 from genlock.schemas.catalogue import COMMANDS, SUBJECTS, TYPE_OF
-from tests.factories import Json, new_id
+from tests.factories import SOME_ID, Json
 
-TRAVERSAL = new_id()
+TRAVERSAL = SOME_ID
 
 # For each type the data with every field that it must have, and the fields that it may have.
 COMMAND_DATA: dict[str, tuple[Json, Json]] = {

@@ -7,7 +7,7 @@ import pytest
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal, decode
 from genlock.schemas.outcomes import RejectedData
-from tests.factories import Json, decided, envelope, event_of, json_bytes, new_id, refused_command, state_of
+from tests.factories import SOME_ID, Json, decided, envelope, event_of, json_bytes, refused_command, state_of
 
 DATA: Json = {"expected_generation": None, "body": {"a": 1}}
 
@@ -148,7 +148,7 @@ def test_document_s_subject_has_1_to_255_characters(subject: Any, valid: bool) -
 
 
 @pytest.mark.parametrize(
-    "subject", [..., None, "", "stack", new_id().replace("-", ""), f"{{{new_id()}}}", new_id() + "\n"]
+    "subject", [..., None, "", "stack", SOME_ID.replace("-", ""), f"{{{SOME_ID}}}", SOME_ID + "\n"]
 )
 def test_stack_s_subject_is_a_uuid(subject: Any) -> None:
     command = refused_command("stack.create", subject, {"name": "n", "template": {}})

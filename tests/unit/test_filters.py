@@ -6,9 +6,9 @@ from pydantic import ValidationError
 
 from genlock.schemas.filters import TERMS_MAX, Terms
 from genlock.schemas.queries import ProjectUsages, ProviderList
-from tests.factories import Json, new_id
+from tests.factories import OTHER_ID, SOME_ID, Json
 
-ONE, TWO = sorted(new_id() for _ in range(2))
+ONE, TWO = SOME_ID, OTHER_ID
 SCHEMA = Draft202012Validator(ProviderList.model_json_schema())
 
 
