@@ -4,7 +4,6 @@ Only what cannot be read at all, or has no UUID as its id, cannot be answered; i
 """
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -18,6 +17,7 @@ from genlock.schemas.codes import Code, VerdictName
 from genlock.schemas.envelope import Envelope, read_id
 from genlock.schemas.outcomes import UNKNOWN_COMMAND, CommandEcho, FieldError
 from genlock.schemas.strictjson import DEPTH_MAX, Element, parse, parse_array, skim, text_flaws
+from genlock.schemas.values import value
 
 OUTCOME_TYPES = frozenset(f"{stem}.{verdict}" for stem in (*COMMANDS, UNKNOWN_COMMAND) for verdict in VerdictName)
 
@@ -37,14 +37,14 @@ QUOTED_CHARACTERS_MAX = 255
 """How much of a wrong type or name a rejection quotes: as much as a routing key can have."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Undecodable:
     """A message that cannot be answered; `reason` goes into the header of its dead letter."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refusal:
     """Why a command that can be answered cannot be decided on its merits."""
 
@@ -53,7 +53,7 @@ class Refusal:
     errors: tuple[FieldError, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Command:
     """A command as it is decided.
 

@@ -1,7 +1,6 @@
 """The rules of documents: pure functions from a state and a command to a decision."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from genlock.schemas.base import DOCUMENT_BYTES_MAX
@@ -47,12 +46,9 @@ def delete(state: State, command: Command, data: DocumentDelete, decided_at: str
 
 def _stored(command: Command, record: Document | None, body: Stored | None, decided_at: str) -> Decision:
     """Accept the body under the next generation; one that was deleted goes on from its tombstone."""
-    maker = made_by(command, decided_at)
-    if record is None:
-        after = Document(command.subject, GENERATION_FIRST, sequence=1, maker=maker, body=body)
-    else:
-        after = replace(record, generation=record.generation + 1, sequence=record.sequence + 1, maker=maker, body=body)
-    return succeeded(after)
+    generation = GENERATION_FIRST if record is None else record.generation + 1
+    sequence = 1 if record is None else record.sequence + 1
+    return succeeded(Document(command.subject, generation, sequence, made_by(command, decided_at), body))
 
 
 def _too_large(command: Command, record: Document | None) -> Decision:

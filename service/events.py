@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import assert_never
@@ -18,13 +17,14 @@ from genlock.schemas.outcomes import (
     Verdict,
     outcome_id,
 )
+from genlock.schemas.values import value
 
 EVENT_BYTES_MAX = 4 * 1024 * 1024
 CHARACTER_BYTES_MAX = 4
 NO_TRACE: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """An outcome event ready to be published. `type` is its routing key, `body` its JSON."""
 

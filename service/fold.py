@@ -12,6 +12,7 @@ from typing import Any
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import Verdict
+from genlock.schemas.values import value
 from genlock.service import consumers, documents, providers, stacks
 from genlock.service.events import timestamp
 from genlock.service.records import Record
@@ -47,7 +48,7 @@ EXPIRY_MARGIN = timedelta(days=1)
 """A command this much younger than the ledger's memory is refused already: its first copy may be forgotten soon."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Change:
     """One accepted command of one record, as history keeps it."""
 

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from genlock.schemas.values import value
 from genlock.service.database import GIVE_UP_TIMEOUT_S, Connection, Pool, abandon, acquired
 from genlock.service.events import Event
 from genlock.service.sql import statement
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decided:
     """A command that has its verdict. `content_hash` tells whether a command with its id is a copy of it."""
 
@@ -18,7 +19,7 @@ class Decided:
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """A verdict that is to be recorded."""
 

@@ -1,7 +1,7 @@
 """Records as the fold sees them: immutable values, read under their locks and folded command by command."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Protocol
 
 from genlock.schemas.base import JsonObject, Kind
@@ -9,6 +9,7 @@ from genlock.schemas.consumers import ConsumerState
 from genlock.schemas.outcomes import GenerationToken, Token, TraversalToken, Winner
 from genlock.schemas.providers import Inventory, ProviderState
 from genlock.schemas.stacks import Action, StackState, Status
+from genlock.schemas.values import value
 from genlock.service.stored import Stored
 
 RecordKey = tuple[Kind, str]
@@ -50,7 +51,7 @@ class Record(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Document:
     kind: ClassVar[Kind] = "document"
 
@@ -82,7 +83,7 @@ class Document:
         return self.state()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Provider:
     kind: ClassVar[Kind] = "provider"
 
@@ -125,7 +126,7 @@ class Provider:
         return self.state()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Consumer:
     kind: ClassVar[Kind] = "consumer"
 
@@ -161,7 +162,7 @@ class Consumer:
         return self.state()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stack:
     kind: ClassVar[Kind] = "stack"
 

@@ -1,7 +1,6 @@
 """Verdicts, built the same way by the rules of every record kind. A verdict is a value, never an exception."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from genlock.schemas.base import JsonObject, Kind
 from genlock.schemas.catalogue import COMMANDS
@@ -17,6 +16,7 @@ from genlock.schemas.outcomes import (
     Token,
     Verdict,
 )
+from genlock.schemas.values import value
 from genlock.service.records import Record
 
 Tokens = dict[Kind, dict[str, Token]]
@@ -25,7 +25,7 @@ RETRY_AFTER_MS = 10
 """The wait that is advised after a conflict; how long a crowd had better wait is known in `crowds`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """What a command comes to: its verdict, and the records as they are after it (none unless it succeeded)."""
 
