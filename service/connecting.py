@@ -42,12 +42,18 @@ class Hosts:
         self._wanted: dict[str, Any] = {} if says_which else {"target_session_attrs": "read-write"}
 
     async def connect(self, *_: Any, timeout: float = LOOK_TIMEOUT_S, **options: Any) -> LoneConnection:  # noqa: ASYNC109 - its name
-        """Connect to the first host that can be used. Raises what asyncpg raises."""
+        """Connect to the first host that can be used. Raises what asyncpg raises.
+
+        Where none is the primary, as in the middle of a failover, that is a ConnectionError, as where a server is away.
+        """
         *others, last = self._urls
         for url in others:
             with contextlib.suppress(*NEXT_HOST):
                 return await self._connect(url, timeout, options)
-        return await self._connect(last, timeout, options)
+        try:
+            return await self._connect(last, timeout, options)
+        except asyncpg.TargetServerAttributeNotMatched as error:
+            raise ConnectionError("no host is the primary") from error
 
     async def _connect(self, url: str, timeout_s: float, options: dict[str, Any]) -> LoneConnection:
         connection: LoneConnection = await asyncpg.connect(

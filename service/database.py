@@ -169,8 +169,11 @@ async def _roll_back(connection: Connection) -> None:
     try:
         # Before this is sent, the statement that was late or cancelled is given up, which the server has to answer.
         await connection.execute("ROLLBACK", timeout=GIVE_UP_TIMEOUT_S)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, a connection that cannot roll back is of no use
+    except BaseException as error:
+        # Whatever is wrong with it, a connection that cannot roll back is of no use.
         abandon(connection)
+        if not isinstance(error, Exception):
+            raise
 
 
 def abandon(connection: Connection) -> None:
