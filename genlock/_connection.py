@@ -15,6 +15,7 @@ from aio_pika.abc import TimeoutType
 from aio_pika.exceptions import AMQPConnectionError, AMQPError, ConnectionClosed
 from aiormq.abc import AbstractConnection, ExceptionType
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.exceptions import AuthenticationError
 from yarl import URL
 
 from genlock._hosts import one_for_each_host
@@ -74,6 +75,12 @@ class Connection(aio_pika.Connection):
         if self.transport is not None:
             _tell_losses(self.transport.connection)
 
+    def __del__(self) -> None:
+        """Leave aio-pika's way out, which begins to close it, and cannot where no event loop runs.
+
+        What was opened is closed by those who opened it, and what could not be opened needs no closing.
+        """
+
     async def close(self, exc: ExceptionType | None = ConnectionClosed) -> None:
         """Close properly if the broker answers soon, else leave it."""
         closing = asyncio.ensure_future(super().close(exc))
@@ -128,6 +135,9 @@ async def _connect(url: URL, timeout_s: float, name: str | None) -> Connection:
     connection = Connection(url, client_properties={"connection_name": name} if name else None)
     try:
         await connection.connect(timeout_s)
+    except AuthenticationError as error:
+        offered, asked = error.args[0], url.query.get("auth", "plain")
+        raise AMQPConnectionError(f"the broker offers no login by auth={asked}, but by {offered}") from error
     except AMQPConnectionError as error:
         cut_off = isinstance(error.__cause__, ConnectionResetError | asyncio.IncompleteReadError)
         if cut_off and url.scheme == "amqps" and "certfile" not in url.query:

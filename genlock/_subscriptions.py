@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from random import SystemRandom
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from pamqp.common import Arguments
@@ -15,6 +16,11 @@ from genlock.errors import Disconnected, InvalidMessage, NotTaken, Unroutable
 PREFETCH = 100
 BACKLOG_MAX = 100_000
 """Events that the broker keeps for a slow reader without a queue of its own; then it drops the oldest."""
+
+RENEWAL_S = 300.0
+"""How long a durable subscription keeps a channel, and up to half as long again. RabbitMQ forgets at times, when a
+queue gets another leader, that it has not delivered a message: that comes when the channel is closed (rabbitmq-server
+issue 15473)."""
 
 ACKNOWLEDGE_TIMEOUT_S = 10.0
 """How long an acknowledgement may wait until the connection takes it; then the connection is lost."""
@@ -35,6 +41,7 @@ class Deliveries:
         self.channel = channel
         self.ended: str | None = None
         self._messages: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
+        self._renewal: asyncio.TimerHandle | None = None
 
     async def put(self, message: AbstractIncomingMessage) -> None:
         self._messages.put_nowait(message)
@@ -44,7 +51,7 @@ class Deliveries:
         self._messages.put_nowait(None)
 
     async def take(self) -> AbstractIncomingMessage | None:
-        """The next message, or None once the channel has ended: what it still held comes again elsewhere."""
+        """The next message; None once it is time for another channel, or this one has ended: the rest comes again."""
         if self.ended is None and (message := await self._messages.get()) is not None and self.ended is None:
             return message
         return None
@@ -58,6 +65,21 @@ class Deliveries:
                         await message.ack()
             except (SessionLostError, NotTaken) as error:
                 self.end(str(error))
+
+    def end_later(self) -> None:
+        """Give no more after some time than what was delivered by then.
+
+        The consumer is not cancelled: what a cancelled one holds is lost for long where its node of the broker dies
+        (docs/production.md, "What a broker forgets").
+        """
+        after_s = RENEWAL_S * SystemRandom().uniform(1, 1.5)
+        self._renewal = asyncio.get_running_loop().call_later(after_s, self._messages.put_nowait, None)
+
+    async def close(self) -> None:
+        """Give back what was not acknowledged: it comes again."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+        await close(self.channel)
 
 
 class Passing(AsyncIterator[bytes]):
@@ -99,9 +121,11 @@ class Durable(AsyncIterator[bytes]):
                 self._pauses.reset()
                 self._held = message
                 return message.body
-            # What the ended channel held belongs to it, and comes again.
+            # What an ended channel held belongs to it, and comes again.
             self._deliveries = None
-            await close(deliveries.channel)
+            if deliveries.ended is None:
+                self._pauses.reset()
+            await deliveries.close()
 
     async def _let_go(self) -> None:
         held, self._held = self._held, None
@@ -146,6 +170,7 @@ class Durable(AsyncIterator[bytes]):
                 deliveries = Deliveries(session, channel)
                 await on_end(channel, deliveries.end)
                 await queue.consume(deliveries.put)
+                deliveries.end_later()
             except BaseException:
                 await close(channel)
                 raise
@@ -154,7 +179,7 @@ class Durable(AsyncIterator[bytes]):
     async def close(self) -> None:
         """Give back what was not acknowledged: it comes again."""
         if self._deliveries is not None:
-            await close(self._deliveries.channel)
+            await self._deliveries.close()
 
 
 @asynccontextmanager
@@ -175,7 +200,7 @@ async def passing(link: Link, exchange: str, pattern: str) -> AsyncIterator[Asyn
     try:
         yield Passing(deliveries)
     finally:
-        await close(deliveries.channel)
+        await deliveries.close()
 
 
 async def _pass(session: Session, exchange: str, pattern: str) -> Deliveries:
