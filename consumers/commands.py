@@ -1,7 +1,8 @@
 """The command consumer: decode, collect, decide, publish, settle.
 
-Two loops share the work: while one batch is being published, the next is decided; and while that is decided, a
-third one gathers by itself. A batch is settled when the broker has confirmed all its events, in delivery order.
+Three loops share the work, and none waits for the next one's answers: while some batches are being published and some
+decided, at once if they touch none of the same records, another one gathers by itself. All begin, and are settled, in
+delivery order; a batch is settled when the broker has confirmed all its events.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from genlock.consumers import wire
+from genlock.consumers.abreast import Abreast, Touches
 from genlock.consumers.confirmations import Confirmations
 from genlock.consumers.deliveries import Delivery, read
 from genlock.consumers.messages import messages
@@ -32,6 +34,12 @@ from genlock.service.steps import Reached, Step, ignore
 T = TypeVar("T")
 
 RETRY_DELAY_FIRST_S = 0.1
+
+FIRST_MESSAGES = 16
+"""How many messages are taken before it is known how many commands each has."""
+
+TOO_MUCH = 4
+"""How many times the prefetch that is wanted may be held, because messages have become larger."""
 
 FOR_NEWER = "unknown_type: newer replicas can decide it; retry it when all are"
 """Why a command is a dead letter that an older replica got during an upgrade (docs/upgrading.md)."""
@@ -78,7 +86,9 @@ class CommandConsumer:
         self._reached = reached
         self._confirmations = Confirmations(decider)
         self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
-        self._decided: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=1)
+        self._abreast = Abreast()
+        self._deciding: asyncio.Queue[asyncio.Task[Batch] | None] = asyncio.Queue(maxsize=1)
+        self._publishing: asyncio.Queue[tuple[Batch, asyncio.Task[None]] | None] = asyncio.Queue(maxsize=1)
         self._inbox: AbstractChannel
         self._publisher: Publisher
         self._cautious = cautious
@@ -87,8 +97,11 @@ class CommandConsumer:
         self._prefetch = 0
         self._set_aside: Delivery | None = None
         """A delivery that did not belong into the batch before; it is the next one's first."""
-        self._commands_per_message = 1
-        """About the most that a message has had lately: the broker counts messages, and `prefetch` means commands."""
+        self._commands_per_message = 1 if queue.in_order else 0
+        """About the most that a message has had lately: the broker counts messages, and `prefetch` means commands.
+
+        0 while it is not known; a lane, which is not left easily, supposes that there is no bulk.
+        """
         self._stopping = False
 
     async def start(self) -> None:
@@ -103,7 +116,8 @@ class CommandConsumer:
         async with asyncio.TaskGroup() as group:
             noting = group.create_task(self._confirmations.run())
             group.create_task(self._decide_batches())
-            await group.create_task(self._publish_batches())
+            group.create_task(self._publish_batches())
+            await group.create_task(self._settle_batches())
             noting.cancel()
         await self._confirmations.flush()
 
@@ -114,30 +128,49 @@ class CommandConsumer:
         self._arrived.put_nowait(None)
 
     async def _decide_batches(self) -> None:
-        while deliveries := await self._collect():
-            self._reached(Step.COLLECTED)
-            began = monotonic()
+        """Begin to decide batches in their order, each in a task of its own."""
+        async with asyncio.TaskGroup() as group:
+            while deliveries := await self._collect():
+                touches = await self._enter(deliveries)
+                self._reached(Step.COLLECTED)
+                await self._deciding.put(group.create_task(self._decide_batch(deliveries, touches)))
+        await self._deciding.put(None)
+
+    async def _enter(self, deliveries: list[Delivery]) -> Touches:
+        """Wait until a batch may be decided beside those under way; meanwhile it grows."""
+        alone = deliveries[0].suspicious
+        while (touches := self._abreast.enter(_commands(deliveries), alone=alone)) is None:
+            await self._abreast.wait()
+            await self._fill(deliveries)
+        return touches
+
+    async def _decide_batch(self, deliveries: list[Delivery], touches: Touches) -> Batch:
+        began = monotonic()
+        try:
             deliveries, answers = await self._answer(deliveries)
-            self._vitals.metrics.decided(len(answers.events), monotonic() - began)
-            largest = max(len(delivery.parts) for delivery in deliveries)
-            # In powers of two, and back in steps: a consumer has to be registered anew for each change.
-            self._commands_per_message = max(1 << (largest - 1).bit_length(), self._commands_per_message // 2)
-            await self._take()
-            await self._decided.put(Batch(deliveries, answers))
-        await self._decided.put(None)
+        finally:
+            self._abreast.leave(touches)
+        self._vitals.metrics.decided(len(answers.events), monotonic() - began)
+        return Batch(deliveries, answers)
 
     async def _collect(self) -> list[Delivery]:
         """Wait for a delivery, then take what else has arrived, up to the limit. Empty when there will be no more.
 
         A suspicious delivery is a batch of its own, in its place in the order, and so is one of more than the limit.
         """
-        first = self._set_aside or await self._next()
-        self._set_aside = None
-        if first is None or first.suspicious:
-            return [first] if first else []
+        first, self._set_aside = self._set_aside or await self._next(), None
+        if first is None:
+            return []
         deliveries = [first]
-        room = self._settings.batch_size_max - len(first.parts)
-        size = first.size
+        await self._fill(deliveries)
+        return deliveries
+
+    async def _fill(self, deliveries: list[Delivery]) -> None:
+        """Add what has arrived to a batch, up to the limit."""
+        if deliveries[0].suspicious or self._set_aside:
+            return
+        room = self._settings.batch_size_max - sum(len(delivery.parts) for delivery in deliveries)
+        size = sum(delivery.size for delivery in deliveries)
         while room > 0 and size < BATCH_BYTES_MAX and not self._arrived.empty():
             delivery = await self._next()
             if delivery is None:
@@ -149,7 +182,6 @@ class CommandConsumer:
             deliveries.append(delivery)
             room -= len(delivery.parts)
             size += delivery.size
-        return deliveries
 
     async def _next(self) -> Delivery | None:
         message = await self._arrived.get()
@@ -175,7 +207,12 @@ class CommandConsumer:
         return answers
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]], held: int) -> T:
-        """Ask the database, however long it takes to be able to answer; deliveries are held meanwhile."""
+        """Ask the database, however long it takes to be able to answer.
+
+        Deliveries are held meanwhile, no more than the prefetch, and the consumer stays registered: where one is
+        cancelled that holds something, and its node of the broker dies, what it held is delivered to nobody until the
+        queue has another leader (docs/production.md, "What a broker forgets").
+        """
         delay_s = RETRY_DELAY_FIRST_S
         while True:
             try:
@@ -183,22 +220,41 @@ class CommandConsumer:
             except DatabaseTroubleError as trouble:
                 log.warning("database trouble", action="hold", why=str(trouble), held=held, again_in_s=delay_s)
                 self._vitals.metrics.held()
-                await self._hold()
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
 
     async def _publish_batches(self) -> None:
-        while batch := await self._decided.get():
-            outgoing = messages(
-                batch.deliveries, batch.answers, self._topology, self._settings.source, self._vitals.metrics
-            )
-            await self._publish(list(outgoing))
+        """Begin to publish batches in their order, though the ones before are not confirmed yet."""
+        async with asyncio.TaskGroup() as group:
+            while deciding := await self._deciding.get():
+                # Its own loop cancels it where all of this ends; a second time would break off its roll-back.
+                batch = await asyncio.shield(deciding)
+                self._note_size(batch)
+                await self._leave_in_haste()
+                self._vitals.metrics.answered(_commands(batch.deliveries), batch.answers.events)
+                outgoing = messages(
+                    batch.deliveries, batch.answers, self._topology, self._settings.source, self._vitals.metrics
+                )
+                publishing = group.create_task(self._publish(list(outgoing)))
+                await self._publishing.put((batch, publishing))
+        await self._publishing.put(None)
+
+    async def _settle_batches(self) -> None:
+        while published := await self._publishing.get():
+            batch, publishing = published
+            await asyncio.shield(publishing)
             self._reached(Step.PUBLISHED)
             await self._settle(batch)
             self._cautious = False
             self._confirmations.add(batch.answers.batch_ids)
             self._vitals.settled(len(batch.deliveries))
             self._reached(Step.SETTLED)
+            await self._take()
+
+    def _note_size(self, batch: Batch) -> None:
+        """Keep up with how many commands messages have: in powers of two, and back in steps."""
+        largest = max(len(delivery.parts) for delivery in batch.deliveries)
+        self._commands_per_message = max(1 << (largest - 1).bit_length(), self._commands_per_message // 2)
 
     async def _publish(self, outgoing: list[Outgoing]) -> None:
         """Publish, however long the broker refuses: a queue of a subscriber may be full, or the broker's disk.
@@ -231,12 +287,17 @@ class CommandConsumer:
         self._arrived.put_nowait(message)
 
     async def _take(self) -> None:
-        """Register the consumer, unless it is or must not be."""
-        # A consumer keeps the prefetch that it was registered with.
-        prefetch = 1 if self._cautious else max(1, self._settings.prefetch // self._commands_per_message)
-        if self._consumer_tag is not None and self._prefetch != prefetch and self._may_leave():
+        """Register the consumer, unless it is or must not be.
+
+        Not while something is held: if this process dies, the broker may bring what it has delivered to a later
+        consumer of a channel before what it had delivered to an earlier one.
+        """
+        if self._vitals.held or self._stopping:
+            return
+        prefetch = self._messages_wanted()
+        if self._prefetch != prefetch and not self._queue.in_order:
             await self._cancel()
-        if self._consumer_tag is None and not self._stopping:
+        if self._consumer_tag is None and not self._vitals.held:
             underlay = await self._inbox.get_underlay_channel()
             async with answering(self._settings):
                 await self._inbox.set_qos(prefetch)
@@ -246,6 +307,26 @@ class CommandConsumer:
             if self._stopping:
                 await self._hold()
 
+    async def _leave_in_haste(self) -> None:
+        """Cancel a consumer that holds too little or far too much, though it holds something.
+
+        It keeps the prefetch that it was registered with. What it holds is at risk meanwhile (docs/production.md,
+        "What a broker forgets"), so all else waits until nothing is held.
+        """
+        wanted = self._messages_wanted()
+        little = self._prefetch < wanted and self._prefetch <= FIRST_MESSAGES
+        much = wanted * TOO_MUCH <= self._prefetch
+        if (little or much) and self._may_leave():
+            await self._cancel()
+
+    def _messages_wanted(self) -> int:
+        """The prefetch: how many messages have about so many commands as may be held."""
+        if self._cautious:
+            return 1
+        if self._commands_per_message:
+            return max(1, self._settings.prefetch // self._commands_per_message)
+        return min(FIRST_MESSAGES, self._settings.prefetch)
+
     def _may_leave(self) -> bool:
         """Tell whether the order survives it when somebody else gets what comes next.
 
@@ -254,9 +335,9 @@ class CommandConsumer:
         return not self._queue.in_order or self._prefetch == 1
 
     async def _hold(self) -> None:
-        """Cancel the consumer and keep what it brought, unacknowledged: no redelivery is counted on an open channel.
+        """Have nothing more brought before the end, and keep what was: no redelivery is counted on an open channel.
 
-        In a lane what comes is kept too; with the prefetch limit that is not much more.
+        A lane's consumer stays (see the class): what it is brought from now on goes back unread.
         """
         if not self._queue.in_order:
             await self._cancel()

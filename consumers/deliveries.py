@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -15,6 +15,7 @@ from genlock.consumers.publisher import PERSISTENT, Outgoing
 from genlock.consumers.topology import Topology
 from genlock.schemas.decode import COMMAND_BYTES_MAX, Command, Undecodable, decode, decode_bulk
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
+from genlock.schemas.values import value
 from genlock.service.events import timestamp_now
 
 DECODE_IN_THREAD_BYTES = COMMAND_BYTES_MAX // 4
@@ -40,7 +41,7 @@ WORDS_MAX = 1_000
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Part:
     """A command, or what should have been one, and how it was written."""
 
@@ -48,7 +49,7 @@ class Part:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivery:
     """A message and what it says. `tag` belongs to the channel that it came on and to no other.
 
@@ -173,12 +174,12 @@ def writable(headers: FieldTable) -> FieldTable:
     """
     kept: FieldTable = {}
     room = HEADERS_BYTES_MAX
-    for name, value in headers.items():
+    for name, header in headers.items():
         try:
-            size = len(encode.field_table({name: value}))
+            size = len(encode.field_table({name: header}))
         except (TypeError, ValueError, ArithmeticError):
-            kept[name] = repr(value)[:WORDS_MAX]
+            kept[name] = repr(header)[:WORDS_MAX]
         else:
-            kept[name] = value if size <= room else f"{size} bytes, for which there was no room"
+            kept[name] = header if size <= room else f"{size} bytes, for which there was no room"
         room -= len(encode.field_table({name: kept[name]}))
     return kept if room >= 0 else {}

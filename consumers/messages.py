@@ -32,7 +32,6 @@ def messages(
                 yield dead_letter(delivery, part, part.content.reason, topology)
                 continue
             event = next(events)
-            metrics.answered(part.content, event)
             yield event_message(event, topology.events, source)
             answered.append(event)
             # Whoever decided a redelivered one may have died before this.

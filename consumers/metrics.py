@@ -1,6 +1,7 @@
 """What the service counts and measures, for Prometheus. A conflict is an outcome like any other, never a failure."""
 
 from collections import Counter as Tally
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -56,7 +57,6 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._by_type: dict[str, Counter] = {}
         self._conflicts: Tally[tuple[str, str]] = Tally()
 
     def redelivered(self) -> None:
@@ -80,20 +80,19 @@ class Metrics:
         """Count a message that went to the dead letters."""
         self._dead_letters.inc()
 
-    def answered(self, command: Command, event: Event) -> None:
-        """Count an outcome that is about to be published."""
-        command_type, _, outcome = event.type.rpartition(".")
-        # The types of events are a closed set, and a look-up of labels takes longer than all the rest here.
-        counter = self._by_type.get(event.type)
-        if counter is None:
-            counter = self._by_type[event.type] = self._commands.labels(command_type, outcome)
-        counter.inc()
-        if command.time is not None:
-            self._outcome.observe(max(0.0, (datetime.now(UTC) - command.time).total_seconds()))
-        if outcome == "conflict" and command.kind:
-            self._conflicts[command.kind, command.subject] += 1
-            if len(self._conflicts) > HOT_RECORDS_MAX:
-                self._conflicts = Tally(dict(self._conflicts.most_common(HOT_RECORDS_MAX // 2)))
+    def answered(self, commands: Iterable[Command], events: Sequence[Event]) -> None:
+        """Count the outcomes of a batch that are about to be published."""
+        for event_type, count in Tally(event.type for event in events).items():
+            command_type, _, outcome = event_type.rpartition(".")
+            self._commands.labels(command_type, outcome).inc(count)
+        now = datetime.now(UTC)
+        for command, event in zip(commands, events, strict=True):
+            if command.time is not None:
+                self._outcome.observe(max(0.0, (now - command.time).total_seconds()))
+            if command.kind and event.type.endswith(".conflict"):
+                self._conflicts[command.kind, command.subject] += 1
+        if len(self._conflicts) > HOT_RECORDS_MAX:
+            self._conflicts = Tally(dict(self._conflicts.most_common(HOT_RECORDS_MAX // 2)))
 
     def hottest(self) -> list[Hot]:
         """The records with the most conflicts, most first; approximate where many records are hot."""

@@ -16,6 +16,7 @@ from pamqp.commands import Basic
 from genlock.consumers import wire
 from genlock.consumers.session import Session
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
+from genlock.schemas.values import value
 from genlock.service.events import Event
 
 PERSISTENT = 2
@@ -23,7 +24,7 @@ PERSISTENT = 2
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outgoing:
     """A message on its way to the broker; its properties are as they travel."""
 
@@ -75,6 +76,7 @@ class Publisher:
         self._channel: Channel
         self._unconfirmed: dict[int, tuple[_Unconfirmed, Outgoing]]
         """By delivery tag, in their order."""
+        self._writing = asyncio.Lock()
         self._asking = asyncio.Lock()
         self._asked: _Unconfirmed | None = None
 
@@ -86,14 +88,17 @@ class Publisher:
         return publisher
 
     async def renew(self) -> None:
-        """Go on with another channel. Nothing may be under way.
+        """Go on with another channel, once all that is under way on this one is answered.
 
         A channel that was opened while a queue had no leader may refuse all that goes there until the last leader is
         back (rabbitmq-server pull request 9241).
         """
-        left = self._open
-        await self._take_channel()
-        await self._session.leave(left)
+        async with self._writing:
+            while self._unconfirmed:
+                await asyncio.wait({batch.all_there for batch, _ in self._unconfirmed.values()})
+            left = self._open
+            await self._take_channel()
+            await self._session.leave(left)
 
     async def _take_channel(self) -> None:
         self._open = await self._session.channel(confirms=True)
@@ -146,14 +151,19 @@ class Publisher:
         What Channel.basic_publish does for one message, without a task, a lock, a future and a system call for each
         of them.
         """
-        channel = self._channel
-        frames = b"".join(
-            wire.publish(
-                channel, message.exchange, message.routing_key, message.properties, message.body, mandatory=mandatory
+        async with self._writing, self._channel.lock:
+            channel = self._channel
+            frames = b"".join(
+                wire.publish(
+                    channel,
+                    message.exchange,
+                    message.routing_key,
+                    message.properties,
+                    message.body,
+                    mandatory=mandatory,
+                )
+                for message in messages
             )
-            for message in messages
-        )
-        async with channel.lock:
             await channel.write_queue.put(ChannelFrame(payload=frames, should_close=False))
             # Not counted before, so that whoever gives up waiting for room leaves no gap in the tags; and not too late,
             # because nobody else has run since. The channel rejects this future when it is closed.

@@ -12,6 +12,7 @@ import structlog
 from aio_pika.abc import AbstractChannel
 from prometheus_client import CollectorRegistry
 
+from genlock.consumers.abreast import AT_ONCE
 from genlock.consumers.commands import CommandConsumer
 from genlock.consumers.health import Monitor, Status
 from genlock.consumers.queries import QueryConsumer
@@ -31,11 +32,11 @@ from genlock.service.upkeep import Upkeep
 T = TypeVar("T")
 
 SHARED_CONNECTIONS = 3
-"""For confirmations, for the sweep, and for the upkeep. Beside them each consumer has one for its batch."""
+"""For confirmations, for the sweep, and for the upkeep. Beside them each consumer has one for each of its batches."""
 
 RETRY_DELAY_FIRST_S = 0.1
 
-RENEWAL_POLL_S = 1.0
+RENEWAL_POLL_S = 0.1
 
 CLEAN_UP_TIMEOUT_S = 1.0
 """How long a start that is given up may take to close what it has opened."""
@@ -137,7 +138,7 @@ class Service:
         )
 
     async def _open_deciding(self) -> Pool:
-        return await self._open_pool(len(self._queues) + SHARED_CONNECTIONS, DECIDING_PLANS)
+        return await self._open_pool(len(self._queues) * AT_ONCE + SHARED_CONNECTIONS, DECIDING_PLANS)
 
     async def _open_reading(self) -> Pool:
         return await self._open_pool(self._settings.read_connections, READING_PLANS)
@@ -224,9 +225,14 @@ class Service:
 
         RabbitMQ forgets at times, when a queue gets another leader, that it has not delivered a message, and gives it
         back only when the channel is closed (rabbitmq-server issue 15473). Replicas do not leave all at once.
+
+        What is held while the session ends is at risk too (docs/production.md, "What a broker forgets"), so a moment
+        is waited for in which nothing is, for as long again.
         """
         await self._pause(self._settings.session_s * SystemRandom().uniform(1, 1.5))
-        while not self.stopping and self.status.unready:
+        loop = asyncio.get_running_loop()
+        busy_until = loop.time() + self._settings.session_s
+        while not self.stopping and (self.status.unready or (self._vitals.held and loop.time() < busy_until)):
             await self._pause(RENEWAL_POLL_S)
 
     async def _settle(

@@ -22,7 +22,8 @@ class Vitals:
     held: int = 0
     """How many deliveries are not settled."""
     _held_since: float = 0.0
-    _publishing_since: float | None = None
+    _publishing: list[float] = field(default_factory=list)
+    """Since when each batch is being published, the oldest first."""
     _moved_at: float = field(default_factory=monotonic)
 
     def took(self, *, again: bool) -> None:
@@ -43,15 +44,16 @@ class Vitals:
     @contextlib.contextmanager
     def publishing(self) -> Iterator[None]:
         """Note that outcomes are on their way to the broker while the context lasts."""
-        self._publishing_since = monotonic()
+        since = monotonic()
+        self._publishing.append(since)
         try:
             yield
         finally:
-            self._publishing_since = None
+            self._publishing.remove(since)
 
     def publishing_s(self) -> float:
         """For how many seconds the broker has not taken what is published; 0 when nothing is."""
-        return monotonic() - self._publishing_since if self._publishing_since is not None else 0.0
+        return monotonic() - self._publishing[0] if self._publishing else 0.0
 
     def left(self) -> None:
         """Note that nothing more comes; what is held is held on."""

@@ -77,6 +77,12 @@ async def _ready(service: Service, running: asyncio.Task[None]) -> None:
     assert service.ready.is_set(), "the service did not get ready"
 
 
+async def until_ready(service: Service) -> None:
+    """Wait for a replica that has been ready before; while it begins another session it is not."""
+    async with asyncio.timeout(DEADLINE_S):
+        await service.ready.wait()
+
+
 class Client:
     """Publishes commands, and collects every event of the namespace in the order of arrival."""
 

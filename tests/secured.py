@@ -15,6 +15,9 @@ from genlock.servers_programs import Programs
 NAME = "localhost"
 """The name in the servers' certificates; 127.0.0.1 is not in them."""
 
+USER = "genlock"
+"""The name in the client's certificate, and that of PostgreSQL's administrator."""
+
 
 class Certificates:
     """Files with the certificates of an authority, of a client, and of another authority that knows neither."""
@@ -23,7 +26,7 @@ class Certificates:
         self._authority, stranger = trustme.CA(), trustme.CA()
         self.authority = self._written(folder / "ca.pem", self._authority.cert_pem)
         self.stranger = self._written(folder / "stranger.pem", stranger.cert_pem)
-        client = self._authority.issue_cert("genlock@example.org", common_name="genlock")
+        client = self._authority.issue_cert("genlock@example.org", common_name=USER)
         self.certificate = self._written(folder / "client.pem", *client.cert_chain_pems)
         self.key = self._written(folder / "client.key", client.private_key_pem)
 
@@ -43,10 +46,11 @@ class Certificates:
 
 
 class SecuredPostgres(LocalPostgres):
-    """A PostgreSQL that trusts its administrator alone."""
+    """A PostgreSQL that trusts its administrator alone: without TLS, or by a certificate in that name."""
 
     rules = """\
 hostnossl all genlock 127.0.0.1/32 trust
+hostssl all genlock 127.0.0.1/32 cert
 hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca
 hostnossl all all 127.0.0.1/32 scram-sha-256
 """
@@ -58,11 +62,13 @@ hostnossl all all 127.0.0.1/32 scram-sha-256
         rules = self._write("pg_hba.conf", self.rules)
         files = {"ssl_ca_file": "ca.pem", "ssl_cert_file": "server.pem", "ssl_key_file": "server.key"}
         tls = [f"{setting}={self.folder / file}" for setting, file in files.items()]
-        self.options = (*LocalPostgres.options, "ssl=on", f"hba_file={rules}", *tls)  # type: ignore[misc]  # its own
+        self.options = (*self.options, "ssl=on", f"hba_file={rules}", *tls)
 
 
 class SecuredRabbit(LocalRabbit):
-    """A RabbitMQ with one more port, for TLS."""
+    """A RabbitMQ with one more port, for TLS, where the certificate of a client is enough to log in."""
+
+    plugins = (*LocalRabbit.plugins, "rabbitmq_auth_mechanism_ssl")
 
     def __init__(self, programs: Programs, certificates: Certificates) -> None:
         super().__init__(programs)
@@ -78,6 +84,8 @@ class SecuredRabbit(LocalRabbit):
             *(f"ssl_options.{option} = {self.folder / file}" for option, file in files.items()),
             "ssl_options.verify = verify_peer",
             "ssl_options.fail_if_no_peer_cert = true",
+            *(f"auth_mechanisms.{n} = {name}" for n, name in enumerate(("PLAIN", "AMQPLAIN", "EXTERNAL"), 1)),
+            "ssl_cert_login_from = common_name",
         ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from pydantic import SecretStr
 
+from genlock.consumers.commands import FIRST_MESSAGES
 from genlock.servers_programs import Programs
 from genlock.service.settings import Settings
 from tests.proxy import Proxy, proxied
@@ -34,6 +35,11 @@ async def database(database_url: str) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def remote(settings: Settings, broker: Proxy, database: Proxy) -> Settings:
-    """Return the settings of a replica that reaches its servers through the proxies."""
+    """Return the settings of a replica that reaches its servers through the proxies.
+
+    It never takes more than at first, and so asks the broker for nothing when a test makes that one silent.
+    """
     urls = {"amqp_url": SecretStr(broker.url), "database_url": SecretStr(database.url)}
-    return settings.model_copy(update={"retry_delay_max_s": 0.2, "batch_size_max": 8, **urls})
+    return settings.model_copy(
+        update={"retry_delay_max_s": 0.2, "batch_size_max": 8, "prefetch": FIRST_MESSAGES, **urls}
+    )

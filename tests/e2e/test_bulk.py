@@ -9,6 +9,7 @@ import aio_pika
 import asyncpg
 import pytest
 
+from genlock.consumers.commands import FIRST_MESSAGES
 from genlock.consumers.process import Service
 from genlock.schemas.decode import BULK_COMMANDS_MAX, COMMAND_BYTES_MAX
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
@@ -117,4 +118,21 @@ async def test_what_is_held_is_counted_in_commands(client: Client, settings: Set
                 await client.send_bulk(batch)
             await until_waiting(second, 1)
             await client.until_depth(client.topology.inbox, len(batches) - 1 - 2)
+        await client.decided(*(command for batch in batches for command in batch))
+
+
+async def test_of_a_backlog_a_replica_takes_little_before_it_knows_how_many_commands_messages_have(
+    client: Client, settings: Settings, second: Connection
+) -> None:
+    batches = [[put(f"{number}-{n}") for n in range(32)] for number in range(FIRST_MESSAGES + 4)]
+    for batch in batches:
+        await client.send_bulk(batch)
+    locking = second.transaction()
+    await locking.start()
+    await second.execute("LOCK TABLE documents")
+    async with serving(settings, prefetch=64) as service:
+        await until_waiting(second, 1)
+        await client.until_depth(client.topology.inbox, len(batches) - FIRST_MESSAGES)
+        assert service._vitals.held == FIRST_MESSAGES
+        await locking.rollback()
         await client.decided(*(command for batch in batches for command in batch))

@@ -41,10 +41,11 @@ def merge(document: str) -> Json:
 
 
 async def until_holding(service: Service) -> None:
-    """Return when the replica has cancelled its consumer, and holds what it had got."""
+    """Return when the replica has met the trouble, and holds what it had got."""
 
     async def holding() -> bool:
-        return not service._vitals.registered and service._vitals.held > 0
+        troubles = service.registry.get_sample_value("genlock_database_trouble_total") or 0
+        return troubles > 0 and service._vitals.held > 0
 
     await until(holding)
 
@@ -65,7 +66,7 @@ async def test_what_comes_while_nothing_can_be_written_is_held_and_the_rest_wait
     """53100 is a full disk, which ends by itself as soon as there is room."""
     culprit = new_id()
     await fail(second, culprit, state)
-    async with serving(quick) as service:
+    async with serving(quick, prefetch=1) as service:
         held, waiting = create(culprit), create(new_id())
         await client.send(held)
         await until_holding(service)

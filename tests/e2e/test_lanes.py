@@ -56,6 +56,15 @@ async def test_chains_that_are_sent_without_waiting_keep_their_order_with_two_re
     await check_explained(second, links_of(sent))
 
 
+async def test_with_one_inbox_and_one_replica_they_do_too(amqp_url: str, namespace: str, settings: Settings) -> None:
+    one = settings.model_copy(update={"lanes": 1, "batch_size_max": 8})
+    async with connected(amqp_url, namespace) as client:
+        sent = chains(10, links=30)
+        await send_chains(client, sent)
+        async with serving(one):
+            assert await broken(client, sent) == 0
+
+
 async def test_with_one_inbox_and_two_replicas_they_do_not(amqp_url: str, namespace: str, settings: Settings) -> None:
     one = settings.model_copy(update={"lanes": 1, "batch_size_max": 8, "prefetch": 16})
     async with connected(amqp_url, namespace) as client:

@@ -111,7 +111,11 @@ async def test_changes_under_load_lose_and_double_nothing(
 
     async def decides_what_comes_now() -> None:
         there = len(sent)
-        await until(lambda: asyncio.sleep(0, len(sent) > there))
+
+        async def more() -> bool:
+            return len(sent) > there
+
+        await until(more)
         await client.decided(*sent[there : there + 8])
 
     async with serving(settings):

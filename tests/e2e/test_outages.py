@@ -8,6 +8,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from genlock.consumers import messages
+from genlock.consumers.commands import FIRST_MESSAGES
 from genlock.consumers.process import Service
 from genlock.consumers.publisher import Outgoing, event_message
 from genlock.service.events import Event
@@ -128,19 +129,19 @@ async def test_while_the_database_is_away_commands_are_held_and_then_decided(
 ) -> None:
     document = new_id()
     await client.ask(create(document))
-    held, *waiting = merges(document, 6)
+    held, *others = merges(document, FIRST_MESSAGES + 5)
     database.next_cut = BEGIN_IS_NEVER_ANSWERED
     await client.send(held)
     await until_held(database)
     await database.refuse()
-    # The session stays: what came is held on its channel, and what comes now stays in the queue.
-    await client.send(*waiting)
-    await client.until_depth(client.topology.inbox, len(waiting))
+    # The session stays: as much as may be is held on its channel, and the rest stays in the queue.
+    await client.send(*others)
+    await client.until_depth(client.topology.inbox, 5)
     assert service.ready.is_set()
     database.next_cut = None
     await database.accept()
-    events = await client.decided(held, *waiting)
-    assert [event["data"]["token"]["generation"] for event in events] == list(range(1, 7))
+    events = await client.decided(held, *others)
+    assert [event["data"]["token"]["generation"] for event in events] == list(range(1, FIRST_MESSAGES + 6))
     assert all(len(bodies) == 1 for bodies in client.bodies.values())
     await client.until_empty(client.topology.inbox)
 

@@ -139,6 +139,19 @@ async def test_with_direct_replies_a_publisher_needs_to_declare_and_read_nothing
             await channel.declare_queue(exclusive=True)
 
 
+async def test_a_monitor_may_ask_how_long_a_queue_is_and_nothing_else(
+    rabbit: LocalRabbit, administrator: Client
+) -> None:
+    await administrator.publish(b"not JSON", "document.put")
+    await administrator.until_depth("genlock.inbox", 1)
+    async with await aio_pika.connect(at(rabbit, "keda")) as connection:
+        channel = await connection.channel()
+        inbox = await channel.declare_queue("genlock.inbox", passive=True)
+        assert inbox.declaration_result.message_count == 1
+    attempts = FORBIDDEN_TO_BOTH | FORBIDDEN_TO_PUBLISHERS | FORBIDDEN_TO_SUBSCRIBERS
+    assert await refusals(at(rabbit, "keda"), attempts) == dict.fromkeys(attempts, True)
+
+
 async def _publish(channel: AbstractChannel, exchange: str, key: str) -> None:
     found = channel.default_exchange if not exchange else await channel.get_exchange(exchange, ensure=False)
     await found.publish(aio_pika.Message(b"{}"), key)

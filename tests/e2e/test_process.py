@@ -17,7 +17,7 @@ from genlock.service.settings import Settings
 from tests.commandline import ended, lines_until
 from tests.factories import envelope, new_id
 from tests.harness import DEADLINE_S, Client
-from tests.proxy import proxied
+from tests.proxy import joined, proxied
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -138,6 +138,18 @@ async def test_a_server_that_cannot_be_reached_is_exit_1_with_one_sentence(
     assert [line["action"] for line in lines[:-1]] == ["wait_for_server"] * (len(lines) - 1)
     assert lines[-1]["action"] == "start"
     assert lines[-1]["why"].startswith(f"{server} could not be used within 1 seconds: ")
+
+
+async def test_a_start_in_the_middle_of_a_failover_waits_for_the_primary(
+    settings: Settings, database_url: str, second: Connection
+) -> None:
+    name = await second.fetchval("SELECT current_database()")
+    await second.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with process(settings, database_url=joined(database_url, database_url)) as started:
+        waiting = await lines_until(started, "wait_for_server")
+        assert waiting[-1]["why"] == "no host is the primary"
+        await second.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await lines_until(started, "ready")
 
 
 async def test_a_wrong_password_is_not_logged(settings: Settings) -> None:

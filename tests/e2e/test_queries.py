@@ -17,7 +17,7 @@ from genlock.service import reads
 from genlock.service.database import Pool
 from genlock.service.reads import Answer
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, json_bytes, new_id
+from tests.factories import SOME_ID, Json, envelope, json_bytes, new_id
 from tests.harness import DEADLINE_S, Client, serving, until
 from tests.proxy import proxied
 
@@ -159,9 +159,9 @@ async def test_a_reply_repeats_its_envelope_in_its_properties(asker: Asker, name
         ("record.history", "x", {"kind": "document", "after": "9" * 30}, "invalid_data"),
         ("record.history", "x", {"kind": "document"}, "not_found"),
         ("consumer.get", "no uuid", {}, "invalid_data"),
-        ("consumer.get", new_id(), {}, "not_found"),
-        ("provider.allocations", new_id(), {}, "not_found"),
-        ("provider.allocations", new_id(), {"after": "no uuid"}, "invalid_data"),
+        ("consumer.get", SOME_ID, {}, "not_found"),
+        ("provider.allocations", SOME_ID, {}, "not_found"),
+        ("provider.allocations", SOME_ID, {"after": "no uuid"}, "invalid_data"),
         ("provider.usages", None, {}, "invalid_data"),
         ("project.usages", None, {}, "invalid_data"),
         ("project.usages", "p", {"after": "no type"}, "invalid_data"),

@@ -18,11 +18,11 @@ LINGER_S = 6.0
 """How much longer than the time for a shutdown an end may take, with both servers silent."""
 
 
-async def until_publishing(service: Service) -> None:
-    """Return when the broker leaves a replica waiting for its confirms."""
+async def until_publishing(service: Service, for_s: float = 0.2) -> None:
+    """Return when the broker has left a replica waiting for its confirms for so long."""
 
     async def waiting() -> bool:
-        return service._vitals.publishing_s() > 0.2
+        return service._vitals.publishing_s() > for_s
 
     await until(waiting)
 
@@ -74,8 +74,7 @@ async def test_outcomes_that_a_slow_broker_confirms_late_are_published_once(
         # A reply that is late is nobody's any more, and no reason to end the session.
         query = aio_pika.Message(json_bytes(envelope("document.get", "x", {})), reply_to="nobody")
         await client.channel.default_exchange.publish(query, client.topology.queries)
-        await until_publishing(service)
-        await asyncio.sleep(5 * publish_timeout_s)
+        await until_publishing(service, 5 * publish_timeout_s)
         broker.resume()
         await client.decided(*commands)
         last = create()
@@ -113,10 +112,15 @@ async def test_a_stop_ends_in_time_though_a_server_is_silent(
 async def test_a_stop_while_a_start_waits_for_a_server_is_the_end_at_once(
     remote: Settings, broker: Proxy, database: Proxy, silent: str
 ) -> None:
-    (broker if silent == "broker" else database).stall()
+    server = broker if silent == "broker" else database
+    server.stall()
+
+    async def asked() -> bool:
+        return bool(server._links)
+
     service = Service(remote)
     running = asyncio.create_task(service.run())
-    await asyncio.sleep(0.1)  # the server has been asked by now, and if not, the stop is only easier
+    await until(asked)
     service.stop()
     async with asyncio.timeout(LINGER_S):
         await running

@@ -1,6 +1,6 @@
 """The sweep: batches that nobody has confirmed are published again, once each, however slow the broker is."""
 
-import asyncio
+from datetime import timedelta
 from typing import TypeAlias
 
 import asyncpg
@@ -15,9 +15,10 @@ from tests.proxy import Proxy, Way
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 SWEEPING = """
-SELECT count(*) > 0 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
-WHERE locktype = 'advisory' AND datname = current_database()
+SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND datname = current_database() AND clock_timestamp() - state_change > $1::interval
 """
+"""Whether somebody sweeps, and has asked nothing of the server for so long."""
 
 
 IDLE_IN_TRANSACTION = """
@@ -67,11 +68,10 @@ async def test_a_sweep_waits_for_a_slow_broker_and_holds_no_transaction_meanwhil
         batches = await left(decider, 2)
 
         async def sweeping() -> bool:
-            swept: bool = await second.fetchval(SWEEPING)
+            swept: bool = await second.fetchval(SWEEPING, timedelta(seconds=4 * decide_timeout_s))
             return swept
 
         await until(sweeping)
-        await asyncio.sleep(4 * decide_timeout_s)
         assert await second.fetchval(IDLE_IN_TRANSACTION) == 0
         broker.resume()
         await until_confirmed(second)

@@ -1,5 +1,6 @@
 """TLS to both servers, with certificates on either side; what is not as it must be is refused, with a clear message."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from genlock.service.settings import Settings
 from tests import commandline
 from tests.factories import new_id
 from tests.harness import serving
-from tests.secured import NAME, Secured
+from tests.secured import NAME, USER, Secured
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,34 @@ async def test_service_client_and_command_line_work_over_tls(over_tls: Settings,
     for arguments in (("verify",), ("dead", "list"), ("lanes", "1")):
         ran = await commandline.genlock(settings, *arguments)
         assert ran.code == 0, ran.err
+
+
+def without_user(url: str) -> str:
+    """The URL without its user and password."""
+    return re.sub("//.*@", "//", url)
+
+
+async def test_a_certificate_is_login_enough_where_the_servers_take_it_for_one(
+    over_tls: Settings, secured: Secured, tls: Tls
+) -> None:
+    """The name in the certificate is the administrator's in PostgreSQL, and here that of a user without a password."""
+    database = without_user(tls.database).replace("//", f"//{USER}@")
+    amqp = f"{without_user(tls.amqp)}&auth=external"
+    settings = over_tls.model_copy(update={"database_url": SecretStr(database), "amqp_url": SecretStr(amqp)})
+    with pytest.raises(StartError, match="Login was refused using authentication mechanism EXTERNAL"):
+        await Service(settings).run()
+    for words in (("add_user", USER, "x"), ("clear_password", USER), ("set_permissions", USER, ".*", ".*", ".*")):
+        await asyncio.to_thread(secured.rabbit.control, *words)
+    put = genlock.command(DocumentPut(expected_generation=None, body={}), subject=new_id())
+    async with (
+        serving(settings.model_copy(update={"start_timeout_s": 30.0})),
+        genlock.connect(amqp, namespace=settings.namespace) as client,
+    ):
+        assert isinstance(await client.send(put), genlock.Succeeded)
+    await asyncio.to_thread(secured.rabbit.control, "delete_user", USER)
+    with pytest.raises(genlock.CannotConnect, match="offers no login by auth=external, but by AMQPLAIN PLAIN"):
+        async with genlock.connect(f"{without_user(secured.amqp_url('x'))}?auth=external"):
+            pass
 
 
 def spoiled(url: str, secured: Secured, fault: str) -> str:

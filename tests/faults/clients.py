@@ -266,11 +266,18 @@ class Subscriber:
             await message.ack()
 
 
+class _Tried(aio_pika.Connection):
+    """One that is dropped where it cannot be opened: aio-pika would begin to close it, which needs an event loop."""
+
+    def __del__(self) -> None:
+        """Do nothing."""
+
+
 async def connect(url: str) -> AbstractConnection:
     """Connect to any of the brokers that a URL names. Raises what aio-pika raises."""
     one, *others = random.sample(hosts := one_for_each_host(url), len(hosts))
     try:
-        return await aio_pika.connect(one, timeout=CONNECT_TIMEOUT_S)
+        return await aio_pika.connect(one, timeout=CONNECT_TIMEOUT_S, connection_class=_Tried)
     except BROKER_ERRORS:
         if not others:
             raise

@@ -25,6 +25,7 @@ QUICK = {
     "retry_delay_max_s": 0.3,
     "sweep_after_s": 2.0,
     "progress_timeout_s": 15.0,
+    "session_s": 10.0,
 }
 """Settings by which a replica notices within seconds what takes it half a minute otherwise."""
 

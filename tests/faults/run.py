@@ -21,6 +21,17 @@ READY_TIMEOUT_S = 60.0
 LIVE_EVERY_S = 0.5
 LOG_LINES_MAX = 5_000
 
+LIST_QUEUES = (
+    "list_queues",
+    "--no-table-headers",
+    "name",
+    "messages",
+    "messages_ready",
+    "messages_unacknowledged",
+    "consumers",
+    "leader",
+)
+
 
 class Run:
     """One run. What it finds out is printed as it goes."""
@@ -103,15 +114,19 @@ class Run:
             self._back_s[f"{planned.fault} ({_class_of(planned.target)})"].append(time.monotonic() - undone)
 
     async def _nothing_unacknowledged(self, stage: Stage) -> None:
-        names = [queue.name for queue in stage.load.topology.command_queues]
+        names = {queue.name for queue in stage.load.topology.command_queues}
+        left: list[str] = []
 
         async def none() -> bool:
-            words = ("list_queues", "--no-table-headers", "name", "messages")
-            listed = await asyncio.to_thread(stage.servers.rabbit.control, *words)
-            depths = dict(line.split("\t") for line in listed.splitlines())
-            return all(int(depths[name]) == 0 for name in names)
+            listed = await asyncio.to_thread(stage.servers.rabbit.control, *LIST_QUEUES)
+            queues = [line.split("\t") for line in listed.splitlines()]
+            left[:] = [" ".join(queue) for queue in queues if queue[0] in names and queue[1] != "0"]
+            return not left
 
-        await until(none)
+        try:
+            await until(none)
+        except TimeoutError as error:
+            raise NotProvedError(f"left in the queues ({' '.join(LIST_QUEUES[2:])}): {left}") from error
 
     async def _stop(self, stage: Stage) -> None:
         """End the replicas in good order. Raises NotProvedError if one has not done so, or has ended before."""

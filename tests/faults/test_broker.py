@@ -12,7 +12,7 @@ from tests.faults.injection import alarmed, on_rabbit
 from tests.faults.load import Load
 from tests.faults.schedule import BROKER, Fault, Planned
 from tests.faults.stage import until_kept
-from tests.harness import serving
+from tests.harness import serving, until_ready
 
 DOWN_S = 0.3
 SOME = 40
@@ -37,7 +37,7 @@ async def test_a_broker_that_is_killed_and_started_again_under_load_loses_and_re
             await load.probe()
             await load.until_seen(SOME)
             await load.proved()
-            assert service.ready.is_set()
+            await until_ready(service)
         await load.nothing_left()
 
 
@@ -53,7 +53,7 @@ async def test_while_the_broker_is_short_of_memory_commands_are_held_by_a_servic
             await load.probe()
             await load.until_seen(SOME)
             await load.proved()
-            assert service.ready.is_set()
+            await until_ready(service)
         await load.nothing_left()
 
 

@@ -8,7 +8,7 @@ import pytest
 from genlock.consumers.commands import CommandConsumer
 from genlock.service.settings import Settings
 from tests.faults.load import Load
-from tests.harness import serving
+from tests.harness import serving, until_ready
 
 SOME = 40
 NO_SUCH_TAG = 10**9
@@ -36,6 +36,6 @@ async def test_a_channel_that_is_closed_for_a_bad_acknowledgement_is_replaced(
         await load.probe()
         await load.until_seen(SOME)
         await load.proved()
-        assert service.ready.is_set()
+        await until_ready(service)
     assert not bad
     await load.nothing_left()

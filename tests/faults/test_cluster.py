@@ -13,11 +13,12 @@ from genlock.consumers.topology import Topology
 from genlock.servers_programs import Programs
 from genlock.service.settings import Settings
 from tests.chains import broken, chains, links_of, send_chains
-from tests.factories import new_id
+from tests.factories import envelope, new_id
 from tests.faults.cluster import Cluster, cluster
 from tests.faults.conftest import at, some_load
 from tests.faults.stage import quorum_queues, until_kept
-from tests.harness import connected, serving
+from tests.harness import connected, serving, until, until_ready
+from tests.proxy import Proxy
 
 SOME = 40
 
@@ -55,7 +56,7 @@ async def test_a_cluster_that_loses_the_leader_of_a_queue_under_load_loses_and_r
             await nodes.until_whole(quorum_queues(load.topology))
             await load.probe()
             await load.proved()
-            assert service.ready.is_set()
+            await until_ready(service)
         await load.nothing_left()
 
 
@@ -102,3 +103,25 @@ async def test_client_that_loses_its_node_goes_on_with_another_one(
         sent = genlock.command(genlock.DocumentPut(expected_generation=None, body={}), subject=subject)
         assert isinstance(await client.send(sent), genlock.Succeeded)
         assert await client.get("document", subject) is not None
+
+
+async def test_what_a_replica_holds_in_an_outage_comes_back_though_its_node_is_lost(
+    nodes: Cluster, database: Proxy, database_url: str, namespace: str, quick: Settings
+) -> None:
+    """Of a consumer that was cancelled it would not: see "What a broker forgets" in docs/production.md."""
+    mine, other, _ = nodes.nodes
+    commands = [envelope("document.put", new_id(), {"expected_generation": None, "body": {}}) for _ in range(5)]
+    async with connected(other.url, namespace) as client:
+        await nodes.until_whole([client.topology.inbox])
+        async with serving(at(quick, database.url, mine.url)) as holding:
+            await database.refuse()
+            await client.send(*commands)
+
+            async def held() -> bool:
+                return holding._vitals.held == len(commands) and "PostgreSQL does not answer" in holding.status.unready
+
+            await until(held)
+            await asyncio.to_thread(mine.kill)
+            async with serving(at(quick, database_url, other.url)):
+                events = await client.decided(*commands)
+    assert [event["type"] for event in events] == ["document.put.succeeded"] * len(commands)

@@ -12,7 +12,7 @@ from genlock.service.settings import Settings
 from tests.faults.conftest import at, some_load
 from tests.faults.load import Load
 from tests.faults.standby import Pair, wanting_primary
-from tests.harness import serving, until
+from tests.harness import serving, until, until_ready
 
 SOME = 40
 LEFT_MAX = 4
@@ -43,7 +43,7 @@ async def at_work(pair: Pair, amqp_url: str, settings: Settings) -> AsyncIterato
             yield load, service
             await load.until_seen(SOME)
             await load.proved()
-            assert service.ready.is_set()
+            await until_ready(service)
         await load.nothing_left()
 
 

@@ -9,7 +9,7 @@ from genlock.service.settings import Settings
 from tests.faults.injection import on_link
 from tests.faults.load import Load
 from tests.faults.schedule import Fault, Planned
-from tests.harness import serving, until
+from tests.harness import serving, until, until_ready
 from tests.proxy import BOTH_WAYS, Proxy, Way, proxied
 
 LASTS_S = 1.0
@@ -29,7 +29,7 @@ async def survives(load: Load, settings: Settings, link: Proxy, planned: Planned
         await load.probe()
         await load.until_seen(SOME)
         await load.proved()
-        assert service.ready.is_set()
+        await until_ready(service)
         await says_so(service)
     await load.nothing_left()
 

@@ -35,8 +35,8 @@ class Edit:
 RECORDS = {"documents": "generation", "providers": "generation", "consumers": "generation", "stacks": "sequence"}
 """The tables of records, and the column of each whose fence lets one of two authors pass."""
 
-PUBLISHING = "CommandConsumer._publish_batches"
-NEXT = "\n            "
+PUBLISHING, SETTLING = "CommandConsumer._publish_batches", "CommandConsumer._settle_batches"
+NEXT = "\n                "
 """The next line there."""
 
 GUARDS: dict[str, tuple[Edit, ...]] = {
@@ -61,8 +61,8 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     "tokens never go back": (
         Edit(
             "service/documents.py",
-            "generation=record.generation + 1",
-            "generation=0 if record.deleted else record.generation + 1",
+            "else record.generation + 1",
+            "else 0 if record.deleted else record.generation + 1",
             function="_stored",
         ),
     ),
@@ -146,29 +146,41 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     "holding": (
         Edit(
             "consumers/commands.py",
-            "await self._hold()",
+            "self._vitals.metrics.held()",
             "raise ConnectionError(str(trouble)) from trouble",
             function="CommandConsumer._patiently",
         ),
     ),
     "keeping lanes": (
-        Edit("consumers/commands.py", "if not self._queue.in_order:", "if True:", function="CommandConsumer._hold"),
-    ),
-    "publishing before acknowledging": (
-        Edit("consumers/commands.py", "await self._settle(batch)", "pass", function=PUBLISHING),
         Edit(
             "consumers/commands.py",
-            "await self._publish(",
-            f"await self._settle(batch){NEXT}self._reached(Step.SETTLED){NEXT}await self._publish(",
+            "self._vitals.metrics.held()",
+            "await self._cancel()",
+            function="CommandConsumer._patiently",
+        ),
+    ),
+    "keeping records apart": (
+        Edit(
+            "consumers/abreast.py",
+            " and all(map(touches.isdisjoint, self._under_way))",
+            function="Abreast._has_room",
+        ),
+    ),
+    "publishing before acknowledging": (
+        Edit("consumers/commands.py", "await self._settle(batch)", "pass", function=SETTLING),
+        Edit(
+            "consumers/commands.py",
+            "publishing = group",
+            f"await self._settle(batch){NEXT}self._reached(Step.SETTLED){NEXT}publishing = group",
             function=PUBLISHING,
         ),
     ),
     "confirming after publishing": (
         Edit(
             "consumers/commands.py",
-            "await self._publish(",
+            "publishing = group",
             f"self._confirmations.add(batch.answers.batch_ids){NEXT}await self._confirmations.flush(){NEXT}"
-            "await self._publish(",
+            "publishing = group",
             function=PUBLISHING,
         ),
     ),

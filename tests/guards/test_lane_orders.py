@@ -1,14 +1,19 @@
-"""What keeps the order of a lane, and what becomes of it without."""
+"""What keeps the order of a lane and of a replica, and what becomes of it without."""
 
+from typing import TypeAlias
+
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
 from genlock.service.settings import Settings
 from tests.chains import Chain, chain
-from tests.factories import Json
+from tests.factories import Json, envelope, new_id
 from tests.guards.removal import without
-from tests.harness import Client, connected, serving, until
+from tests.harness import Client, connected, serving, until, until_waiting
 from tests.proxy import Cut, proxied
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 HELD = 2
 
@@ -55,3 +60,47 @@ async def test_without_keeping_lanes_what_comes_after_is_decided_first(
         with without("keeping lanes"):
             events = await outage_of_one(settings, client, chain(12), beside=12 - 1 - HELD)
     assert [event["data"].get("reason") for event in events[1 + HELD :]] == ["ahead"] * (12 - 1 - HELD)
+
+
+def _put(document: str, expected: int | None) -> Json:
+    return envelope("document.put", document, {"expected_generation": expected, "body": {}})
+
+
+async def update_behind_a_held_batch(
+    settings: Settings, client: Client, second: Connection, *, decided_first: bool
+) -> list[Json]:
+    """Two updates of a document, the first in a batch that waits for another document; return their outcomes."""
+    held, document = sorted(new_id() for _ in range(2))
+    first, then = _put(document, 0), _put(document, 1)
+    async with serving(settings, lanes=1) as service:
+        made = [_put(held, None), _put(document, None)]
+        await client.send(*made)
+        await client.decided(*made)
+        async with second.transaction():
+            # Rows are locked in the order of their ids.
+            await second.execute("SELECT id FROM documents WHERE id = $1 FOR UPDATE", held)
+            await client.send_bulk([_put(held, 0), first])
+            await until_waiting(second, 1)
+            await client.send(then)
+
+            async def decided_or_held() -> bool:
+                decided: int = await second.fetchval("SELECT count(*) FROM ledger WHERE id = $1", then["id"])
+                return decided == 1 if decided_first else service._vitals.held == len([first, then])
+
+            await until(decided_or_held)
+        return await client.decided(first, then)
+
+
+async def test_batch_that_touches_what_another_one_does_waits_for_it(
+    settings: Settings, client: Client, second: Connection
+) -> None:
+    events = await update_behind_a_held_batch(settings, client, second, decided_first=False)
+    assert [event["type"] for event in events] == ["document.put.succeeded"] * 2
+
+
+async def test_without_keeping_records_apart_a_later_command_is_decided_first(
+    settings: Settings, client: Client, second: Connection
+) -> None:
+    with without("keeping records apart"):
+        events = await update_behind_a_held_batch(settings, client, second, decided_first=True)
+    assert [event["data"].get("reason") for event in events] == [None, "ahead"]
