@@ -18,19 +18,21 @@ HTTP_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 120.0
 """How long a replica may take to be ready, or a few hundred commands to be answered, on a machine with other work."""
 
+ADMINISTRATOR = "postgresql:///genlock?user=postgres"
+"""PostgreSQL's superuser, in its container."""
+
 
 class System:
     """The system's replicas, and what can be asked of it from outside. Its calls block."""
 
     def __init__(self, project: str) -> None:
         self.image = f"genlock:{project}"
-        self._password = secrets.token_hex(8)
+        self.passwords = {who: secrets.token_hex(8) for who in ("owner", "service", "demo", "guest")}
         self._environment = {
             **os.environ,
+            **{f"GENLOCK_{who}_PASSWORD".upper(): password for who, password in self.passwords.items()},
             "COMPOSE_PROJECT_NAME": project,
             "GENLOCK_IMAGE": self.image,
-            "GENLOCK_POSTGRES_PASSWORD": secrets.token_hex(8),
-            "GENLOCK_RABBITMQ_PASSWORD": self._password,
             # Any free one, and one for each replica.
             "GENLOCK_AMQP_PORT": "0",
             "GENLOCK_HTTP_PORT": "0",
@@ -73,7 +75,11 @@ class System:
     @property
     def amqp_url(self) -> str:
         """Where publishers outside connect."""
-        return f"amqp://guest:{self._password}@{self.compose('port', 'rabbitmq', '5672').strip()}/"
+        return self.amqp_at("guest", self.passwords["guest"])
+
+    def amqp_at(self, user: str, password: str, virtual_host: str = "") -> str:
+        """Where a user connects from outside."""
+        return f"amqp://{user}:{password}@{self.compose('port', 'rabbitmq', '5672').strip()}/{virtual_host}"
 
     def replicas(self) -> list[str]:
         """The ids of the service's containers that run."""
@@ -124,10 +130,17 @@ class System:
         _, metrics = self.get(replica, "/metrics")
         return int(sum(map(float, re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", metrics, re.MULTILINE))))
 
-    def count(self, table: str) -> int:
-        """Count the rows of a table, in the database's own container: PostgreSQL is not published."""
-        query = f"SELECT count(*) FROM {table}"  # noqa: S608 - a name from the tests
-        return int(self.compose("exec", "-T", "postgres", "psql", "--username=genlock", "-tAc", query))
+    def psql(self, statement: str, url: str = ADMINISTRATOR) -> str:
+        """Run a statement in PostgreSQL's own container, as it is not published; return what it prints."""
+        return self.compose("exec", "-T", "postgres", "psql", url, "-v", "ON_ERROR_STOP=1", "-qtAc", statement).strip()
+
+    def broker(self, *command: str) -> str:
+        """Run a command in the broker's container and return what it prints."""
+        return self.compose("exec", "-T", "rabbitmq", *command)
+
+    def count(self, table: str, url: str = ADMINISTRATOR) -> int:
+        """Count the rows of a table."""
+        return int(self.psql(f"SELECT count(*) FROM {table}", url))  # noqa: S608 - a name from the tests
 
 
 @contextmanager

@@ -1,12 +1,17 @@
-"""docs/production.md and docs/roles.md: what an operator types works as they say, with the rights that it gives."""
+"""docs/production.md and docs/roles.md: what an operator types works as they say, with the rights that it gives.
+
+Containers get the variables that the manifests for Kubernetes give to pods, and their secrets as files.
+"""
 
 import asyncio
 import json
 import re
 import shlex
+from pathlib import Path
 
 import aio_pika
 import pytest
+import yaml
 
 import genlock
 from genlock.consumers.topology import Topology
@@ -20,9 +25,13 @@ pytestmark = pytest.mark.timeout(600)
 
 GUIDE, ROLES = ((ROOT / "docs" / name).read_text() for name in ("production.md", "roles.md"))
 
-OWNER_URL = "postgresql://genlock_app_owner:change-me@postgres/genlock_app"
-DATABASE_URL = "postgresql://genlock_app_service:change-me@postgres/genlock_app"
+MANIFESTS = ROOT / "deploy" / "kubernetes"
+
+APP = "@postgres/genlock_app"
 """The system has a database genlock already, so what the page makes has other names here."""
+
+OWNER_URL = f"postgresql://genlock_app_owner:change-me{APP}"
+DATABASE_URL = f"postgresql://genlock_app_service:change-me{APP}"
 
 
 def blocks(language: str, page: str = GUIDE) -> list[str]:
@@ -35,48 +44,44 @@ def block(language: str, start: str) -> str:
     return found
 
 
-def broker(system: System, commands: str) -> None:
-    """Run lines of the page on the broker."""
-    for line in commands.splitlines():
-        system.compose("exec", "-T", "rabbitmq", *shlex.split(line))
+def as_in(manifest: str, secret: Path) -> list[str]:
+    """What has a container run as in a pod: the variables of a manifest, and a folder for its secret."""
+    (container,) = yaml.safe_load((MANIFESTS / manifest).read_text())["spec"]["template"]["spec"]["containers"]
+    renamed = {
+        variable["name"]: variable["value"].replace("genlock_", "genlock_app_").replace("@postgres/genlock", APP)
+        for variable in container["env"]
+    }
+    (where,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "passwords"]
+    return [*(f"--env={name}={value}" for name, value in renamed.items()), f"--volume={secret}:{where}:ro"]
 
 
-def sql(system: System, text: str, url: str) -> str:
-    return system.compose("exec", "-T", "postgres", "psql", url, "-v", "ON_ERROR_STOP=1", "-c", text)
+def amqp_url(system: System, user: str) -> str:
+    return system.amqp_at(user, "change-me", "genlock")
 
 
-def remembered(system: System) -> int:
-    """How many commands the ledger of the page's database has."""
-    counted = system.compose(
-        *("exec", "-T", "postgres", "psql", DATABASE_URL, "-At", "-c", "SELECT count(*) FROM ledger")
-    )
-    return int(counted)
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """The files of a Secret, which is the same for all here. Its reader is another user."""
+    for name in ("database", "amqp"):
+        (tmp_path / name).write_text("change-me\n")
+    tmp_path.chmod(0o755)
+    return tmp_path
 
 
-def amqp_url(system: System, user: str, password: str) -> str:
-    return f"amqp://{user}:{password}@{system.amqp_url.rpartition('@')[2]}genlock"
-
-
-async def test_what_the_page_sets_up_serves_and_gives_no_more_rights_than_it_says(system: System) -> None:
-    administrator = "postgresql:///genlock?user=genlock"
+async def test_what_the_page_sets_up_serves_and_gives_no_more_rights_than_it_says(system: System, secret: Path) -> None:
     for statement in block("sql", "CREATE ROLE").replace("genlock", "genlock_app").splitlines():
-        sql(system, statement, administrator)
-    for commands in blocks("sh", ROLES):
-        broker(system, commands)
-    environment = (
-        f"--env=GENLOCK_DATABASE_URL={DATABASE_URL}",
-        "--env=GENLOCK_AMQP_URL=amqp://genlock:change-me@rabbitmq/genlock",
-    )
-    owner = (f"--env=GENLOCK_DATABASE_URL={OWNER_URL}", "--env=GENLOCK_SERVICE_ROLE=genlock_app_service")
-    system.compose("run", "--rm", "--no-deps", *owner, "genlock", "migrate")
+        system.psql(statement)
+    for line in "".join(blocks("sh", ROLES)).splitlines():
+        system.broker(*shlex.split(line))
+    system.compose("run", "--rm", "--no-deps", *as_in("migrate.yaml", secret), "genlock", "migrate")
     replica = system.compose(
-        "run", "--detach", "--no-deps", "--service-ports", *environment, "genlock", "serve"
+        *("run", "--detach", "--no-deps", "--service-ports"), *as_in("deployment.yaml", secret), "genlock", "serve"
     ).strip()
     try:
         await until(lambda: asyncio.to_thread(system.is_ready, replica), START_TIMEOUT_S)
-        publisher = amqp_url(system, "inventory", "change-me")
-        await check_rights(publisher, amqp_url(system, "billing", "change-me"))
-        await check_dead_letters(system, publisher, amqp_url(system, "genlock", "change-me"), replica)
+        publisher = amqp_url(system, "inventory")
+        await check_rights(publisher, amqp_url(system, "billing"))
+        await check_dead_letters(system, publisher, amqp_url(system, "genlock"), replica)
         assert "genlock_app" not in system.run_in(replica, "genlock", "verify")
 
         async def all_are_confirmed() -> bool:
@@ -84,12 +89,12 @@ async def test_what_the_page_sets_up_serves_and_gives_no_more_rights_than_it_say
 
         await until(all_are_confirmed, START_TIMEOUT_S)
         # As if all of it had been decided long ago.
-        sql(system, "UPDATE batches SET decided_at = decided_at - interval '15 days'", OWNER_URL)
-        assert remembered(system) > 0
+        system.psql("UPDATE batches SET decided_at = decided_at - interval '15 days'", OWNER_URL)
+        assert system.count("ledger", DATABASE_URL) > 0
         system.docker("restart", replica)
 
         async def all_is_forgotten() -> bool:
-            return await asyncio.to_thread(remembered, system) == 0
+            return await asyncio.to_thread(system.count, "ledger", DATABASE_URL) == 0
 
         await until(all_is_forgotten, START_TIMEOUT_S)
         system.run_in(replica, "genlock", "verify")

@@ -25,7 +25,7 @@ async def test_the_number_of_lanes_is_changed_as_the_page_says_and_chains_keep_t
 ) -> None:
     plugin, change = typed()
     # compose.yaml has it already.
-    assert "rabbitmq_consistent_hash_exchange" in system.compose("exec", "-T", "rabbitmq", *plugin.split())
+    assert "rabbitmq_consistent_hash_exchange" in system.broker(*plugin.split())
     sent = chains(10, links=20)
     early = [links[:10] for links in sent]
     await asyncio.to_thread(system.stop, replica)

@@ -1,18 +1,23 @@
 """The manifests for Kubernetes: valid by its own schemas, and true to the service that they run."""
 
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from kubernetes_validate.utils import validate
 
 from genlock import cli
+from genlock._passwords import naming
 from genlock.consumers.topology import Topology
 from genlock.service.settings import Settings
 
-FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "kubernetes"
+GUIDE = (ROOT / "docs" / "production.md").read_text()
 MANIFESTS = [
     (file.stem, manifest) for file in sorted(FOLDER.glob("*.yaml")) for manifest in yaml.safe_load_all(file.read_text())
 ]
@@ -85,26 +90,39 @@ def test_a_pod_has_no_rights_and_nothing_to_write_on(kind: str) -> None:
 
 
 def test_tmp_can_be_written_on_for_the_metrics_of_several_workers() -> None:
-    (mount,) = container("Deployment")["volumeMounts"]
-    (volume,) = pod("Deployment")["spec"]["volumes"]
-    assert mount == {"name": volume["name"], "mountPath": "/tmp"}  # noqa: S108 - the container's
-    assert "emptyDir" in volume
+    (volume,) = [volume for volume in pod("Deployment")["spec"]["volumes"] if "emptyDir" in volume]
+    mount = {"name": volume["name"], "mountPath": "/tmp"}  # noqa: S108 - the container's
+    assert mount in container("Deployment")["volumeMounts"]
+
+
+def environment(kind: str) -> dict[str, str]:
+    return {variable["name"]: variable["value"] for variable in container(kind)["env"]}
 
 
 @pytest.mark.parametrize(("kind", "secret"), [("Deployment", "genlock"), ("Job", "genlock-owner")])
-def test_variables_are_settings_and_secrets_are_references(kind: str, secret: str) -> None:
-    variables = {f"GENLOCK_{name}".upper() for name in Settings.model_fields}
-    env = container(kind)["env"]
-    assert {variable["name"] for variable in env} <= variables
-    references = {
-        variable["name"]: variable["valueFrom"]["secretKeyRef"] for variable in env if "URL" in variable["name"]
-    }
-    expected = {
-        "GENLOCK_DATABASE_URL": {"name": secret, "key": "database-url"},
-        "GENLOCK_AMQP_URL": {"name": "genlock", "key": "amqp-url"},
-    }
-    assert references.items() <= expected.items()
-    assert "GENLOCK_DATABASE_URL" in references
+def test_variables_are_settings_and_passwords_are_files_of_the_secret_that_the_guide_makes(
+    kind: str, secret: str
+) -> None:
+    variables = environment(kind)
+    assert variables.keys() <= {f"GENLOCK_{name}".upper() for name in Settings.model_fields}
+    volumes = {volume["name"]: volume.get("secret") for volume in pod(kind)["spec"]["volumes"]}
+    (mount,) = [mount for mount in container(kind)["volumeMounts"] if volumes[mount["name"]] == {"secretName": secret}]
+    assert mount["readOnly"]
+    (keys,) = re.findall(rf"^kubectl create secret generic {secret} (.*)$", GUIDE, re.MULTILINE)
+    files = {f"{mount['mountPath']}/{key}" for key in re.findall(r"--from-file=(\w+)", keys)}
+    named = {name: value for name, value in variables.items() if name.endswith("_PASSWORD_FILE")}
+    assert set(named.values()) == files
+    for name in named:
+        url = variables[name.replace("_PASSWORD_FILE", "_URL")]
+        # Nothing of it is lost to a password that the URL has itself.
+        assert naming(url, "x") != url
+
+
+def test_the_owner_migrates_and_grants_to_the_role_that_serves() -> None:
+    serves, migrates = (urlsplit(environment(kind)["GENLOCK_DATABASE_URL"]) for kind in ("Deployment", "Job"))
+    assert serves.username == environment("Job")["GENLOCK_SERVICE_ROLE"] != migrates.username
+    assert serves._replace(netloc="") == migrates._replace(netloc="")
+    assert (serves.hostname, serves.port) == (migrates.hostname, migrates.port)
 
 
 def test_both_pods_run_this_version_with_a_command_that_there_is() -> None:
@@ -159,4 +177,7 @@ def test_replicas_follow_the_length_of_the_inbox() -> None:
     assert int(trigger["metadata"]["value"]) > Settings().prefetch
     authentication = the("TriggerAuthentication")
     assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
-    assert authentication["spec"]["secretTargetRef"] == [{"parameter": "host", "name": "genlock", "key": "amqp-url"}]
+    assert authentication["spec"]["secretTargetRef"] == [
+        {"parameter": "host", "name": "genlock-keda", "key": "amqp-url"}
+    ]
+    assert "kubectl create secret generic genlock-keda --from-literal=amqp-url=" in GUIDE
