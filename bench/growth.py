@@ -1,6 +1,6 @@
 """Part of its own: whether it stays as fast when it has grown, and as small before a backlog of a million.
 
-python -m bench.growth [--records N,…] [--backlog N] [--rounds N] [--save FILE]
+python -m bench.growth [--records N,…] [--backlog N] [--rounds N] [--default-settings] [--save FILE]
 
 The databases are loaded by SQL, 10 million records and ledger rows by default, so this needs some 40 GB of disk for a
 quarter of an hour; all of it is given back in the end.
@@ -9,12 +9,14 @@ quarter of an hour; all of it is given back in the end.
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -26,7 +28,7 @@ from bench.contestants import GENLOCK
 from bench.figures import Figures, Line, Round, Target
 from bench.grown import BYTES_EACH, Grown, grown
 from bench.latency import LOAD_S, WARM_UP_S, load, lone, percentile_ms
-from bench.queues import queues
+from bench.queues import Queues, queues
 from bench.report import circumstances, table
 from bench.running import WIDTH, positive, say, with_servers
 from genlock import servers
@@ -37,19 +39,45 @@ ROUNDS = 3
 COMMANDS = 15_000
 DRAIN_TIMEOUT_S = 120.0
 LONE = 100
+ALL = "all"
+PROCESSES = ("Python", "PostgreSQL", "RabbitMQ", ALL)
 LOAD_POINTS = ("p50", "p99")
 LOAD = 0.5
 """Of the drain rate of the smallest database in the same round."""
 
 BACKLOG_TIMEOUT_S = 1_200.0
 SAMPLE_S = 2.0
-"""How often memory is looked at while the backlog is drained."""
+"""How often memory and processor time are looked at while the backlog is drained."""
+
+TENTHS = {0: "first", 1: "second", 9: "last"}
+"""Those of the backlog that are told of."""
 
 SLOWER_AT_MOST = 0.15
+PRODUCTION = {
+    "shared_buffers": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 4 >> 20}MB",
+    "max_wal_size": "16GB",
+    "checkpoint_timeout": "30min",
+    "wal_compression": "lz4",
+}
+"""How a PostgreSQL that is started is set up: as docs/production.md says, with a quarter of the memory as buffers."""
+
+LOG_BYTES = 16 << 30
+"""Of disk, for PostgreSQL's log."""
+
 FLAT = 1.1
 """How many times as much memory the last tenth of the backlog may take as the second one."""
 
 MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A moment of the backlog: the events so far, the bytes of the process's memory, and processor time."""
+
+    events: int
+    at_s: float
+    resident: int
+    processor_s: dict[str, float]
 
 
 def main() -> int:
@@ -58,14 +86,24 @@ def main() -> int:
     parser.add_argument("--records", type=_sizes, default=RECORDS, help="sizes of databases (default 1e3,1e6,1e7)")
     parser.add_argument("--backlog", type=positive, default=BACKLOG, help="of commands (default %(default)s)")
     parser.add_argument("--rounds", type=positive, default=ROUNDS, help="of the sizes in turn (default %(default)s)")
+    parser.add_argument("--default-settings", action="store_true", help="of PostgreSQL, for comparison")
     parser.add_argument("--save", type=Path, help="where to keep all figures, as JSON")
     options = parser.parse_args()
-    about, rounds = with_servers(lambda running: _run(running, options.records, options.backlog, options.rounds))
+    settings = [] if options.default_settings else [f"{name}={value}" for name, value in PRODUCTION.items()]
+    about, fresh, later = with_servers(
+        lambda running: _run(running, options.records, options.backlog, options.rounds), settings
+    )
     if options.save:
         options.save.parent.mkdir(parents=True, exist_ok=True)
-        options.save.write_text(json.dumps({"facts": about, "rounds": rounds}, indent=1))
+        options.save.write_text(json.dumps({"facts": about, "rounds": fresh, "later": later}, indent=1))
     print("", *about, "", sep="\n")
-    Console(width=WIDTH).print(table(lines(Figures(rounds), options.records, options.backlog), len(rounds)))
+    least, most = options.records[0], options.records[-1]
+    sections = {
+        **compared(Figures(fresh), options.records, "after a checkpoint"),
+        **of_backlog(Figures(fresh), most, options.backlog),
+        **compared(Figures(later), (least, most), "after the backlog"),
+    }
+    Console(width=WIDTH).print(table(sections, options.rounds))
     return 0
 
 
@@ -75,22 +113,32 @@ def _sizes(text: str) -> list[int]:
 
 async def _run(
     running: servers.Servers, sizes: Sequence[int], backlog: int, rounds: int
-) -> tuple[list[str], list[Round]]:
-    _require_disk(sum(sizes) * BYTES_EACH + backlog * 2 * BYTES_EACH)
-    done: list[Round] = [{} for _ in range(rounds)]
+) -> tuple[list[str], list[Round], list[Round]]:
+    """Return the circumstances, the rounds right after a checkpoint, and those after the backlog."""
+    _require_disk((sum(sizes) + backlog) * BYTES_EACH + LOG_BYTES)
     async with AsyncExitStack() as stack:
         databases = []
         for size in sizes:
             began = time.monotonic()
             databases.append(await stack.enter_async_context(grown(running, size)))
             say(f"{size:,} records and ledger rows loaded in {time.monotonic() - began:.0f} s")
-        for number, figures in enumerate(done, start=1):
-            for database in databases:
-                await _measure(running, database, figures, figures.get(_drain(sizes[0]), 0.0))
-                say(f"round {number} of {rounds}: {_shown(figures, database.size)}")
-    async with grown(running, backlog) as database:
-        await _drain_backlog(running, database, done[0])
-    return await circumstances(running), done
+        fresh = [await _round(running, databases, settled=True) for _ in range(rounds)]
+        fresh[0] |= await _drain_backlog(running, databases[-1], backlog)
+        later = [await _round(running, [databases[0], databases[-1]], settled=False) for _ in range(rounds)]
+    return await circumstances(running, tuple(PRODUCTION)), fresh, later
+
+
+async def _round(running: servers.Servers, databases: Sequence[Grown], *, settled: bool) -> Round:
+    """Drain all databases, one right after the other because that is what is compared; then time them."""
+    figures: Round = {}
+    for measure in (_drain_once, _time):
+        for database in databases:
+            if settled:
+                await database.settle()
+            await measure(running, database, figures, databases[0].size)
+    for database in databases:
+        say(_shown(figures, database.size))
+    return figures
 
 
 def _require_disk(wanted: int) -> None:
@@ -119,77 +167,116 @@ def _shown(figures: Round, size: int) -> str:
     return ", ".join(f"{name}: {value:,.1f}" for name, value in figures.items() if f"{size:,} records" in name)
 
 
-async def _measure(running: servers.Servers, database: Grown, figures: Round, base_per_second: float) -> None:
-    """Drain once, then time lone commands and a load, on the same database."""
+async def _drain_once(running: servers.Servers, database: Grown, figures: Round, _least: int) -> None:
+    """Drain a queue, and note the rate and the processor time of a command."""
+    commands = list(database.commands(COMMANDS))
     async with queues(running.amqp_url) as waiting, asyncio.timeout(DRAIN_TIMEOUT_S):
-        commands = database.commands(COMMANDS)
         await waiting.preload(commands)
         async with serving(running, GENLOCK, database.url, waiting.namespace) as started:
             await until_consuming(started, waiting, GENLOCK.consumers)
-            groups = {"Genlock": [started[0].process.pid], **processor.server_groups(running)}
+            groups = {"Python": [started[0].process.pid], **processor.server_groups(running)}
             used = processor.seconds(groups)
             events, seconds = await count_events(started, waiting, COMMANDS, DRAIN_TIMEOUT_S)
-            per_second = events / seconds
-            figures[_drain(database.size)] = per_second
-            for name, now in processor.seconds(groups).items():
-                figures[_processor(database.size, name)] = (now - used[name]) / events * 1e6
-            single = database.commands(LONE)
-            seconds_each = await lone(running, waiting.namespace, single)
-            figures[_lone(database.size)] = percentile_ms(seconds_each, "p50")
-            rate = LOAD * (base_per_second or per_second)
-            several = database.commands(int(rate * (WARM_UP_S + LOAD_S)))
-            seconds_each = await load(running, waiting, several, rate)
-            for point in LOAD_POINTS:
-                figures[_loaded(database.size, point)] = percentile_ms(seconds_each, point)
-        await database.check([*commands, *single, *several])
+            now = processor.seconds(groups)
+    await database.check(commands)
+    figures[_drain(database.size)] = events / seconds
+    each = {name: (now[name] - used[name]) / events * 1e6 for name in groups}
+    for name, microseconds in (each | {ALL: sum(each.values())}).items():
+        figures[_processor(database.size, name)] = microseconds
 
 
-async def _drain_backlog(running: servers.Servers, database: Grown, figures: Round) -> None:
-    """Drain as many commands as there are records, and look at the memory of the process all the while."""
+async def _time(running: servers.Servers, database: Grown, figures: Round, least: int) -> None:
+    """Time lone commands, and a load that is measured by what the database of `least` records has drained."""
+    rate = LOAD * figures[_drain(least)]
+    single = list(database.commands(LONE))
+    several = list(database.commands(int(rate * (WARM_UP_S + LOAD_S))))
+    async with (
+        asyncio.timeout(DRAIN_TIMEOUT_S),
+        queues(running.amqp_url) as waiting,
+        serving(running, GENLOCK, database.url, waiting.namespace) as started,
+    ):
+        await until_consuming(started, waiting, GENLOCK.consumers)
+        seconds_each = await lone(running, waiting.namespace, single)
+        figures[_lone(database.size)] = percentile_ms(seconds_each, "p50")
+        seconds_each = await load(running, waiting, several, rate)
+        for point in LOAD_POINTS:
+            figures[_loaded(database.size, point)] = percentile_ms(seconds_each, point)
+    await database.check([*single, *several])
+
+
+async def _drain_backlog(running: servers.Servers, database: Grown, backlog: int) -> Round:
+    """Drain very many commands, and look at memory and processor time all the while."""
+    await database.settle()
     async with queues(running.amqp_url) as waiting:
         began = time.monotonic()
-        await waiting.preload(database.each())
-        say(f"{database.size:,} commands wait after {time.monotonic() - began:.0f} s")
+        await waiting.preload(database.commands(backlog))
+        say(f"{backlog:,} commands wait after {time.monotonic() - began:.0f} s")
         async with serving(running, GENLOCK, database.url, waiting.namespace) as started:
             await until_consuming(started, waiting, GENLOCK.consumers)
-            began = time.perf_counter()
-            samples: list[tuple[int, int]] = []
-            while not samples or samples[-1][0] < database.size:
+            groups = {"Python": [started[0].process.pid], **processor.server_groups(running)}
+            samples = [await _sample(waiting, groups)]
+            while samples[-1].events < backlog:
                 started[0].must_run()
-                if time.perf_counter() - began > BACKLOG_TIMEOUT_S:
+                if samples[-1].at_s - samples[0].at_s > BACKLOG_TIMEOUT_S:
                     raise RuntimeError(f"the backlog was not drained in {BACKLOG_TIMEOUT_S:.0f} s: {samples[-1]}")
                 await asyncio.sleep(SAMPLE_S)
-                samples.append((await waiting.events(), processor.resident_bytes(started[0].process.pid)))
-            seconds = time.perf_counter() - began
-        await database.check_each()
-    figures["backlog, commands/s"] = database.size / seconds
-    for tenth, title in ((1, "second"), (9, "last")):
-        figures[f"backlog, {title} tenth, MiB"] = _resident(samples, database.size, tenth)
-    figures["backlog, most, MiB"] = max(resident for _, resident in samples) / MIB
+                samples.append(await _sample(waiting, groups))
+        await database.check_all()
+    figures = {
+        "backlog, commands/s": backlog / (samples[-1].at_s - samples[0].at_s),
+        "backlog, most, MiB": max(sample.resident for sample in samples) / MIB,
+    }
+    for tenth, title in TENTHS.items():
+        within = [sample for sample in samples if tenth * backlog <= 10 * sample.events < (tenth + 1) * backlog]
+        if len(within) > 1:
+            figures |= _tenth(title, within)
+    return figures
 
 
-def _resident(samples: Sequence[tuple[int, int]], size: int, tenth: int) -> float:
-    """The median of the memory in a tenth of the backlog."""
-    found = [resident for events, resident in samples if tenth * size < 10 * events <= (tenth + 1) * size]
-    return median(found or [samples[-1][1]]) / MIB
+async def _sample(waiting: Queues, groups: Mapping[str, Sequence[int]]) -> Sample:
+    resident = processor.resident_bytes(groups["Python"][0])
+    return Sample(await waiting.events(), time.perf_counter(), resident, processor.seconds(groups))
 
 
-def lines(figures: Figures, sizes: Sequence[int], backlog: int) -> dict[str, list[Line]]:
-    """What the table says, by section."""
+def _tenth(title: str, samples: Sequence[Sample]) -> Round:
+    """The figures of a tenth of the backlog, of which there are two samples at least."""
+    first, last = samples[0], samples[-1]
+    events = last.events - first.events
+    each = {name: (last.processor_s[name] - first.processor_s[name]) / events * 1e6 for name in first.processor_s}
+    return {
+        f"backlog, {title} tenth, commands/s": events / (last.at_s - first.at_s),
+        f"backlog, {title} tenth, MiB": median(sample.resident for sample in samples) / MIB,
+        **{_backlog_processor(title, name): value for name, value in (each | {ALL: sum(each.values())}).items()},
+    }
+
+
+def _backlog_processor(title: str, process: str) -> str:
+    return f"backlog, {title} tenth, processor of {process}"
+
+
+def compared(figures: Figures, sizes: Sequence[int], moment: str) -> dict[str, list[Line]]:
+    """What the table says of a moment at which all sizes were measured, by section."""
     least, most = sizes[0], sizes[-1]
     return {
-        "drain with so many records and ledger rows: commands/s": [
+        f"{moment}, drain: commands/s": [
             *(Line(f"{size:,}", figures.of(_drain(size)), ",.0f") for size in sizes),
             Line(
                 f"{most:,} / {least:,}", figures.ratios(_drain(most), _drain(least)), ".2f", Target(1 - SLOWER_AT_MOST)
             ),
         ],
-        "processor time of a drained command: µs": [
-            Line(f"{size:,}, {name}", figures.of(_processor(size, process)), ",.0f")
-            for size in sizes
-            for name, process in (("Python", "Genlock"), ("PostgreSQL", "PostgreSQL"))
+        f"{moment}, processor time: µs": [
+            *(
+                Line(f"{size:,}, {process}", figures.of(_processor(size, process)), ",.0f")
+                for size in sizes
+                for process in PROCESSES
+            ),
+            Line(
+                f"{most:,} / {least:,}, {ALL}",
+                figures.ratios(_processor(most, ALL), _processor(least, ALL)),
+                ".2f",
+            ),
         ],
-        "a lone command, p50: ms": [
+        f"{moment}, lone command, p50: ms": [
             *(Line(f"{size:,}", figures.of(_lone(size)), ".1f") for size in sizes),
             Line(
                 f"{most:,} / {least:,}",
@@ -198,18 +285,35 @@ def lines(figures: Figures, sizes: Sequence[int], backlog: int) -> dict[str, lis
                 Target(1 + SLOWER_AT_MOST, at_most=True),
             ),
         ],
-        f"at half the drain rate with {least:,} records: ms": [
+        f"{moment}, load: ms": [
             Line(f"{size:,}, {point}", figures.of(_loaded(size, point)), ".1f")
             for size in sizes
             for point in LOAD_POINTS
         ],
-        f"a backlog of {backlog:,} commands, one process": [
+    }
+
+
+def of_backlog(figures: Figures, size: int, backlog: int) -> dict[str, list[Line]]:
+    """What the table says of the backlog."""
+    return {
+        f"a backlog of {backlog:,} commands with {size:,} records": [
             Line("commands/s", figures.of("backlog, commands/s"), ",.0f"),
-            Line("resident memory in the second tenth: MiB", figures.of("backlog, second tenth, MiB"), ",.0f"),
-            Line("in the last tenth: MiB", figures.of("backlog, last tenth, MiB"), ",.0f"),
+            *(
+                Line(f"{title} tenth: commands/s", figures.of(f"backlog, {title} tenth, commands/s"), ",.0f")
+                for title in TENTHS.values()
+            ),
+            *(
+                Line(f"{title} tenth, {process}: µs", figures.of(_backlog_processor(title, process)), ",.0f")
+                for title in TENTHS.values()
+                for process in ("PostgreSQL", ALL)
+            ),
+            *(
+                Line(f"{title} tenth, resident memory: MiB", figures.of(f"backlog, {title} tenth, MiB"), ",.0f")
+                for title in TENTHS.values()
+            ),
             Line("at most: MiB", figures.of("backlog, most, MiB"), ",.0f"),
             Line(
-                "last tenth / second tenth",
+                "memory, last tenth / second tenth",
                 figures.ratios("backlog, last tenth, MiB", "backlog, second tenth, MiB"),
                 ".2f",
                 Target(FLAT, at_most=True),

@@ -1,23 +1,28 @@
 """Part three: replacing the inventories of providers, beside OpenStack Placement on the same PostgreSQL."""
 
-from bench.contestants import GENLOCK
+from bench.contestants import GENLOCK, with_workers
 from bench.figures import Figures, Line, Target
-from bench.peers.placement import replace_inventories
+from bench.peers.placement import PROCESSES, replace_inventories
 from bench.stage import Stage
 from bench.workloads import INVENTORIES
 
 PLACEMENT_S = 5.0
 """How long its clients work."""
 
-GENLOCK_RATE = "inventories: Genlock"
+AS_MANY = with_workers(PROCESSES)
+"""Genlock with as many processes as Placement has."""
+
+GENLOCK_RATE = f"inventories: {GENLOCK.name}"
+AS_MANY_RATE = f"inventories: {AS_MANY.name}"
 PLACEMENT_RATE = "inventories: Placement"
 
 
 async def measure(stage: Stage) -> None:
     """Drain commands with Genlock, then let clients work with Placement."""
-    drained = await stage.drain(GENLOCK, INVENTORIES)
-    stage.note(GENLOCK_RATE, drained.per_second, f"{drained.per_second:,.0f}/s")
-    stage.note_processor(GENLOCK_RATE, drained.processor_s, drained.events)
+    for contestant, rate in ((GENLOCK, GENLOCK_RATE), (AS_MANY, AS_MANY_RATE)):
+        drained = await stage.drain(contestant, INVENTORIES)
+        stage.note(rate, drained.per_second, f"{drained.per_second:,.0f}/s")
+        stage.note_processor(rate, drained.processor_s, drained.events)
     replaced = await replace_inventories(stage.running, PLACEMENT_S)
     per_second = replaced.count / replaced.seconds
     stage.note(PLACEMENT_RATE, per_second, f"{per_second:,.1f}/s")
@@ -29,7 +34,8 @@ def lines(figures: Figures) -> dict[str, list[Line]]:
     return {
         "replace all inventories of a provider: replacements/s": [
             Line("Genlock, provider.set_inventories, one process", figures.of(GENLOCK_RATE), ",.0f"),
-            Line("OpenStack Placement", figures.of(PLACEMENT_RATE), ",.1f"),
+            Line(f"the same, {PROCESSES} processes", figures.of(AS_MANY_RATE), ",.0f"),
+            Line(f"OpenStack Placement, {PROCESSES} processes", figures.of(PLACEMENT_RATE), ",.1f"),
             *(
                 Line(f"processor time, {name}: µs", figures.of(f"{rate}, processor of {process}"), ",.0f")
                 for name, rate, process in (
@@ -37,6 +43,12 @@ def lines(figures: Figures) -> dict[str, list[Line]]:
                     ("Placement, Python", PLACEMENT_RATE, "Placement"),
                 )
             ),
-            Line("Genlock / Placement", figures.ratios(GENLOCK_RATE, PLACEMENT_RATE), ",.0f", Target(40)),
+            Line("Genlock, one process / Placement", figures.ratios(GENLOCK_RATE, PLACEMENT_RATE), ",.0f"),
+            Line(
+                f"Genlock, {PROCESSES} processes / Placement",
+                figures.ratios(AS_MANY_RATE, PLACEMENT_RATE),
+                ",.0f",
+                Target(40),
+            ),
         ]
     }

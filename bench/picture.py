@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from bench import ceilings, drain, inventories, latency
 from bench.figures import Figures
+from bench.peers.placement import PROCESSES
 
 GENLOCK, PEER, CEILING = "#0072B2", "#E69F00", "#999999"
 POINTS = {"p50": GENLOCK, "p99": "#D55E00", "p99.9": "#CC79A7"}
@@ -59,6 +60,7 @@ def _inventories() -> Sequence[Bar]:
     return (
         ("OpenStack Placement", inventories.PLACEMENT_RATE, PEER),
         ("Genlock", inventories.GENLOCK_RATE, GENLOCK),
+        (f"Genlock, {PROCESSES} processes", inventories.AS_MANY_RATE, GENLOCK),
     )
 
 

@@ -26,12 +26,12 @@ async def facts(running: servers.Servers, figures: Figures) -> list[str]:
     return [*await circumstances(running), *contestants, *drain.sizes(figures)]
 
 
-async def circumstances(running: servers.Servers) -> list[str]:
-    """The machine, the servers with how they keep data, and the packages."""
+async def circumstances(running: servers.Servers, settings: Sequence[str] = ()) -> list[str]:
+    """The machine, the servers with how they keep data and with further settings of PostgreSQL, and the packages."""
     connection = await asyncpg.connect(running.database_url)
     try:
         postgres = (await connection.fetchval("SHOW server_version")).split()[0]
-        durability = [f"{name} {await connection.fetchval(f'SHOW {name}')}" for name in DURABILITY]
+        shown = [f"{name} {await connection.fetchval(f'SHOW {name}')}" for name in (*DURABILITY, *settings)]
     finally:
         await connection.close()
     packages = [f"{name} {metadata.version(name)}" for name in PACKAGES]
@@ -39,7 +39,7 @@ async def circumstances(running: servers.Servers) -> list[str]:
     broker = f"RabbitMQ {ask_rabbit(running.amqp_url)}, one node"
     return [
         f"Machine: {machine}; servers: {running.how}.",
-        f"PostgreSQL {postgres}, {', '.join(durability)}.",
+        f"PostgreSQL {postgres}, {', '.join(shown)}.",
         f"{broker}: quorum queues for commands and events, persistent messages, acknowledgement after the confirm.",
         f"Python {platform.python_version()}, {', '.join(packages)}.",
     ]

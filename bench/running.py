@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from genlock import servers
@@ -15,12 +15,17 @@ WIDTH = 120
 """Columns of a table, the same on a terminal and in a file."""
 
 
-def with_servers(measure: Callable[[servers.Servers], Coroutine[Any, Any, T]]) -> T:
-    """Run a measurement with servers that are found or started for it. Raises SystemExit where it cannot be done."""
+def with_servers(
+    measure: Callable[[servers.Servers], Coroutine[Any, Any, T]], postgres_options: Sequence[str] = ()
+) -> T:
+    """Run a measurement with servers that are found or started for it. Raises SystemExit where it cannot be done.
+
+    A PostgreSQL that is started gets the options, such as `shared_buffers=1GB`.
+    """
     # SIGTERM unwinds as Ctrl-C does, so that servers and processes end with us.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with servers.running() as running:
+        with servers.running(postgres_options) as running:
             return asyncio.run(measure(running))
     except servers.ServersUnavailable as error:
         say(str(error))
