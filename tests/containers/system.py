@@ -121,6 +121,10 @@ class System:
             return False
         return status == 200
 
+    def is_healthy(self, container: str) -> bool:
+        """Say whether the image's own health check has found a container ready."""
+        return self.docker("inspect", "--format={{.State.Health.Status}}", container).strip() == "healthy"
+
     def decided_by(self, replica: str) -> int:
         """How many commands a replica has answered since its start."""
         return self.metric(replica, "genlock_commands_total")
