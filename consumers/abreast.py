@@ -13,21 +13,31 @@ from genlock.service.touched import touched
 AT_ONCE = 2
 """How many are, at most; each needs a connection to PostgreSQL."""
 
+WORTHWHILE_SHARE = 1 / 4
+"""The part of a full batch that it takes to begin another beside one: what a batch costs, whatever its size, would
+otherwise keep the processors busy at a tenth of the load that they can take."""
+
 Touches: TypeAlias = frozenset[Hashable]
 
 
 class Abreast:
-    """The batches under way, for one that brings them the next ones in their order."""
+    """The batches under way, for one that brings them the next ones in their order.
 
-    def __init__(self) -> None:
+    `full` is how many commands a batch has at most. A small one waits while another is decided, and grows.
+    """
+
+    def __init__(self, full: int) -> None:
+        self._worthwhile = full * WORTHWHILE_SHARE
         self._under_way: list[Touches] = []
         self._alone = False
         self._left = asyncio.Event()
 
     def enter(self, commands: Sequence[Command], *, alone: bool) -> Touches | None:
         """Begin to decide a batch beside the others, or `alone`: what to `leave` with; None if it has to wait."""
+        if self._under_way and (alone or self._alone or len(commands) < self._worthwhile):
+            return None
         touches = frozenset(_touches(commands))
-        if self._under_way and (alone or self._alone or not self._has_room(touches)):
+        if not self._has_room(touches):
             return None
         self._under_way.append(touches)
         self._alone = alone

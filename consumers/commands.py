@@ -86,7 +86,7 @@ class CommandConsumer:
         self._reached = reached
         self._confirmations = Confirmations(decider)
         self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
-        self._abreast = Abreast()
+        self._abreast = Abreast(settings.batch_size_max)
         self._deciding: asyncio.Queue[asyncio.Task[Batch] | None] = asyncio.Queue(maxsize=1)
         self._publishing: asyncio.Queue[tuple[Batch, asyncio.Task[None]] | None] = asyncio.Queue(maxsize=1)
         self._inbox: AbstractChannel

@@ -72,7 +72,8 @@ async def update_behind_a_held_batch(
     """Two updates of a document, the first in a batch that waits for another document; return their outcomes."""
     held, document = sorted(new_id() for _ in range(2))
     first, then = _put(document, 0), _put(document, 1)
-    async with serving(settings, lanes=1) as service:
+    # With a batch as small as that, a single command is worth one beside another.
+    async with serving(settings, lanes=1, batch_size_max=4) as service:
         made = [_put(held, None), _put(document, None)]
         await client.send(*made)
         await client.decided(*made)
