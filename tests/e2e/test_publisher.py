@@ -21,15 +21,21 @@ class Late:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._take = Publisher._confirm
-        self._monkeypatch = monkeypatch
-        self._kept: list[tuple[Publisher, wire.Confirm]] = []
-        monkeypatch.setattr(Publisher, "_confirm", lambda *confirm: self._kept.append(confirm))
+        self._kept: list[tuple[Publisher, wire.Confirm]] | None = []
+
+        def keep(publisher: Publisher, confirm: wire.Confirm) -> None:
+            if self._kept is None:
+                self._take(publisher, confirm)
+            else:
+                self._kept.append((publisher, confirm))
+
+        monkeypatch.setattr(Publisher, "_confirm", keep)
 
     def release(self) -> None:
         """Let pass what was kept, and whatever comes."""
-        self._monkeypatch.setattr(Publisher, "_confirm", self._take)
-        for publisher, confirm in self._kept:
-            publisher._confirm(confirm)
+        kept, self._kept = self._kept or [], None
+        for confirm in kept:
+            self._take(*confirm)
 
 
 async def test_another_channel_is_taken_when_all_on_the_one_before_is_confirmed(
