@@ -38,7 +38,7 @@ VERBS = {
         *("create", "update", "update", "delete", "set_inventories", "put_inventory", "delete_inventory"),
         *("set_traits", "set_aggregates", "put_inventory"),
     ),
-    "consumer": ("set_allocations", "set_allocations", "set_many"),
+    "consumer": ("set_allocations", "set_allocations", "set_many", "reshape"),
 }
 OFFSETS = (0, 0, 0, 0, 0, 0, -1, -2, 1)
 """What is added to a generation that is known: mostly nothing."""
@@ -209,8 +209,17 @@ class World:
         if verb == "set_allocations":
             return envelope("consumer.set_allocations", known.subject, self._wanted(known))
         some = {known.subject: known, **{other.subject: other for other in self._some("consumer")}}
-        data = {"consumers": {subject: self._wanted(other) for subject, other in some.items()}}
-        return envelope("consumer.set_many", None, data)
+        data: Json = {"consumers": {subject: self._wanted(other) for subject, other in some.items()}}
+        if verb == "reshape":
+            data["inventories"] = {
+                provider.subject: self._new_inventories(provider) for provider in self._some("provider")
+            }
+        return envelope(f"consumer.{verb}", None, data)
+
+    def _new_inventories(self, known: Known) -> Json:
+        """All inventories that a provider is to have, mostly of a class of which it has some."""
+        inventories = {self._one(known.classes or CLASSES): self._one(INVENTORIES)}
+        return {"expected_generation": self._generation(known) or 0, "inventories": inventories}
 
     def _wanted(self, known: Known) -> Json:
         """All that a consumer is to have: something of a provider or two, or nothing."""
