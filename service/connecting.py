@@ -3,7 +3,9 @@
 asyncpg tries one host after the other within one deadline, which the first machine that is lost without a word uses up.
 """
 
+import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,6 +22,9 @@ else:
 
 LOOK_TIMEOUT_S = 10.0
 """How long connecting for a look may take, and each statement of it."""
+
+KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""After 30 s without a word the system asks the server whether it is there, three times within 30 s."""
 
 NEXT_HOST = (
     OSError,
@@ -60,7 +65,20 @@ class Hosts:
             with_password(url), timeout=timeout_s / len(self._urls), **self._wanted, **options
         )
         self._urls.sort(key=url.__ne__)
+        _keep_alive(connection)
         return connection
+
+
+def _keep_alive(connection: LoneConnection) -> None:
+    """Have the system find out that a server is gone without a word, however long its answer may take."""
+    transport: asyncio.Transport = connection._transport  # type: ignore[attr-defined]  # noqa: SLF001 - shown nowhere else
+    opened = transport.get_extra_info("socket")
+    if opened.family == socket.AF_UNIX:
+        return
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, setting in KEEP_ALIVE.items():
+        if option := getattr(socket, name, None):
+            opened.setsockopt(socket.IPPROTO_TCP, option, setting)
 
 
 @contextlib.asynccontextmanager

@@ -1,11 +1,18 @@
 """Connections to PostgreSQL: of several hosts the one that works is found, though another one is silent."""
 
 import asyncio
+import socket
 
 import pytest
 
+from genlock.service.connecting import KEEP_ALIVE, connect
 from genlock.service.database import DatabaseTroubleError, acquired, open_pool, transaction
 from tests.proxy import joined, proxied
+
+KEPT_ALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+    *((socket.IPPROTO_TCP, getattr(socket, name)) for name in KEEP_ALIVE),
+)
 
 
 @pytest.mark.parametrize("silent_first", [True, False])
@@ -53,3 +60,12 @@ async def test_pool_that_meets_a_read_only_server_leaves_it_with_all_of_its_conn
         with pytest.raises(DatabaseTroubleError, match="read-only"):
             await write()
         await asyncio.gather(*(write() for _ in range(size)))
+
+
+async def test_system_looks_whether_a_server_is_there_that_says_nothing_for_long(database_url: str) -> None:
+    """As it is to find out for `genlock verify`, whose statements may take as long as they need."""
+    connection = await connect(database_url)
+    opened = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # the stubs leave it out
+    kept = [opened.getsockopt(*option) for option in KEPT_ALIVE]
+    await connection.close()
+    assert kept == [1, *KEEP_ALIVE.values()]
