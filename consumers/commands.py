@@ -200,11 +200,9 @@ class CommandConsumer:
         return deliveries, await self._patiently(lambda: self._decide(commands, suspicious), len(commands))
 
     async def _decide(self, commands: list[Command], suspicious: bool) -> Answers:
-        confirmed = self._confirmations.waiting()
         decide = self._decider.decide_suspects if suspicious else self._decider.decide
-        answers = await decide(commands, confirmed)
-        self._confirmations.noted(confirmed)
-        return answers
+        with self._confirmations.carrying() as confirmed:
+            return await decide(commands, confirmed)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]], held: int) -> T:
         """Ask the database, however long it takes to be able to answer.

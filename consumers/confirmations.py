@@ -4,7 +4,8 @@ The note travels with the next batch's transaction, or alone after a while of qu
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import structlog
 
@@ -29,13 +30,18 @@ class Confirmations:
         self._waiting.update(batch_ids)
         self._added.set()
 
-    def waiting(self) -> list[int]:
-        """The batches that are not noted yet, for a transaction to carry."""
-        return sorted(self._waiting)
+    @contextlib.contextmanager
+    def carrying(self) -> Iterator[list[int]]:
+        """Hand out the batches that are not noted yet, for a transaction to carry; they come back where it fails.
 
-    def noted(self, batch_ids: Collection[int]) -> None:
-        """Forget batches that a committed transaction has noted."""
-        self._waiting.difference_update(batch_ids)
+        To one transaction at a time: another one would wait for its rows, and so for its COMMIT.
+        """
+        carried, self._waiting = sorted(self._waiting), set()
+        try:
+            yield carried
+        except BaseException:
+            self.add(carried)
+            raise
 
     async def run(self) -> None:
         """Note what no transaction has carried within QUIET_S, until cancelled."""
@@ -47,11 +53,10 @@ class Confirmations:
 
     async def flush(self) -> None:
         """Note all that is waiting."""
-        if batch_ids := self.waiting():
-            try:
+        if not self._waiting:
+            return
+        try:
+            with self.carrying() as batch_ids:
                 await self._decider.confirm(batch_ids)
-            except DatabaseTroubleError as trouble:
-                log.warning("confirmations not noted", action="confirm", why=str(trouble))
-                self._added.set()
-            else:
-                self.noted(batch_ids)
+        except DatabaseTroubleError as trouble:
+            log.warning("confirmations not noted", action="confirm", why=str(trouble))
