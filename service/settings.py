@@ -11,7 +11,7 @@ from genlock._passwords import naming
 NAMESPACE_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
 LANES_MAX = 32
-"""Each lane is a queue of its own on the broker, and two channels and a connection to PostgreSQL for each process."""
+"""Each lane is a queue of its own on the broker, and two channels and two connections to PostgreSQL in each process."""
 
 
 class Settings(BaseSettings):

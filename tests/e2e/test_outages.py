@@ -116,7 +116,7 @@ async def test_a_deleted_exchange_is_declared_again_and_its_events_are_there_for
 
 
 async def until_held(database: Proxy) -> None:
-    """Return when the service knows that its database is of no use: from its second try on it does not consume."""
+    """Return when the service knows that its database is of no use: it has tried twice, and stays registered."""
 
     async def tried_twice() -> bool:
         return database.cuts >= 2
