@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, closing
 
 import pytest
 
+from genlock.consumers.abreast import AT_ONCE
 from genlock.consumers.process import Service
 from genlock.servers_programs import Programs
 from genlock.service.settings import Settings
@@ -15,8 +16,9 @@ from tests.faults.standby import Pair, wanting_primary
 from tests.harness import serving, until, until_ready
 
 SOME = 40
-LEFT_MAX = 4
-"""How many connections a replica may leave to their COMMIT: one of its batch, and those that note something."""
+LEFT_MAX = AT_ONCE + 3
+"""How many connections of a replica may wait for the standby: those of the batches that are decided at once, and those
+that note what is confirmed, sweep, and ask whether PostgreSQL commits. What is tried again adds none."""
 
 STILL_S = 0.5
 WAITS_S = 2.5
