@@ -28,8 +28,6 @@ from genlock.consumers import frames
 READ_BYTES = 2**17
 
 METHOD, HEADER, BODY, END = 1, 2, 3, 0xCE
-OVERHEAD_BYTES = 8
-"""What a frame has besides its payload."""
 
 _HEAD = Struct(">BHI")
 """How each frame begins: its type, its channel, and the size of the payload."""

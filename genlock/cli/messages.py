@@ -29,6 +29,12 @@ AmqpUrl = Annotated[
 Namespace = Annotated[
     str | None, typer.Option("--namespace", help="The service's; by default GENLOCK_NAMESPACE.", show_default=False)
 ]
+CommandFile = Annotated[
+    Path | None, typer.Option("--file", "-f", exists=True, dir_okay=False, help="A file with a command on each line.")
+]
+Concurrency = Annotated[
+    int, typer.Option(min=1, max=CONCURRENCY_MAX, help="How many commands may wait for their outcome at once.")
+]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="How long to wait for an answer, in seconds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as happens anyway where there is no terminal.")]
 
@@ -43,13 +49,8 @@ def send(
     command_id: Annotated[
         str | None, typer.Option("--id", help="To send a command again under its id; by default a new UUID.")
     ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", "-f", exists=True, dir_okay=False, help="A file with a command on each line."),
-    ] = None,
-    concurrency: Annotated[
-        int, typer.Option(min=1, max=CONCURRENCY_MAX, help="How many commands may wait for their outcome at once.")
-    ] = 1,
+    file: CommandFile = None,
+    concurrency: Concurrency = 1,
     bulk: Annotated[
         bool, typer.Option("--bulk", help="Send lines of one type that follow one another as one message.")
     ] = False,
@@ -78,20 +79,27 @@ def send(
 
       echo '{"type": "document.put", "subject": "server-1", "data": {…}}' | genlock send -
     """
+    # Their ids are made here, so that they are known when something goes wrong.
+    envelopes = [complete(members, source) for members in _given(command_type, subject, data, command_id, file)]
+    connecting = open_client(amqp_url, namespace, source, timeout_s)
+    show = OutcomePrinter(as_json=wants_json(as_json=as_json)).print
+    sending = _send_bulk(connecting, envelopes, show) if bulk else _send(connecting, envelopes, concurrency, show)
+    raise typer.Exit(asyncio.run(sending))
+
+
+def _given(
+    command_type: str | None, subject: str | None, data: str | None, command_id: str | None, file: Path | None
+) -> list[JsonObject]:
+    """Make the one command that the arguments give, or read those of a file or of stdin.
+
+    Raises typer.BadParameter where the arguments do not go together, and InvalidMessage.
+    """
     if command_type not in (None, STDIN) and file is None:
         given = {"id": command_id, "type": command_type, "subject": subject, "data": parse_object(data or "{}")}
-        commands = [{name: value for name, value in given.items() if value is not None}]
-    elif subject is not None or data is not None or command_id is not None:
+        return [{name: value for name, value in given.items() if value is not None}]
+    if subject is not None or data is not None or command_id is not None:
         raise typer.BadParameter("SUBJECT, --data and --id belong to a command that is given as arguments.")
-    else:
-        commands = read_commands(_input(command_type, file))
-    # Their ids are made here, so that they are known when something goes wrong.
-    envelopes = [complete(members, source) for members in commands]
-    connecting = open_client(amqp_url, namespace, source, timeout_s)
-    printer = OutcomePrinter(as_json=wants_json(as_json=as_json))
-    if bulk:
-        raise typer.Exit(asyncio.run(_send_bulk(connecting, envelopes, printer.print)))
-    raise typer.Exit(asyncio.run(_send(connecting, envelopes, concurrency, printer.print)))
+    return read_commands(_input(command_type, file))
 
 
 def _input(command_type: str | None, file: Path | None) -> bytes:

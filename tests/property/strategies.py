@@ -15,7 +15,6 @@ from tests.property.strategies_providers import PROVIDER_NAMES, PROVIDERS, provi
 
 DOCUMENTS = ("flavour", "server é")
 STACKS = tuple(str(uuid.UUID(int=number, version=4)) for number in (1, 2))
-NOBODYS = tuple(str(uuid.UUID(int=number, version=4)) for number in (9000, 9001))
 NAMES = ("blue", "green")
 COMMANDS_MAX = 40
 

@@ -13,7 +13,6 @@ from pamqp.commands import Basic
 from genlock.consumers import frames, tolerance
 
 HEADER, METHOD = 2, 1
-LONGEST_HEAD = 7
 
 names = st.text(st.characters(codec="utf-8"), max_size=40).filter(lambda text: len(text.encode()) <= 255)
 tables = st.dictionaries(
