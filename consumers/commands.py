@@ -208,8 +208,8 @@ class CommandConsumer:
         """Ask the database, however long it takes to be able to answer.
 
         Deliveries are held meanwhile, no more than the prefetch, and the consumer stays registered: where one is
-        cancelled that holds something, and its node of the broker dies, what it held is delivered to nobody until the
-        queue has another leader (docs/production.md, "What a broker forgets").
+        cancelled that holds something, and its node of the broker dies, what it held is delivered to nobody before that
+        node is back, and perhaps not then (docs/production.md, "What a broker forgets").
         """
         delay_s = RETRY_DELAY_FIRST_S
         while True:
