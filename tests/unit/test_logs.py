@@ -100,3 +100,17 @@ def test_line_of_a_library_has_an_action_too(capsys: pytest.CaptureFixture[str])
     record = json.loads(capsys.readouterr().err)
     assert record["action"] == "library"
     assert record["event"] == "something from elsewhere"
+
+
+@pytest.mark.parametrize(("log_level", "shown"), [("debug", True), ("info", False)])
+@pytest.mark.usefixtures("restored")
+def test_logger_tells_whether_a_level_is_shown(
+    log_level: str, capsys: pytest.CaptureFixture[str], *, shown: bool
+) -> None:
+    """As it is asked for each batch: what is not shown must not be put together either."""
+    logs.configure(Settings(log_format="json", log_level=log_level))
+    log = structlog.get_logger()
+    assert log.is_enabled_for(logging.DEBUG) is shown
+    log.debug("event", action="test")
+    log.info("event", action="test")
+    assert len(capsys.readouterr().err.splitlines()) == 1 + shown
