@@ -28,13 +28,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from genlock.servers_asking import ATTEMPT_TIMEOUT_S, READY_TIMEOUT_S, ask_postgres, ask_rabbit, await_answer
+from genlock.servers_ports import give_port_back, take_port
 from genlock.servers_programs import Programs, ServersUnavailable
 
 _STOP_TIMEOUT_S = 30.0
-
-# Below the ports that the kernel gives to outgoing connections, so that a server that is started again finds its port
-# free, and a client that reconnects meanwhile never gets its own port as the far end and talks to itself.
-_PORTS = range(26000, 32000)
 
 
 def die_with_parent(last_signal: signal.Signals, parent: int) -> None:
@@ -58,7 +55,7 @@ class _LocalServer(ABC):
         self._programs = programs or Programs.have()
         self._nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self.port = take_port()
         self.folder = Path(tempfile.mkdtemp(prefix="genlock-"))
         self._give_away(self.folder)
 
@@ -120,9 +117,10 @@ class _LocalServer(ABC):
         self._end(self.kill_signal)
 
     def close(self) -> None:
-        """End the server and remove its folder."""
+        """End the server, remove its folder, and give its port back."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+        give_port_back(self.port)
 
     def _end(self, signal_: signal.Signals) -> None:
         if self._process is not None:
@@ -258,7 +256,7 @@ class LocalRabbit(_LocalServer):
     def __init__(self, programs: Programs | None = None, epmd: Epmd | None = None) -> None:
         super().__init__(programs)
         self.node = f"genlock{secrets.token_hex(4)}@localhost"
-        self._node_port = free_port()
+        self._node_port = take_port()
         self._epmd = epmd or Epmd(self._programs)
         self._shares_epmd = epmd is not None
         """Whether the port mapper serves other nodes too, and is not ours to start or end."""
@@ -299,6 +297,7 @@ class LocalRabbit(_LocalServer):
     def close(self) -> None:
         """End the broker and its port mapper, and remove what they have written."""
         super().close()
+        give_port_back(self._node_port)
         if not self._shares_epmd:
             self._epmd.close()
 
@@ -345,20 +344,3 @@ def _end(process: subprocess.Popen[bytes], signal_: signal.Signals) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on, nor is given to an outgoing connection."""
-    while True:
-        port = secrets.choice(_PORTS)
-        with socket.socket() as probe:
-            if _binds(probe, port):
-                return port
-
-
-def _binds(probe: socket.socket, port: int) -> bool:
-    try:
-        probe.bind(("127.0.0.1", port))
-    except OSError:
-        return False
-    return True

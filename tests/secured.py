@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 import trustme
 
 from genlock.servers import LocalPostgres, LocalRabbit
-from genlock.servers_local import free_port
+from genlock.servers_ports import give_port_back, take_port
 from genlock.servers_programs import Programs
 
 NAME = "localhost"
@@ -72,9 +72,14 @@ class SecuredRabbit(LocalRabbit):
 
     def __init__(self, programs: Programs, certificates: Certificates) -> None:
         super().__init__(programs)
-        self.tls_port = free_port()
+        self.tls_port = take_port()
         for name, text in certificates.server_files().items():
             self._write(name, text)
+
+    def close(self) -> None:
+        """End the broker, and give its other port back too."""
+        super().close()
+        give_port_back(self.tls_port)
 
     def _config(self) -> list[str]:
         files = {"cacertfile": "ca.pem", "certfile": "server.pem", "keyfile": "server.key"}

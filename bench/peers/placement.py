@@ -5,7 +5,6 @@ the other, and there are as many clients as Placement has threads.
 """
 
 import asyncio
-import socket
 import tempfile
 import time
 import uuid
@@ -22,6 +21,7 @@ from bench import processor
 from bench.processes import Program, program
 from bench.workloads import CLASSES
 from genlock import servers
+from genlock.servers_ports import take_port
 
 PROCESSES = 2
 THREADS = 4
@@ -136,7 +136,7 @@ async def _serving(database_url: str) -> AsyncIterator[tuple[Program, str]]:
         environment = {"OS_PLACEMENT_CONFIG_DIR": folder}
         async with program("bench.peers.placement_schema", ("--config-file", str(config)), environment) as making:
             await making.process.wait()
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{take_port()}"
         options = ("--bind", address, "--workers", str(PROCESSES), "--threads", str(THREADS), "--log-level", "error")
         async with program("gunicorn", (*options, "placement.wsgi.api:application"), environment) as started:
             yield started, f"http://{address}"
@@ -162,10 +162,3 @@ async def _stored(database_url: str) -> int:
     finally:
         await connection.close()
     return stored
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

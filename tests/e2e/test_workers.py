@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from genlock.servers_ports import take_port
 from genlock.service.settings import Settings
 from tests.factories import envelope, new_id
 from tests.harness import DEADLINE_S, Client, until
@@ -26,13 +26,6 @@ from genlock.service.settings import Settings
 if __name__ == "__main__":
     sys.exit(main(Settings(), workers=2))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -78,7 +71,7 @@ async def workers(
     settings: Settings, http: aiohttp.ClientSession, folder: Path, exit_code: int = 0, **changes: str
 ) -> AsyncIterator[Parent]:
     """Run a parent with two workers; in the end it is told to stop, and has to exit with this code."""
-    port = free_port()
+    port = take_port()
     (folder / "serve.py").write_text(MAIN)
     variables = {
         "GENLOCK_DATABASE_URL": settings.database_url.get_secret_value(),

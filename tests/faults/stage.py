@@ -11,7 +11,7 @@ import aiohttp
 
 from genlock.consumers.topology import Topology
 from genlock.servers import LocalPostgres, LocalRabbit, make_role
-from genlock.servers_local import free_port
+from genlock.servers_ports import take_port
 from genlock.servers_programs import Programs
 from genlock.service.migrate import migrate
 from tests.faults.clients import events_of, replies_of
@@ -173,7 +173,7 @@ async def staged(servers: Servers, seed: str, lanes: int, logs: Path) -> AsyncIt
                 "NAMESPACE": namespace,
                 "LANES": str(lanes),
                 "HTTP_HOST": "127.0.0.1",
-                "HTTP_PORT": str(free_port()),
+                "HTTP_PORT": str(take_port()),
             }
             replicas[name] = await stack.enter_async_context(running(name, settings, logs))
         http = await stack.enter_async_context(aiohttp.ClientSession())

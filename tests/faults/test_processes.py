@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from genlock.servers_local import free_port
+from genlock.servers_ports import take_port
 from genlock.service.migrate import migrate
 from tests.faults.injection import on_replica
 from tests.faults.load import Load
@@ -38,7 +38,7 @@ async def replicas(
                 "NAMESPACE": namespace,
                 "LANES": str(lanes),
                 "HTTP_HOST": "127.0.0.1",
-                "HTTP_PORT": str(free_port()),
+                "HTTP_PORT": str(take_port()),
             }
             started.append(await stack.enter_async_context(running(name, settings, tmp_path)))
         yield started

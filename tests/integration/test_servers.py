@@ -20,6 +20,7 @@ import pytest
 from genlock import servers as servers_module
 from genlock.servers import LocalPostgres, LocalRabbit, Servers, ServersUnavailable, database, running
 from genlock.servers_asking import ask_postgres, ask_rabbit, await_answer
+from genlock.servers_ports import give_port_back, take_port
 from genlock.servers_programs import Programs
 
 pytestmark = [
@@ -45,6 +46,13 @@ import json, os, signal, sys
 signal.signal(signal.SIGINT, lambda *_: sys.exit(7))
 print(json.dumps([os.environ["GENLOCK_DATABASE_URL"], os.environ["GENLOCK_AMQP_URL"]]), flush=True)
 signal.pause()
+"""
+
+# Takes the port that it is told, and exits with 0 if it could.
+TAKE_PORT = """
+import sys
+from genlock import servers_ports
+sys.exit(not servers_ports._mark(int(sys.argv[1])))
 """
 
 THE_COMMAND = ("-m", "genlock.servers", sys.executable, "-c", SHOW_ENVIRONMENT)
@@ -285,3 +293,16 @@ def test_silent_server_is_given_up_with_its_address_and_without_its_password() -
 def test_servers_that_are_too_old_are_refused(version: str, *, enough: bool) -> None:
     with nullcontext() if enough else pytest.raises(ServersUnavailable, match=f"RabbitMQ {version} is too old"):
         servers_module._require("RabbitMQ", version, servers_module.RABBIT_MIN)
+
+
+def test_port_of_a_server_is_nobody_elses_before_it_is_given_back() -> None:
+    """Though nobody listens there, as while a server is down that will be started again."""
+    port = take_port()
+
+    def is_free_for_others() -> bool:
+        done = subprocess.run([sys.executable, "-c", TAKE_PORT, str(port)], check=False)  # noqa: S603 - words of this file
+        return done.returncode == 0
+
+    while_it_is_ours = is_free_for_others()
+    give_port_back(port)
+    assert (while_it_is_ours, is_free_for_others()) == (False, True)
