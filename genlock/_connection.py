@@ -13,7 +13,7 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import TimeoutType
 from aio_pika.exceptions import AMQPConnectionError, AMQPError, ConnectionClosed
-from aiormq.abc import AbstractConnection, ExceptionType
+from aiormq.abc import AbstractChannel, AbstractConnection, ExceptionType
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from aiormq.exceptions import AuthenticationError
 from yarl import URL
@@ -28,6 +28,7 @@ NEXT_HOST = (OSError, TimeoutError, AMQPError)
 """What another node of a cluster may do better."""
 
 DEAD = "nothing was heard from the broker for three heartbeats"
+LOST = "the connection to the broker is closed"
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -94,18 +95,25 @@ class Connection(aio_pika.Connection):
 
 
 def _tell_losses(underlay: AbstractConnection) -> None:
-    """Have a connection that went dead fail with an error.
+    """Have a connection that was lost fail with an error that says so.
 
     aiormq closes one that was silent for too long with CancelledError. Whoever waits for an answer on it would raise
-    that, and end as if somebody had cancelled its task: task groups pass over such an end without a word.
+    that, and end as if somebody had cancelled its task: task groups pass over such an end without a word. And who asks
+    one that is closed for a channel gets a mere RuntimeError.
     """
-    close = underlay.close
+    close, open_channel = underlay.close, underlay.channel
 
     async def told(exc: ExceptionType | None = ConnectionClosed) -> None:
         dead = exc is asyncio.CancelledError or isinstance(exc, asyncio.CancelledError)
         await close(AMQPConnectionError(DEAD) if dead else exc)
 
+    async def channel(*args: Any, **kwargs: Any) -> AbstractChannel:
+        if underlay.is_closed:
+            raise AMQPConnectionError(LOST)
+        return await open_channel(*args, **kwargs)
+
     underlay.close = told  # type: ignore[method-assign]  # of this one connection
+    underlay.channel = channel  # type: ignore[method-assign]
 
 
 def brokers(url: str, heartbeat_s: int) -> list[URL]:

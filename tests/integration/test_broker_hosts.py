@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from aio_pika.exceptions import AMQPConnectionError
 from pydantic import SecretStr
+from yarl import URL
 
 import genlock
 from genlock._connection import brokers, connect
@@ -86,3 +87,16 @@ async def test_service_and_client_leave_a_host_that_is_gone_for_the_other_one(
                 assert isinstance(await client.send(sent), genlock.Succeeded)
                 await _left(service, host, next_host)
             await asyncio.gather(client.get("document", new_id()), client.get("document", new_id()))
+
+
+async def test_channel_of_a_connection_that_was_lost_is_refused_as_what_it_is(amqp_url: str) -> None:
+    """A replica meets it that starts while the broker ends, and has to wait for another one instead of giving up."""
+    async with proxied(amqp_url) as broker:
+        connection = await connect([URL(broker.url)], timeout_s=5.0)
+        lost = asyncio.Event()
+        connection.close_callbacks.add(lambda *_: lost.set())
+        broker.cut()
+        await lost.wait()
+        with pytest.raises(AMQPConnectionError, match="the connection to the broker is closed"):
+            await connection.channel()
+        await connection.close()
