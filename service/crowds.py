@@ -1,8 +1,10 @@
 """Crowds: how long the losers of a record that many want had better wait, so that they come back one after the other.
 
 Losers who all wait equally long meet again, and all but one lose again. So each is given a turn of its own, one for
-each change that the record is likely to see, and a nearer one with each attempt, so that nobody loses for ever. This is
-advice, kept in the memory of one process: whoever comes early, or to another process, is decided all the same.
+each change that the record is likely to see. A loser with more attempts than the crowd has on average gets a nearer
+turn, so that none loses for ever; if all of them have many attempts, none gets a nearer one, or they would all come at
+once. This is advice, kept in the memory of one process: a client that comes early, or to another process, is decided
+all the same.
 """
 
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ PACE_FIRST_S = 0.01
 """How long a change is taken to take before it is known: about what a client needs to read, to send and to be told."""
 PACE_MIN_S, PACE_MAX_S = 0.005, 1.0
 WEIGHT = 0.2
-"""How much of the pace the last change tells."""
+"""How much of the pace the last change tells, and of the usual number of attempts the last loser."""
 
 WAIT_MAX_S = 2.0
 
@@ -38,16 +40,20 @@ class Crowd:
     changed_at: float
     pace_s: float = PACE_FIRST_S
     """The time between two changes of the record, lately."""
+    attempts: float = 1.0
+    """How many attempts its losers have had, on average, lately."""
 
     def waits(self, now: float) -> bool:
         """Tell whether somebody may still come."""
         return now < self.taken_until + LINGER_S
 
-    def next_turn_s(self, now: float) -> float:
-        """Take the next free turn; return how long it is until then."""
+    def next_turn_s(self, now: float, attempt: int) -> float:
+        """Take the next free turn, or the nearer one of a loser with more attempts than usual; how long until then."""
         turn = max(self.taken_until, now) + self.pace_s
         self.taken_until = min(turn, now + WAIT_MAX_S)
-        return self.taken_until - now
+        nearer = max(1.0, attempt / self.attempts)
+        self.attempts += (attempt - self.attempts) * WEIGHT
+        return (self.taken_until - now) / nearer
 
     def changed(self, now: float) -> None:
         """Learn from a change how fast they come."""
@@ -72,8 +78,8 @@ class Crowds:
             case SucceededData() if crowd := self._known(wanted, now):
                 crowd.changed(now)
             case ConflictData() if verdict.retry.allowed:
-                turn_s = (self._known(wanted, now) or self._new(wanted, now)).next_turn_s(now)
-                after_ms = max(round(turn_s / verdict.retry.attempt * 1000), RETRY_AFTER_MS)
+                crowd = self._known(wanted, now) or self._new(wanted, now)
+                after_ms = max(round(crowd.next_turn_s(now, verdict.retry.attempt) * 1000), RETRY_AFTER_MS)
                 return verdict.model_copy(update={"retry": verdict.retry.model_copy(update={"after_ms": after_ms})})
         return verdict
 
