@@ -29,9 +29,6 @@ RUN_S = {1: 3.0, CLIENTS: 10.0}
 WARM_UP_S = 1.0
 """The first part of a run besides, whose changes do not count."""
 
-ATTEMPTS = 1_000
-"""Nobody gives up: an unlucky client shows in the attempts and in the fairness."""
-
 
 @dataclass(slots=True)
 class Tally:
@@ -136,7 +133,7 @@ async def _work(client: genlock.Client, tally: Tally, begins: float) -> None:
         return partial(DocumentPut, body={"counter": counter + 1})
 
     while True:
-        outcome = await client.change("document", HOT, raised, ATTEMPTS)
+        outcome = await client.change("document", HOT, raised)
         if not isinstance(outcome, genlock.Succeeded):
             raise RuntimeError(f"a change was not accepted: {outcome}")  # noqa: TRY004 - it is no fault in the types
         tally.all_changes += 1

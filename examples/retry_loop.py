@@ -14,7 +14,7 @@ def count(doc: genlock.DocumentState | None) -> partial[genlock.DocumentPut]:
 
 
 async def visit(client: genlock.Client) -> int:
-    match await client.change("document", "counter", count, attempts=20):
+    match await client.change("document", "counter", count):
         case genlock.Succeeded(attempt=attempt):
             return attempt
         case other:

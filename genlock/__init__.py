@@ -21,8 +21,8 @@ ProviderState, ConsumerState, DocumentState, StackState
     what a record looks like when it is read
 DocumentDraft, StackDraft, ProviderDraft, ConsumerDraft
     commands without their token, as `Client.change` takes them
-GenlockError, InvalidMessage, CannotConnect, NotTaken, Unroutable, Refused, Unanswered, NoAnswer, Disconnected,
-UnreadableAnswer, GaveUp, QueryFailed
+GenlockError, InvalidMessage, CannotConnect, NotTaken, Unroutable, Refused, Unanswered, NoAnswer, NoService,
+Disconnected, ClientClosed, UnreadableAnswer, GaveUp, QueryFailed
     what is raised; genlock.errors shows how they belong together
 
 Importing it neither connects nor reads the environment.
@@ -33,11 +33,13 @@ from genlock.client import Client, connect
 from genlock.commands import Command, command
 from genlock.errors import (
     CannotConnect,
+    ClientClosed,
     Disconnected,
     GaveUp,
     GenlockError,
     InvalidMessage,
     NoAnswer,
+    NoService,
     NotTaken,
     QueryFailed,
     Refused,
@@ -96,6 +98,7 @@ __all__ = [
     "Allocation",
     "CannotConnect",
     "Client",
+    "ClientClosed",
     "Code",
     "Command",
     "Conflict",
@@ -120,6 +123,7 @@ __all__ = [
     "Inventory",
     "NewInventories",
     "NoAnswer",
+    "NoService",
     "NotTaken",
     "Outcome",
     "ProviderCreate",

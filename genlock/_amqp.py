@@ -16,7 +16,7 @@ from typing import TypeVar
 from genlock._bulk import BulkLetter
 from genlock._letters import Letter
 from genlock._session import AnyLetter, Session, SessionLostError, open_session
-from genlock.errors import CannotConnect, Disconnected, NoAnswer, NotTaken
+from genlock.errors import CannotConnect, ClientClosed, Disconnected, NoAnswer, NotTaken
 from genlock.schemas.base import compact_json
 
 T = TypeVar("T")
@@ -63,13 +63,13 @@ class Link:
     async def publish(self, letter: AnyLetter) -> None:
         """Publish, and wait until the broker has confirmed it. Raises NotTaken, Unanswered and InvalidMessage."""
         message = letter.message()
-        async with self.deadline(letter.id):
+        async with self.deadline(letter.command_id):
             await self._through(letter, lambda session: session.publish(letter, message), lambda _outcome: None)
 
-    async def ask(self, letter: AnyLetter) -> bytes:
+    async def ask(self, letter: AnyLetter, within_s: float | None = None) -> bytes:
         """Publish and wait for the answer: its body. One deadline holds for both. Raises as `publish` does."""
         message = letter.message()
-        async with self.deadline(letter.id):
+        async with self.deadline(letter.command_id, within_s):
             return await self._through(letter, lambda session: session.ask(letter, message), lambda outcome: outcome)
 
     async def _through(
@@ -77,7 +77,7 @@ class Link:
     ) -> T:
         """Do it in this session, or in a later one unless it turns out to have been done."""
         while True:
-            session = await self.session(letter.id)
+            session = await self.session(letter.command_id)
             try:
                 return await attempt(session)
             except SessionLostError:
@@ -98,29 +98,31 @@ class Link:
             return None
         return _outcome_of(letter, answer)
 
-    async def session(self, message_id: str | None = None) -> Session:
+    async def session(self, command_id: str | None = None) -> Session:
         """The session, as soon as there is one. Raises Disconnected once this client is closed."""
         while self._closed or self._session.lost.is_set():
             if self._closed:
-                raise self.disconnected(message_id)
+                raise self.disconnected(command_id)
             self._changed.clear()
             await self._changed.wait()
         return self._session
 
     @asynccontextmanager
-    async def deadline(self, message_id: str | None = None) -> AsyncIterator[None]:
+    async def deadline(self, command_id: str | None = None, within_s: float | None = None) -> AsyncIterator[None]:
         """Within which it has to be done. Raises NoAnswer or Disconnected."""
+        timeout_s = self.timeout_s if within_s is None else min(self.timeout_s, within_s)
         try:
-            async with asyncio.timeout(self.timeout_s):
+            async with asyncio.timeout(timeout_s):
                 yield
         except TimeoutError as error:
             if self._session.lost.is_set():
-                raise self.disconnected(message_id) from error
-            raise NoAnswer(f"There is no answer within {self.timeout_s:g} s.", message_id) from error
+                raise self.disconnected(command_id) from error
+            raise NoAnswer(f"There is no answer within {round(timeout_s, 2):g} s.", command_id) from error
 
-    def disconnected(self, message_id: str | None = None) -> Disconnected:
+    def disconnected(self, command_id: str | None = None) -> Disconnected:
         """The error for a caller that gets no session."""
-        return Disconnected(f"The connection to the broker is closed: {self._why or self._session.why}.", message_id)
+        kind = ClientClosed if self._closed else Disconnected
+        return kind(f"The connection to the broker is closed: {self._why or self._session.why}.", command_id)
 
     async def keep(self) -> None:
         """Open a new session whenever the one that there was is lost, until this task is cancelled."""

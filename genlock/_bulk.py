@@ -26,6 +26,8 @@ class BulkLetter:
     envelopes: Sequence[bytes]
 
     id = None
+    command_id = None
+    persistent = True
 
     def message(self) -> aio_pika.Message:
         """Write it down."""

@@ -1,7 +1,8 @@
-"""Drafts: commands without their token, and how they get it.
+"""Drafts: what a function makes of a record's state, and how that becomes a command with the token of this state.
 
-A draft is a `functools.partial` of a command's model, such as `partial(DocumentPut, body={})`, or the model itself
-where nothing but the token has to be given, such as `DocumentDelete`.
+A draft is a `functools.partial` of a command's model without its token, such as `partial(DocumentPut, body={})`; the
+model itself where nothing but the token has to be given, such as `DocumentDelete`; the command's data with the token,
+`DocumentPut(expected_generation=state.generation, body={})`; or a whole command made of that by `genlock.command`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from types import NoneType
 from typing import Any, TypeVar, get_args
 
 from genlock._states import ReadableKind, State
+from genlock.commands import Command, command
 from genlock.errors import InvalidMessage
 from genlock.schemas.base import CommandData
 from genlock.schemas.catalogue import TYPE_OF
@@ -35,14 +37,9 @@ from genlock.schemas.stacks import (
     StackUpdate,
 )
 
-DocumentDraft = Callable[..., DocumentPut | DocumentMerge | DocumentDelete]
-"""A command on a document, without its `expected_generation`."""
-
-StackDraft = Callable[..., StackCreate | StackUpdate | StackDelete | StackRollback | StackCancel | StackSetState]
-"""A command on a stack, without its `expected_traversal`."""
-
-ProviderDraft = Callable[
-    ...,
+_DocumentData = DocumentPut | DocumentMerge | DocumentDelete
+_StackData = StackCreate | StackUpdate | StackDelete | StackRollback | StackCancel | StackSetState
+_ProviderData = (
     ProviderCreate
     | ProviderUpdate
     | ProviderDelete
@@ -50,12 +47,20 @@ ProviderDraft = Callable[
     | ProviderPutInventory
     | ProviderDeleteInventory
     | ProviderSetTraits
-    | ProviderSetAggregates,
-]
-"""A command on a provider, without its `expected_generation`."""
+    | ProviderSetAggregates
+)
 
-ConsumerDraft = Callable[..., ConsumerSetAllocations]
-"""New allocations of a consumer, without its `expected_generation`."""
+DocumentDraft = Callable[..., _DocumentData] | _DocumentData | Command
+"""A command on a document, without its `expected_generation` or with that of the state."""
+
+StackDraft = Callable[..., _StackData] | _StackData | Command
+"""A command on a stack, without its `expected_traversal` or with that of the state."""
+
+ProviderDraft = Callable[..., _ProviderData] | _ProviderData | Command
+"""A command on a provider, without its `expected_generation` or with that of the state."""
+
+ConsumerDraft = Callable[..., ConsumerSetAllocations] | ConsumerSetAllocations | Command
+"""New allocations of a consumer, without their `expected_generation` or with that of the state."""
 
 _S = TypeVar("_S")
 _D = TypeVar("_D")
@@ -65,32 +70,73 @@ Drafting = Callable[[_S | None], _D | Awaitable[_D | None] | None]
 TOKENS = ("expected_generation", "expected_traversal")
 
 
-def completed(draft: Any, kind: ReadableKind, record_id: str, state: State | None) -> CommandData:
-    """Give a draft the token of the state that its author saw.
+def completed(draft: Any, kind: ReadableKind, record_id: str, state: State | None) -> Command:
+    """Make a command of a draft, with the token of the state that its author saw.
 
-    Raises InvalidMessage for what is no draft on such a record, and for one that needs a record where there is none;
-    pydantic's ValidationError for values that the command cannot have.
+    Raises InvalidMessage for anything else than a draft on this record, for a token that is not the state's, for one
+    that needs a record where there is none, and for values that the command cannot have.
     """
+    if isinstance(draft, Command):
+        if draft.subject != record_id:
+            raise InvalidMessage(f"fn returned a command on {draft.subject}; change is called for {record_id}.")
+        return draft.model_copy(update={"data": _data(draft.data, kind, record_id, state)})
+    return command(_data(draft, kind, record_id, state), subject=record_id)
+
+
+def _data(draft: Any, kind: ReadableKind, record_id: str, state: State | None) -> CommandData:
     model = _model(draft, kind)
     token = next((name for name in TOKENS if name in model.model_fields), None)
-    if token is None:
-        data: CommandData = draft()
-    elif state is not None:
-        data = draft(**{token: state.traversal if isinstance(state, StackState) else state.generation})
-    elif NoneType in get_args(model.model_fields[token].annotation):
-        data = draft(**{token: None})
-    else:
-        raise InvalidMessage(f"There is no {kind} {record_id}, and {TYPE_OF[model].name} needs one.")
+    seen = _token(state)
+    if token is not None:
+        _check_token(draft, TYPE_OF[model].name, token, seen)
+        if state is None and NoneType not in get_args(model.model_fields[token].annotation):
+            raise InvalidMessage(f"There is no {kind} {record_id}, and {TYPE_OF[model].name} needs one.")
+    filled = {} if token is None else {token: seen}
+    if isinstance(draft, CommandData):
+        return draft.model_copy(update=filled)
+    try:
+        data: CommandData = draft(**filled)
+    except (TypeError, ValueError) as error:
+        raise InvalidMessage(f"fn returned a {TYPE_OF[model].name} that cannot be one: {error}.") from error
     return data
+
+
+def _token(state: State | None) -> int | str | None:
+    if state is None:
+        return None
+    return state.traversal if isinstance(state, StackState) else state.generation
+
+
+def _check_token(draft: Any, name: str, token: str, seen: int | str | None) -> None:
+    """Refuse a token that the author has from elsewhere than from the state: it would be lost, or skip the check."""
+    if isinstance(draft, partial):
+        given = draft.keywords
+    elif isinstance(draft, CommandData):
+        given = draft.model_dump(include=draft.model_fields_set)
+    else:
+        return
+    if token in given and given[token] != seen:
+        has = "there is no such record" if seen is None else f"the state that it was called with has {seen}"
+        raise InvalidMessage(
+            f"fn returned {name} with {token} {given[token]}, but {has}: take {token} from that state, or leave it out "
+            "of a functools.partial."
+        )
 
 
 def _model(draft: Any, kind: ReadableKind) -> type[CommandData]:
     """The model that a draft is one of."""
-    model = draft.func if isinstance(draft, partial) else draft
+    model = type(draft) if isinstance(draft, CommandData) else draft.func if isinstance(draft, partial) else draft
     if not isinstance(model, type) or model not in TYPE_OF:
-        raise InvalidMessage("A draft is a functools.partial of a command's model, the model itself, or None.")
+        raise InvalidMessage(
+            f"fn returned {_described(draft)}. It has to return a functools.partial of a command's model, the model "
+            "itself, the command's data with the state's token, or None to stop."
+        )
     if TYPE_OF[model].kind != kind or TYPE_OF[model].on_several:
-        raise InvalidMessage(f"The command {TYPE_OF[model].name} is none on a {kind}.")
-    if isinstance(draft, partial) and (given := draft.keywords.keys() & set(TOKENS)):
-        raise InvalidMessage(f"The client fills in {given.pop()}: a draft is a command without it.")
+        raise InvalidMessage(f"fn returned {TYPE_OF[model].name}, which is no command on one {kind}.")
     return model
+
+
+def _described(draft: Any) -> str:
+    if isinstance(draft, partial):
+        return f"a partial of {getattr(draft.func, '__name__', type(draft.func).__name__)}"
+    return f"the class {draft.__name__}" if isinstance(draft, type) else f"a value of the type {type(draft).__name__}"

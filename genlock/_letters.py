@@ -29,6 +29,11 @@ class Letter:
     def id(self) -> str | None:
         return read_id(self.envelope)
 
+    @property
+    def command_id(self) -> str | None:
+        """What an error about it names; None for a query, which changes nothing and may simply be asked again."""
+        return self.id if self.persistent else None
+
     def message(self) -> aio_pika.Message:
         """Write it down. The properties repeat the body for tools, as far as they can hold it."""
         subject = self.envelope.get("subject")

@@ -82,7 +82,7 @@ class Session:
 
     async def publish(self, letter: AnyLetter, message: aio_pika.Message) -> None:
         """Publish, and wait until the broker has confirmed it. Raises NotTaken and SessionLostError."""
-        with self.faults(letter.id):
+        with self.faults(letter.command_id):
             for pause_s in REFUSED_PAUSES_S:
                 channel = await self._publishing_channel()
                 try:

@@ -1,112 +1,184 @@
-"""The retry loop: what a function makes of a record's state is tried until nobody was faster.
+"""The retry loop: a function's answer to a record's state is tried until no other command comes first.
 
 After a short pause it starts again from the state that the conflict itself carried, so that a retry costs one message
 and no read; after a long one, which the service advises to each of a crowd, from the state as it is by then.
+
+One deadline holds for the whole call. At the deadline the error says what is known: GaveUp if nothing of this call has
+an effect, else NoAnswer or Disconnected with the id of the command under way.
 """
 
 import asyncio
 import inspect
 import random
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from uuid_utils.compat import uuid7
-
 from genlock._drafts import completed
 from genlock._states import ReadableKind, State, read_state
-from genlock.commands import Command, command
-from genlock.errors import Disconnected, GaveUp, NoAnswer
+from genlock.commands import Command
+from genlock.errors import ClientClosed, Disconnected, GaveUp, NoAnswer, NoService
 from genlock.schemas.outcomes import Conflict, Outcome
 
-ATTEMPTS = 5
+TIMEOUT_S = 30.0
+"""How long a change may take by default."""
+
 ATTEMPTS_MIN = 3
 """The rule of thumb from practice: with fewer, a crowd of three already fails for no good reason."""
 
-SENDINGS_MAX = 3
-"""How often one try is sent while no answer comes."""
+SENDINGS_MIN = 3
+"""How often a read or a command fits into the deadline while no answer comes, at the least."""
+
+CONFLICTS_KEPT = 100
+"""How many conflicts GaveUp carries at most, the last ones: each may hold a large record."""
+
+TRIES_LEFT = 3
+"""A pause leaves at least the time that so many tries as the last one take."""
 
 JITTER_S = 0.01
 """The range that pauses are spread over, so that losers who were told the same do not meet again."""
-
 
 FRESH_S = 0.02
 """How long a record that was just fought over is likely to stay as it is."""
 
 
 class Sender(Protocol):
-    """What the loop needs of a client."""
+    """What the loop needs of a client. A call that takes longer than `within_s` raises NoAnswer or Disconnected."""
 
-    async def get(self, kind: ReadableKind, record_id: str) -> State | None: ...
+    async def read_within(self, kind: ReadableKind, record_id: str, within_s: float) -> State | None: ...
 
-    async def send(self, command: Command) -> Outcome: ...
-
-
-async def change(
-    client: Sender,
-    kind: ReadableKind,
-    record_id: str,
-    fn: Callable[[Any], Any],
-    *,
-    attempts: int,
-    correlationid: str | None,
-) -> Outcome | None:
-    """Try until a command of `fn`'s is decided on its merits; `Client.change` says the rest."""
-    if attempts < ATTEMPTS_MIN:
-        raise ValueError(f"At least {ATTEMPTS_MIN} attempts are needed, not {attempts}.")
-    conflicts: list[Conflict] = []
-    state = await client.get(kind, record_id)
-    while True:
-        draft = fn(state)
-        if inspect.isawaitable(draft):
-            draft = await draft
-        if draft is None:
-            return None
-        command_id = str(uuid7())
-        # The whole chain has one correlation id: by default the id of its first command.
-        correlationid = correlationid or command_id
-        outcome = await _send(
-            client,
-            command(
-                completed(draft, kind, record_id, state),
-                subject=record_id,
-                id=command_id,
-                attempt=len(conflicts) + 1,
-                correlationid=correlationid,
-                causationid=conflicts[-1].id if conflicts else None,
-            ),
-        )
-        if not isinstance(outcome, Conflict) or not outcome.retry.allowed:
-            return outcome
-        conflicts.append(outcome)
-        if len(conflicts) >= attempts:
-            raise GaveUp(f"Somebody else was faster {attempts} times.", conflicts)
-        pause_s = _pause_s(outcome)
-        await asyncio.sleep(pause_s)
-        state = await _state_after(client, kind, record_id, outcome, pause_s)
+    async def send_within(self, command: Command, within_s: float) -> Outcome: ...
 
 
-async def _send(client: Sender, attempt: Command) -> Outcome:
-    """Send one try, again under its own id while nothing is heard of it. Raises what the last sending raised."""
-    for _ in range(SENDINGS_MAX - 1):
+class Change:
+    """One call of `Client.change`, which says what it does."""
+
+    def __init__(
+        self,
+        client: Sender,
+        kind: ReadableKind,
+        record_id: str,
+        fn: Callable[[Any], Any],
+        *,
+        attempts: int | None = None,
+        timeout_s: float = TIMEOUT_S,
+        correlationid: str | None = None,
+    ) -> None:
+        if attempts is not None and attempts < ATTEMPTS_MIN:
+            raise ValueError(f"At least {ATTEMPTS_MIN} attempts are needed, not {attempts}.")
+        if not timeout_s > 0:
+            raise ValueError(f"The deadline timeout_s has to be more than 0 seconds, not {timeout_s:g}.")
+        self._client = client
+        self._kind = kind
+        self._record_id = record_id
+        self._fn = fn
+        self._attempts_max = attempts
+        self._timeout_s = timeout_s
+        self._correlationid = correlationid
+        self._time = asyncio.get_running_loop().time
+        self._deadline = self._time() + timeout_s
+        self._attempts = 0
+        self._conflicts: deque[Conflict] = deque(maxlen=CONFLICTS_KEPT)
+
+    async def run(self) -> Outcome | None:
+        """Try until a command of `fn`'s is decided on its merits, or `fn` stops."""
+        state = await self._read()
+        while True:
+            began = self._time()
+            draft = await self._call_fn(state)
+            if draft is None:
+                return None
+            if self._left_s() <= 0:
+                raise self._gave_up("fn returned too late for another try")
+            outcome = await self._send(self._command(draft, state))
+            if not isinstance(outcome, Conflict) or not outcome.retry.allowed:
+                return outcome
+            self._attempts += 1
+            self._conflicts.append(outcome)
+            if self._attempts == self._attempts_max:
+                raise GaveUp(f"Another command came first at each of {self._attempts} attempts.", self._conflicts)
+            state = await self._state_after(outcome, self._time() - began)
+
+    def _left_s(self) -> float:
+        return self._deadline - self._time()
+
+    def _share_s(self) -> float:
+        """How long one read or sending may wait, so that one whose answer is lost is repeated in time."""
+        return min(self._left_s(), self._timeout_s / SENDINGS_MIN)
+
+    async def _read(self) -> State | None:
+        """Read the record, again while no answer comes."""
+        while True:
+            try:
+                return await self._client.read_within(self._kind, self._record_id, self._share_s())
+            except (NoAnswer, Disconnected) as error:
+                # A service that has never been there in this call is not waited for.
+                if isinstance(error, ClientClosed) or (isinstance(error, NoService) and not self._attempts):
+                    raise
+                if self._left_s() <= 0:
+                    raise self._gave_up(f"the record could not be read ({str(error).rstrip('.')})") from error
+
+    async def _call_fn(self, state: State | None) -> Any:
+        draft = self._fn(state)
+        if not inspect.isawaitable(draft):
+            return draft
+        limit = asyncio.timeout_at(self._deadline)
         try:
-            return await client.send(attempt)
-        except (NoAnswer, Disconnected):
-            continue
-    return await client.send(attempt)
+            async with limit:
+                return await draft
+        except TimeoutError:
+            # It may be one of fn's own.
+            if not limit.expired():
+                raise
+        raise self._gave_up("fn was still at work")
 
+    def _command(self, draft: Any, state: State | None) -> Command:
+        try_ = completed(draft, self._kind, self._record_id, state)
+        # The whole chain has one correlation id: by default that of its first command.
+        self._correlationid = self._correlationid or try_.correlationid or try_.id
+        return try_.model_copy(
+            update={
+                "attempt": self._attempts + 1,
+                "correlationid": self._correlationid,
+                "causationid": self._conflicts[-1].id if self._conflicts else try_.causationid,
+            }
+        )
 
-def _pause_s(conflict: Conflict) -> float:
-    """At least what the service advises."""
-    return conflict.retry.after_ms / 1000 + random.uniform(0, JITTER_S)  # noqa: S311 - jitter is no secret
+    async def _send(self, attempt: Command) -> Outcome:
+        """Send one try, again under its own id while no answer comes."""
+        while True:
+            try:
+                return await self._client.send_within(attempt, self._share_s())
+            except (NoAnswer, Disconnected) as error:
+                if isinstance(error, ClientClosed):
+                    raise
+                if self._left_s() <= 0:
+                    raise type(error)(
+                        f"{error} The deadline of {self._timeout_s:g} s has passed; the query command.get tells what "
+                        f"becomes of the try under way, {attempt.type} {attempt.id}.",
+                        attempt.id,
+                    ) from error
 
+    async def _state_after(self, conflict: Conflict, try_s: float) -> State | None:
+        """Pause, and return the state that the conflict was with; or a new one if that is old or not in the event.
 
-async def _state_after(
-    client: Sender, kind: ReadableKind, record_id: str, conflict: Conflict, pause_s: float
-) -> State | None:
-    """The state that the conflict was with; read anew where it is old by now, or where the event has not got it.
+        It is not in the event if it did not fit, or if a provider was in the way of a consumer.
+        """
+        left_s = self._left_s()
+        if left_s <= 0:
+            raise self._gave_up("another command had come first again")
+        # At least what the service advises; but a last try comes early rather than not at all.
+        pause_s = conflict.retry.after_ms / 1000 + random.uniform(0, JITTER_S)  # noqa: S311 - jitter is no secret
+        pause_s = min(pause_s, max(left_s - TRIES_LEFT * try_s - JITTER_S, left_s / 2))
+        await asyncio.sleep(pause_s)
+        if pause_s > FRESH_S or conflict.data.truncated or conflict.data.kind != self._kind:
+            return await self._read()
+        return None if conflict.current is None else read_state(self._kind, conflict.current)
 
-    It has not where it did not fit, and where a provider was in the way of a consumer.
-    """
-    if pause_s > FRESH_S or conflict.data.truncated or conflict.data.kind != kind:
-        return await client.get(kind, record_id)
-    return None if conflict.current is None else read_state(kind, conflict.current)
+    def _gave_up(self, why: str) -> GaveUp:
+        times = "conflict" if self._attempts == 1 else "conflicts"
+        return GaveUp(
+            f"The deadline of {self._timeout_s:g} s has passed after {self._attempts} {times}: {why}. This call has "
+            "changed nothing.",
+            self._conflicts,
+        )

@@ -27,7 +27,8 @@ from genlock._drafts import ConsumerDraft, DocumentDraft, Drafting, ProviderDraf
 from genlock._letters import Letter
 from genlock._states import ReadableKind, State, read_state
 from genlock._subscriptions import durable, passing
-from genlock.change import ATTEMPTS, change
+from genlock.change import TIMEOUT_S as CHANGE_TIMEOUT_S
+from genlock.change import Change
 from genlock.commands import Command, complete
 from genlock.errors import InvalidMessage, QueryFailed, UnreadableAnswer
 from genlock.schemas.base import JsonObject
@@ -97,8 +98,15 @@ class Client:
 
         Raises as `send` does, and InvalidMessage for what no service could answer.
         """
+        return await self._send(members, None)
+
+    async def send_within(self, command: Command, within_s: float) -> Outcome:
+        """Send a command as `send` does, with a shorter time."""
+        return await self._send(command.members(), within_s)
+
+    async def _send(self, members: JsonObject, within_s: float | None) -> Outcome:
         letter = self._command(members)
-        answer = await self._link.ask(letter)
+        answer = await self._link.ask(letter, within_s)
         try:
             return parse_outcome(answer)
         except ValueError as error:
@@ -186,8 +194,12 @@ class Client:
 
         Raises NotTaken, Unanswered, and QueryFailed for an id that cannot be one.
         """
+        return await self.read_within(kind, record_id, None)
+
+    async def read_within(self, kind: ReadableKind, record_id: str, within_s: float | None) -> State | None:
+        """Read a record's state as `get` does, with a shorter time."""
         try:
-            answer = await self.query(f"{kind}.get", record_id)
+            answer = await self._query(f"{kind}.get", record_id, {}, within_s)
         except QueryFailed as error:
             if error.code == Code.NOT_FOUND:
                 return None
@@ -200,8 +212,9 @@ class Client:
         kind: Literal["document"],
         record_id: str,
         fn: Drafting[DocumentState, DocumentDraft],
-        attempts: int = ATTEMPTS,
+        attempts: int | None = None,
         *,
+        timeout_s: float = CHANGE_TIMEOUT_S,
         correlationid: str | None = None,
     ) -> Outcome | None: ...
     @overload
@@ -210,8 +223,9 @@ class Client:
         kind: Literal["stack"],
         record_id: str,
         fn: Drafting[StackState, StackDraft],
-        attempts: int = ATTEMPTS,
+        attempts: int | None = None,
         *,
+        timeout_s: float = CHANGE_TIMEOUT_S,
         correlationid: str | None = None,
     ) -> Outcome | None: ...
     @overload
@@ -220,8 +234,9 @@ class Client:
         kind: Literal["provider"],
         record_id: str,
         fn: Drafting[ProviderState, ProviderDraft],
-        attempts: int = ATTEMPTS,
+        attempts: int | None = None,
         *,
+        timeout_s: float = CHANGE_TIMEOUT_S,
         correlationid: str | None = None,
     ) -> Outcome | None: ...
     @overload
@@ -230,8 +245,9 @@ class Client:
         kind: Literal["consumer"],
         record_id: str,
         fn: Drafting[ConsumerState, ConsumerDraft],
-        attempts: int = ATTEMPTS,
+        attempts: int | None = None,
         *,
+        timeout_s: float = CHANGE_TIMEOUT_S,
         correlationid: str | None = None,
     ) -> Outcome | None: ...
 
@@ -240,38 +256,48 @@ class Client:
         kind: ReadableKind,
         record_id: str,
         fn: Callable[[Any], Any],
-        attempts: int = ATTEMPTS,
+        attempts: int | None = None,
         *,
+        timeout_s: float = CHANGE_TIMEOUT_S,
         correlationid: str | None = None,
     ) -> Outcome | None:
         """Change a record, whatever others do to it meanwhile: read it, make a command of it, start again if too late.
 
-            def own(doc: DocumentState | None) -> partial[DocumentMerge] | None:
-                return partial(DocumentMerge, patch={"owner": "team-a"}) if doc else None
+            def own(doc: DocumentState | None) -> DocumentMerge | None:
+                return DocumentMerge(expected_generation=doc.generation, patch={"owner": "team-a"}) if doc else None
 
             await client.change("document", "server-1", own)
 
         `fn` is called with the record's state (None where there is none) for each try; it may be async. It returns a
-        command without its token, a `functools.partial` of the command's model, and the client fills the token in; or
-        None to stop. After a conflict and a pause of at least what the service advises it is called again: after a
-        short pause with the state that the conflict carried, after a long one with what the record is by then. Tries
-        have ids of their own and one `correlationid`; each names the conflict before it as its `causationid`. A try
-        that nobody answers is sent again under its own id, three times in all.
+        command's data with the token of this state, or without it, as a `functools.partial` of the command's model,
+        which the client fills the token into; or None to stop. After a conflict and a pause of at least what the
+        service advises it is called again: after a short pause with the state that the conflict carried, after a long
+        one with what the record is by then. Tries have ids of their own and one `correlationid`; each names the
+        conflict before it as its `causationid`. A try without an answer is sent again under its own id.
 
-        Returns Succeeded, Rejected, a Conflict after which a retry makes no sense, or None where `fn` stopped. Raises
-        GaveUp with all conflicts when the attempts (3 at least) are used up, InvalidMessage for what is no such
-        command or needs a record where there is none, and what `get` and `send` raise.
+        It goes on for `timeout_s` seconds, reads, `fn` and sends included; an async `fn` is cancelled then. `attempts`,
+        3 at least, limits the tries too. Returns Succeeded, Rejected, a Conflict after which a retry makes no sense, or
+        None where `fn` stopped. Raises GaveUp at the deadline or after the last attempt if nothing of this call has an
+        effect; NoAnswer or Disconnected at the deadline if a command was under way, whose id is `command_id`;
+        InvalidMessage for what is no such command, has another token, or needs a record where there is none; and what
+        `get` and `send` raise.
         """
-        return await change(self, kind, record_id, fn, attempts=attempts, correlationid=correlationid)
+        changing = Change(
+            self, kind, record_id, fn, attempts=attempts, timeout_s=timeout_s, correlationid=correlationid
+        )
+        return await changing.run()
 
     async def query(self, query: str, subject: str | None = None, /, **filters: Any) -> JsonObject:
         """Ask a query of the catalogue, such as `query("stack.list", action="CREATE")`, and return the answer's data.
 
         Raises NotTaken, Unanswered, and QueryFailed with the service's code.
         """
+        return await self._query(query, subject, filters, None)
+
+    async def _query(self, query: str, subject: str | None, filters: JsonObject, within_s: float | None) -> JsonObject:
         members = {"type": query, "data": filters} | ({} if subject is None else {"subject": subject})
         letter = _query(self._namespace, members, self._source)
-        return _result(await self._link.ask(letter), letter.id)
+        return _result(await self._link.ask(letter, within_s))
 
     async def records(self, query: str, subject: str | None = None, /, **filters: Any) -> AsyncIterator[JsonObject]:
         """Iterate over the records of all pages of a query.
@@ -317,16 +343,16 @@ def _query(namespace: str, members: JsonObject, source: str) -> Letter:
     return Letter(f"{namespace}.reads", envelope["type"], envelope, persistent=False)
 
 
-def _result(body: bytes, query_id: str | None) -> JsonObject:
+def _result(body: bytes) -> JsonObject:
     """Read the reply to a query."""
     try:
         reply = json.loads(body)
     except ValueError as error:
-        raise UnreadableAnswer(f"The answer is not JSON: {error}.", query_id) from error
+        raise UnreadableAnswer(f"The answer is not JSON: {error}.") from error
     match reply:
         case {"data": {"error": {"code": str() as code, "message": str() as message}}}:
             raise QueryFailed(code, message)
         case {"data": dict() as data}:
             return data
         case _:
-            raise UnreadableAnswer("The answer to the query has no data.", query_id)
+            raise UnreadableAnswer("The answer to the query has no data.")

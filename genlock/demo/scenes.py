@@ -10,7 +10,6 @@ from typing import Any
 
 from genlock.client import Client
 from genlock.demo.stage import Stage
-from genlock.errors import GaveUp
 from genlock.schemas.base import JsonObject
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.outcomes import Conflict, Outcome, Rejected, Succeeded, TraversalToken
@@ -182,14 +181,8 @@ async def _add_trait(client: Client, provider_id: str, trait: str) -> int:
         traits = provider.traits if provider else []
         return None if trait in traits else partial(ProviderSetTraits, traits=[*traits, trait])
 
-    attempts = 0
-    while True:
-        try:
-            outcome = await client.change("provider", provider_id, with_trait)
-        except GaveUp as error:
-            attempts += len(error.conflicts)
-        else:
-            return attempts + (outcome.attempt if outcome else 0)
+    outcome = await client.change("provider", provider_id, with_trait)
+    return outcome.attempt if outcome else 0
 
 
 async def tree_moves(stage: Stage, lines: Lines) -> list[Claim]:

@@ -25,10 +25,14 @@ USER_SCRIPT = """
 from functools import partial
 import genlock
 
+def own(doc: genlock.DocumentState | None) -> genlock.DocumentDelete | None:
+    return genlock.DocumentDelete(expected_generation=doc.generation) if doc else None
+
 async def use(client: genlock.Client) -> None:
     reveal_type(await client.get("stack", "x"))
     reveal_type(await client.send(genlock.command(genlock.DocumentDelete(expected_generation=1), subject="x")))
     await client.change("document", "x", lambda doc: partial(genlock.DocumentPut, body=doc.body if doc else {}))
+    await client.change("document", "x", own)
     await client.change("document", "x", lambda doc: partial(genlock.StackUpdate, template={}))
 """
 
@@ -129,4 +133,4 @@ def test_a_users_script_sees_the_types(user: Path) -> None:
     assert "Succeeded | genlock.schemas.outcomes.Conflict | genlock.schemas.outcomes.Rejected" in checked.stdout
     errors = [line for line in checked.stdout.splitlines() if ": error: " in line]
     assert len(errors) == 1, checked.stdout
-    assert errors[0].startswith("script.py:9:")
+    assert errors[0].startswith("script.py:13:")

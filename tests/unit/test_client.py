@@ -50,7 +50,7 @@ class AnsweringLink:
     async def publish(self, letter: Letter) -> None:
         self.letters.append(letter)
 
-    async def ask(self, letter: Letter) -> bytes:
+    async def ask(self, letter: Letter, _within_s: float | None = None) -> bytes:
         self.letters.append(letter)
         return self.body
 
@@ -126,7 +126,7 @@ class PagingLink:
         self.pages = iter(pages)
         self.asked: list[JsonObject] = []
 
-    async def ask(self, letter: Letter) -> bytes:
+    async def ask(self, letter: Letter, _within_s: float | None = None) -> bytes:
         self.asked.append(letter.envelope["data"])
         return json.dumps({"data": next(self.pages)}).encode()
 
