@@ -14,6 +14,7 @@ from pamqp.common import FieldTable
 from genlock.consumers.publisher import PERSISTENT, Outgoing
 from genlock.consumers.topology import Topology
 from genlock.schemas.decode import COMMAND_BYTES_MAX, Command, Undecodable, decode, decode_bulk
+from genlock.schemas.media_types import media_type
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
 from genlock.schemas.values import value
 from genlock.service.events import timestamp_now
@@ -113,11 +114,12 @@ async def read(message: DeliveredMessage) -> Delivery:
     assert deliver.delivery_tag is not None  # noqa: S101 - the protocol has it in every delivery
     routing_key = deliver.routing_key or ""
     headers = properties.headers or {}
-    bulk = (properties.content_type or "").partition(";")[0].strip().lower() == BULK_CONTENT_TYPE
+    content_type = properties.content_type or ""
+    told = (message.body, routing_key, headers.get(SUBJECT_HEADER), content_type)
     if len(message.body) < DECODE_IN_THREAD_BYTES:
-        parts = _decode(message.body, routing_key, headers.get(SUBJECT_HEADER), bulk=bulk)
+        parts = _decode(*told)
     else:
-        parts = await asyncio.to_thread(_decode, message.body, routing_key, headers.get(SUBJECT_HEADER), bulk=bulk)
+        parts = await asyncio.to_thread(_decode, *told)
     returns = headers.get(RETURNS_HEADER)
     return Delivery(
         tag=deliver.delivery_tag,
@@ -125,17 +127,21 @@ async def read(message: DeliveredMessage) -> Delivery:
         properties=properties,
         parts=parts,
         size=len(message.body),
-        bulk=bulk,
+        bulk=_is_bulk(content_type),
         returns=returns if isinstance(returns, int) else 0,
         redelivered=bool(deliver.redelivered),
     )
 
 
-def _decode(body: bytes, routing_key: str, subject: Any, *, bulk: bool) -> tuple[Part, ...]:
+def _is_bulk(content_type: str) -> bool:
+    return media_type(content_type).name == BULK_CONTENT_TYPE
+
+
+def _decode(body: bytes, routing_key: str, subject: Any, content_type: str) -> tuple[Part, ...]:
     try:
-        if not bulk:
-            return (Part(decode(body, routing_key, subject), body),)
-        contents = decode_bulk(body, routing_key)
+        if not _is_bulk(content_type):
+            return (Part(decode(body, routing_key, subject, content_type), body),)
+        contents = decode_bulk(body, routing_key, content_type)
     except Exception:
         # A fault in decoding is one message's fault, and must not stop the queue.
         log.exception("decode failed", action="decode")

@@ -20,9 +20,10 @@ from genlock.schemas.base import JsonObject, compact_json
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import COMMAND_BYTES_MAX
 from genlock.schemas.envelope import Envelope
+from genlock.schemas.media_types import media_type
 from genlock.schemas.outcomes import CONTENT_TYPE
 from genlock.schemas.queries import QUERIES, result_id
-from genlock.schemas.strictjson import parse
+from genlock.schemas.strictjson import parse, without_mark
 from genlock.service.database import Pool
 from genlock.service.events import timestamp_now
 from genlock.service.reads import Answer, QueryError, read
@@ -50,8 +51,8 @@ class Query:
     envelope: Envelope
     reply_to: str
     correlation_id: str | None
-    told_type: str | None = None
-    """What its author told the broker that it asks, None where that was not told."""
+    refusal: QueryError | None = None
+    """Why it is not looked up, where its properties do not fit it."""
 
 
 class QueryConsumer:
@@ -129,22 +130,29 @@ class QueryConsumer:
             log.warning("query dropped", action="drop_query", why="no reply_to that it could be answered at")
             return None
         try:
-            return Query(_envelope(message.body), reply_to, properties.correlation_id, self._told_type(message))
+            envelope = _envelope(message.body)
+            return Query(envelope, reply_to, properties.correlation_id, self._refusal(message, envelope.type))
         except (ValueError, RecursionError) as error:
             log.warning("query dropped", action="drop_query", why=str(error))
             return None
 
-    def _told_type(self, message: DeliveredMessage) -> str | None:
-        """The routing key, by which the broker allows a query or not; None for one by way of the default exchange."""
-        delivery = message.delivery
+    def _refusal(self, message: DeliveredMessage, query_type: str) -> QueryError | None:
+        """What is wrong with the properties of a query, which has a routing key save by way of the default exchange."""
+        delivery, content_type = message.delivery, media_type(message.header.properties.content_type or "")
         ours = isinstance(delivery, Basic.Deliver) and delivery.exchange == self._topology.reads
-        return message.routing_key if ours else None
+        if ours and message.routing_key != query_type:
+            # By it the broker allows a query or not.
+            told = f"The routing key is {message.routing_key!r}; it must be the query's type, {query_type!r}."
+            return QueryError(Code.ROUTING_KEY_MISMATCH, told)
+        if not content_type.is_utf_8:
+            told = f"The content type names the charset {content_type.charset!r}; the body must be UTF-8."
+            return QueryError(Code.INVALID_DATA, told)
+        return None
 
     async def _answer(self, query: Query) -> Answer:
         envelope = query.envelope
-        if query.told_type not in (None, envelope.type):
-            told = f"The routing key is {query.told_type!r}; it must be the query's type, {envelope.type!r}."
-            return QueryError(Code.ROUTING_KEY_MISMATCH, told)
+        if query.refusal:
+            return query.refusal
         model = QUERIES.get(envelope.type)
         if model is None:
             return QueryError(Code.UNKNOWN_TYPE, f"There is no query {envelope.type!r}.")
@@ -211,7 +219,7 @@ def _envelope(body: bytes) -> Envelope:
     """Read a query's envelope. Raises ValueError, and RecursionError for what is nested too deep to parse."""
     if len(body) > COMMAND_BYTES_MAX:
         raise ValueError(f"{len(body)} bytes are too many for a query")
-    members, flaws = parse(body.decode())
+    members, flaws = parse(without_mark(body).decode())
     if flaws:
         raise ValueError(f"the JSON {', '.join(flaws)}")
     envelope = Envelope.model_validate(members)

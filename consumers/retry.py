@@ -21,7 +21,7 @@ from genlock.schemas.base import JsonObject, compact_json
 from genlock.schemas.decode import Command, Undecodable, decode
 from genlock.schemas.envelope import read_id
 from genlock.schemas.outcomes import CONTENT_TYPE, ConflictData, RejectedData, SucceededData, Verdict
-from genlock.schemas.strictjson import parse
+from genlock.schemas.strictjson import parse, without_mark
 from genlock.service.database import Pool, acquired, await_standby
 from genlock.service.events import timestamp, verdict_name
 from genlock.service.rehearse import rehearse
@@ -190,7 +190,7 @@ def _decided(was: str, command_id: str, verdict: Verdict) -> Retried:
 def _members(body: bytes) -> JsonObject | None:
     """The members of a message that can be written again as it was read; None for any other."""
     try:
-        members, flaws = parse(body.decode())
+        members, flaws = parse(without_mark(body).decode())
     except (ValueError, RecursionError):
         return None
     return members if isinstance(members, dict) and not flaws else None

@@ -17,6 +17,9 @@ from genlock.schemas.envelope import CorrelationId, read_id
 
 ROUTING_KEY_BYTES_MAX = 255
 
+BYTE_ORDER_MARK = "\ufeff"
+"""Some programs write it in front of UTF-8."""
+
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
@@ -109,10 +112,13 @@ def _check(members: JsonObject) -> None:
 def read_lines(lines: Iterable[str]) -> list[JsonObject]:
     """Read commands from JSON Lines: an envelope each, of which `complete` fills in what is left out.
 
-    Empty lines are skipped. Raises InvalidMessage, which names the first bad line, for what could never be answered.
+    Empty lines are skipped, and so are byte order marks, which stand where files were joined.
+
+    Raises InvalidMessage, which names the first bad line, for what could never be answered.
     Split a text at its newlines only: JSON may have other characters within a text that str.splitlines takes for ends.
     """
-    return [_read_line(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    unmarked = (line.removeprefix(BYTE_ORDER_MARK) for line in lines)
+    return [_read_line(number, line) for number, line in enumerate(unmarked, start=1) if line.strip()]
 
 
 def _read_line(number: int, line: str) -> JsonObject:
@@ -127,7 +133,7 @@ def _read_line(number: int, line: str) -> JsonObject:
 def parse_object(text: str) -> JsonObject:
     """Parse a JSON object. Raises InvalidMessage, which says where it is none."""
     try:
-        value: Any = json.loads(text, parse_constant=_refuse_constant)
+        value: Any = json.loads(text.removeprefix(BYTE_ORDER_MARK), parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise InvalidMessage(f"This is not JSON: {error.msg} at column {error.colno}.") from error
     except (ValueError, RecursionError) as error:

@@ -1,10 +1,22 @@
 """What all models of the contract share: how strict they are, and the types that their fields have."""
 
 import json
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+)
+from pydantic_core import CoreSchema, PydanticUseDefault, core_schema
+
+T = TypeVar("T")
 
 Kind = Literal["provider", "consumer", "stack", "document"]
 
@@ -32,6 +44,27 @@ def _short_names(members: Any) -> Any:
 SHORT_NAMES = BeforeValidator(_short_names)
 """For objects whose members are models. A name stands in the path of every error below it, and pydantic finds them all:
 half a megabyte of name with half a megabyte of mistakes takes gigabytes."""
+
+
+def _default_for_null(given: Any) -> Any:
+    if given is None:
+        raise PydanticUseDefault
+    return given
+
+
+@dataclass(frozen=True, slots=True)
+class _Nullable:
+    """Takes null for the default, and says so in the JSON Schema."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_default_for_null, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonObject:
+        return {"anyOf": [handler(schema), {"type": "null"}]}
+
+
+NullIsAbsent = Annotated[T, _Nullable()]
+"""A field with a default, where null means as much as leaving it out: not for one whose null means something else."""
 
 
 class Model(BaseModel):

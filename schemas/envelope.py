@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.types import AwareDatetime
 
-from genlock.schemas.base import GENERATION_MAX, UUID_PATTERN, JsonObject, Uuid
+from genlock.schemas.base import GENERATION_MAX, UUID_PATTERN, JsonObject, NullIsAbsent, Uuid
+from genlock.schemas.media_types import MEDIA_TYPE_CHARACTERS_MAX, media_type
+
+DATA_CONTENT_TYPE = "application/json"
 
 SOURCE_BYTES_MAX = 255
 CORRELATION_BYTES_MAX = 255
@@ -30,6 +33,13 @@ def _uri_reference(value: str) -> str:
     return value
 
 
+def _json_in_utf_8(value: str) -> str:
+    declared = media_type(value)
+    if len(value) > MEDIA_TYPE_CHARACTERS_MAX or declared.name != DATA_CONTENT_TYPE or not declared.is_utf_8:
+        raise ValueError(f"must be {DATA_CONTENT_TYPE}, in UTF-8 if it names a charset")
+    return value
+
+
 def _at_most(limit: int) -> AfterValidator:
     def check(value: str) -> str:
         if len(value.encode()) > limit:
@@ -42,10 +52,15 @@ def _at_most(limit: int) -> AfterValidator:
 Source = Annotated[str, Field(min_length=1), _at_most(SOURCE_BYTES_MAX), AfterValidator(_uri_reference)]
 CorrelationId = Annotated[str, Field(min_length=1), _at_most(CORRELATION_BYTES_MAX)]
 Time = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+DataContentType = Annotated[
+    str,
+    AfterValidator(_json_in_utf_8),
+    Field(description=f"{DATA_CONTENT_TYPE} in any case, with or without parameters.", examples=[DATA_CONTENT_TYPE]),
+]
 
 
 class Envelope(BaseModel):
-    """What a publisher sends around its `data`. Extension attributes that are not listed are ignored."""
+    """What a publisher sends around its `data`. Null is as good as absent; what is not listed here is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -57,12 +72,12 @@ class Envelope(BaseModel):
     time: Time | None = None
     correlationid: CorrelationId | None = None
     causationid: Annotated[str, Field(min_length=1), _at_most(CORRELATION_BYTES_MAX)] | None = None
-    attempt: Annotated[int, Field(ge=1, le=GENERATION_MAX)] = 1
+    attempt: NullIsAbsent[Annotated[int, Field(ge=1, le=GENERATION_MAX)]] = 1
     traceparent: str | None = None
     tracestate: str | None = None
-    datacontenttype: Literal["application/json"] | None = None
+    datacontenttype: DataContentType | None = None
     dataschema: str | None = None
-    data: JsonObject = {}
+    data: NullIsAbsent[JsonObject] = {}
 
 
 def read_id(members: Any) -> str | None:

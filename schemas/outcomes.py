@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from genlock.schemas.base import Generation, JsonObject, Kind, Shown, Uuid
 from genlock.schemas.codes import Code, Reason, VerdictName
+from genlock.schemas.strictjson import without_mark
 
 UNKNOWN_COMMAND = "command.unknown"
 """Stands for every type outside the catalogue, so that event types are a closed set."""
@@ -241,6 +242,7 @@ def parse_outcome(body: bytes | str) -> Outcome:
 
     Raises ValueError (pydantic's ValidationError is one) for anything else.
     """
+    body = body.removeprefix("\ufeff") if isinstance(body, str) else without_mark(body)
     envelope = OutcomeEvent.model_validate_json(body)
     name = envelope.type.rpartition(".")[2]
     if name not in _BY_NAME:

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from genlock.schemas.base import SHORT_NAMES, CommandData, Generation, Model, Name, Shown, Uuid
+from genlock.schemas.base import SHORT_NAMES, CommandData, Generation, Model, Name, NullIsAbsent, Shown, Uuid
 from genlock.schemas.standards import ResourceClass, Trait
 
 AMOUNT_MAX = 2**31 - 1
@@ -30,11 +30,11 @@ class Inventory(Model):
     """
 
     total: Amount
-    reserved: Annotated[int, Field(ge=0, le=AMOUNT_MAX)] = 0
-    min_unit: Amount = 1
-    max_unit: Amount = AMOUNT_MAX
-    step_size: Amount = 1
-    allocation_ratio: Annotated[float, Field(gt=0, le=ALLOCATION_RATIO_MAX)] = 1.0
+    reserved: NullIsAbsent[Annotated[int, Field(ge=0, le=AMOUNT_MAX)]] = 0
+    min_unit: NullIsAbsent[Amount] = 1
+    max_unit: NullIsAbsent[Amount] = AMOUNT_MAX
+    step_size: NullIsAbsent[Amount] = 1
+    allocation_ratio: NullIsAbsent[Annotated[float, Field(gt=0, le=ALLOCATION_RATIO_MAX)]] = 1.0
 
     @model_validator(mode="after")
     def _leaves_something(self) -> Self:

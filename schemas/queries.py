@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from genlock.schemas.base import Kind, Model, Name, Uuid
+from genlock.schemas.base import Kind, Model, Name, NullIsAbsent, Uuid
 from genlock.schemas.documents import DocumentId
 from genlock.schemas.filters import TERMS_MAX, AggregateTerms, Terms, TraitTerms
 from genlock.schemas.providers import Amount
@@ -33,7 +33,7 @@ class StackList(Filters):
     name: Name | None = None
     action: Annotated[Action, Field(strict=False)] | None = None
     status: Annotated[Status, Field(strict=False)] | None = None
-    limit: Limit = LIMIT_DEFAULT
+    limit: NullIsAbsent[Limit] = LIMIT_DEFAULT
     after: Cursor | None = None
 
 
@@ -45,11 +45,11 @@ class ProviderList(Filters):
     member_of: AggregateTerms | None = Field(
         default=None, description="Aggregates: a term that holds, or a list of terms, all of which do."
     )
-    required: TraitTerms = Field(default_factory=list, description="Traits: terms, all of which hold.")
-    resources: dict[ResourceClass, Amount] = Field(
+    required: NullIsAbsent[TraitTerms] = Field(default_factory=list, description="Traits: terms, all of which hold.")
+    resources: NullIsAbsent[dict[ResourceClass, Amount]] = Field(
         default_factory=dict, max_length=TERMS_MAX, description="Amounts that a consumer could still be given at once."
     )
-    limit: Limit = LIMIT_DEFAULT
+    limit: NullIsAbsent[Limit] = LIMIT_DEFAULT
     after: Cursor | None = None
 
     @property
@@ -64,14 +64,14 @@ class ProviderList(Filters):
 class ProviderAllocations(Filters):
     """What consumers have of the provider that the subject names, in the order of the consumers' ids."""
 
-    limit: Limit = LIMIT_DEFAULT
+    limit: NullIsAbsent[Limit] = LIMIT_DEFAULT
     after: Cursor | None = None
 
 
 class ProviderUsages(Filters):
     """How much is used of each inventory of the provider that the subject names, in the order of resource classes."""
 
-    limit: Limit = LIMIT_DEFAULT
+    limit: NullIsAbsent[Limit] = LIMIT_DEFAULT
     after: Cursor | None = None
 
 
@@ -88,7 +88,7 @@ class ProjectUsages(Filters):
 
     user_id: Name | None = None
     consumer_type: UsageType | None = None
-    limit: Limit = LIMIT_DEFAULT
+    limit: NullIsAbsent[Limit] = LIMIT_DEFAULT
     after: Cursor | None = None
 
 
@@ -96,7 +96,7 @@ class RecordHistory(Filters):
     """The accepted commands of a record, oldest first; also of a deleted one."""
 
     kind: Kind
-    limit: Limit = LIMIT_DEFAULT
+    limit: NullIsAbsent[Limit] = LIMIT_DEFAULT
     after: Cursor | None = None
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from genlock.schemas.base import CommandData, JsonObject, Name, Shown, Uuid
+from genlock.schemas.base import CommandData, JsonObject, Name, NullIsAbsent, Shown, Uuid
 
 TIMEOUT_S_MAX = 2**31 - 1
 Timeout = Annotated[int, Field(ge=1, le=TIMEOUT_S_MAX, description="Seconds. Kept; not acted on yet.")]
@@ -32,7 +32,7 @@ class StackCreate(CommandData):
 
     name: Name
     template: JsonObject
-    disable_rollback: bool = True
+    disable_rollback: NullIsAbsent[bool] = True
     timeout_s: Timeout | None = None
 
 
@@ -68,7 +68,7 @@ class StackSetState(CommandData):
 
     expected_traversal: Uuid
     status: Literal["COMPLETE", "FAILED"]
-    reason: str = ""
+    reason: NullIsAbsent[str] = ""
 
 
 class StackState(Shown):

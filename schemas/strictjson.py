@@ -4,6 +4,7 @@ A text that is no JSON at all raises ValueError. A text that is JSON but holds a
 surrogate, U+0000 or more than 64 levels parses, and its flaws are listed.
 """
 
+import codecs
 import json
 import math
 import re
@@ -59,6 +60,11 @@ class _Numbers:
     def constant(self, name: str) -> float:
         self.flaws.add(f"has {name}, which is not JSON")
         return 0.0
+
+
+def without_mark(body: bytes) -> bytes:
+    """The body without the byte order mark that some programs write in front of UTF-8, and which says nothing."""
+    return body.removeprefix(codecs.BOM_UTF8)
 
 
 def parse(text: str) -> tuple[Any, list[str]]:

@@ -17,7 +17,7 @@ from genlock.cli.output import console, plain
 from genlock.consumers.letters import Letter, Summary
 from genlock.consumers.retry import Retried
 from genlock.schemas.base import JsonObject
-from genlock.schemas.strictjson import parse
+from genlock.schemas.strictjson import parse, without_mark
 
 TIME_WIDTH, HANDLE_WIDTH, TYPE_WIDTH, REASON_WIDTH = 20, 36, 24, 32
 
@@ -99,7 +99,7 @@ def _body_fields(body: bytes) -> JsonObject:
 
 def _readable(body: bytes) -> str:
     """The body as a person reads it best: JSON with indents, if it is JSON that is shown as it is."""
-    text = body.decode(errors="replace")
+    text = without_mark(body).decode(errors="replace")
     try:
         value, flaws = parse(text)
     except (ValueError, RecursionError):

@@ -247,6 +247,24 @@ async def test_a_bulk_message_is_retried_command_by_command(
     assert (left["reason"], left["bytes"]) == ("no UUID as its id", len(b'{"no": "id"}'))
 
 
+async def test_a_letter_that_begins_with_a_byte_order_mark_is_retried_under_its_id_and_under_a_new_one(
+    client: Client, settings: Settings
+) -> None:
+    poison, undecided = creation(), creation()
+    with broken("document.put"):
+        async with serving(settings):
+            await client.ask(poison)
+    await client.drain(client.topology.dead_letters)
+    for command in (poison, undecided):
+        body = b"\xef\xbb\xbf" + json_bytes(command)
+        await bury(client, body, "delivery_limit", content_type="Application/CloudEvents+JSON; charset=UTF-8")
+    again = retry_id(poison["id"], 1)
+    results = await retried(settings, "--all")
+    assert results == [("retried", "under a new id", again), ("retried", "under its own id", undecided["id"])]
+    outcomes = await outcomes_of(client, settings, again, undecided["id"])
+    assert [outcome["type"] for outcome in outcomes] == ["document.put.succeeded"] * 2
+
+
 async def test_a_part_of_a_bulk_message_that_died_is_retried_as_if_it_had_come_alone(
     client: Client, settings: Settings
 ) -> None:

@@ -128,6 +128,19 @@ async def test_each_query_about_allocations_is_answered(client: Client, asker: A
 
 
 @pytest.mark.usefixtures("served")
+async def test_a_query_is_read_in_any_spelling_of_its_content_type_with_nulls_and_a_byte_order_mark(
+    asker: Asker,
+) -> None:
+    members = envelope("stack.list", None, {"name": None, "limit": None}, attempt=None, time=None)
+    members["datacontenttype"] = "Application/JSON; charset=utf-8"
+    for charset, answer in (("UTF-8", "records"), ("utf-16", "error")):
+        body = b"\xef\xbb\xbf" + json_bytes(members)
+        content_type = f"Application/CloudEvents+JSON; charset={charset}"
+        await asker.publish(body, reply_to=asker.reply_to, correlation_id=charset, content_type=content_type)
+        assert answer in json.loads((await asker.reply(charset)).body)["data"]
+
+
+@pytest.mark.usefixtures("served")
 async def test_a_reply_repeats_its_envelope_in_its_properties(asker: Asker, namespace: str) -> None:
     query = envelope("document.get", new_id(), {}, correlationid="a journey")
     await asker.publish(json_bytes(query), reply_to=asker.reply_to, correlation_id="mine")

@@ -63,6 +63,11 @@ values = st.one_of(
     st.sampled_from((1, 100, 400, 1_000, 5_000)).map(nested),
     st.just(b"A" + long(b"V" * 10_000)),
 )
+CONTENT_TYPES = (
+    b"application/json",
+    b"Application/CloudEvents+JSON; charset=UTF-8",
+    b"application/cloudevents+json; charset=utf-16",
+)
 headers = st.lists(st.tuples(_NAMES | st.binary(max_size=20), values), max_size=4)
 """Fields of the headers: names and values."""
 
@@ -81,8 +86,7 @@ def properties(replies: str, namespace: str) -> dict[str, st.SearchStrategy[byte
         *("amq.rabbitmq.reply-to.", "amq.rabbitmq.reply-to.nobody"),
     )
     return {
-        "content_type": st.sampled_from((b"application/json", b"application/cloudevents+json")).map(short)
-        | short_texts.map(short),
+        "content_type": st.sampled_from(CONTENT_TYPES).map(short) | short_texts.map(short),
         "content_encoding": st.sampled_from((b"utf-8", b"gzip")).map(short) | short_texts.map(short),
         "delivery_mode": octets(1, 2),
         "priority": octets(0, 1, 9, 255),

@@ -93,7 +93,7 @@ def test_no_field_takes_a_value_of_another_type(name: str) -> None:
         (name, field)
         for name, (must, may) in COMMAND_DATA.items()
         for field in must | may
-        if field not in ("expected_generation", "disable_rollback", "timeout_s")
+        if field not in ("expected_generation", "disable_rollback", "timeout_s", "reason")
     ]
     + [("document.delete", "expected_generation")],
 )

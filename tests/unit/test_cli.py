@@ -156,7 +156,8 @@ def test_arguments_make_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_is_sent_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     client = _answer(monkeypatch, *["succeeded"] * 5)
     file = tmp_path / "commands.jsonl"
-    file.write_text("\n".join(json.dumps({"type": "a", "subject": str(n)}) for n in range(5)))
+    lines = "\n".join(json.dumps({"type": "a", "subject": str(n)}) for n in range(5))
+    file.write_text(lines, encoding="utf-8-sig")
     assert _run("send", "--file", str(file)) == 0
     assert [sent["subject"] for sent in client.sent] == list("01234")
 

@@ -131,6 +131,12 @@ def test_lines_are_read_and_empty_ones_skipped() -> None:
     assert read_lines(text.split("\n")) == [{"type": "a", "data": {"line": "\u2028"}}, {"type": "b"}]
 
 
+def test_byte_order_marks_in_front_of_lines_are_skipped() -> None:
+    """The second one comes from files that were joined; within a text it is a character like others."""
+    lines = ['\ufeff{"type": "a"}', "\ufeff", '\ufeff{"type": "b\ufeff"}']
+    assert read_lines(lines) == [{"type": "a"}, {"type": "b\ufeff"}]
+
+
 @pytest.mark.parametrize("line", ["{", "[]", "5", '{"type": 1}', '{"type": "a", "data": NaN}', "[" * 100_000, "{}"])
 def test_a_bad_line_is_named(line: str) -> None:
     with pytest.raises(genlock.InvalidMessage, match=r"^Line 3: "):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from genlock.schemas.codes import Code
-from genlock.schemas.decode import Command, Refusal, Undecodable, decode
+from genlock.schemas.decode import Command, Refusal, Undecodable, decode, decode_bulk
 from tests.factories import Json, envelope, json_bytes, new_id, received
 
 COMMAND_BYTES_MAX = 1024 * 1024
@@ -106,7 +106,9 @@ def test_ids_are_lower_cased_on_entry() -> None:
         json_bytes(message()).replace(b"/tests", b"/t\x01"),
         json.dumps(message()).encode("utf-16"),
         json.dumps(message()).encode("utf-16-le"),
-        b"\xef\xbb\xbf" + json_bytes(message()),
+        b"\xef\xbb\xbf" * 2 + json_bytes(message()),
+        b" \xef\xbb\xbf" + json_bytes(message()),
+        "\ufeff".encode("utf-16-le") + json_bytes(message()),
         text("[" * 100_000),
         text("[" * 100_000 + "}" * 100_000),
     ],
@@ -128,6 +130,49 @@ def test_command_without_a_uuid_as_its_id_is_undecodable(bad: Any) -> None:
 @pytest.mark.parametrize("bad", [ID.replace("-", ""), f"urn:uuid:{ID}", ID.replace("0", "g")])
 def test_uuid_that_is_not_hyphenated_hexadecimal_is_undecodable(bad: str) -> None:
     assert isinstance(decode(json_bytes(message(id=bad)), "document.put"), Undecodable)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json_bytes(message()),
+        json_bytes(message(data={"n": 7})),
+        text('{"n": NaN}'),
+        text(nested(5_000)),
+        text(f'{{"long": "{"x" * COMMAND_BYTES_MAX}"}}'),
+    ],
+    ids=["valid", "refused", "flawed", "deep", "large"],
+)
+def test_byte_order_mark_in_front_changes_nothing(body: bytes) -> None:
+    marked = answered(b"\xef\xbb\xbf" + body)
+    if isinstance(marked.data, Refusal) and marked.data.code is Code.TOO_LARGE:
+        assert marked.content_hash == answered(body).content_hash
+    else:
+        assert marked == answered(body)
+
+
+def test_byte_order_mark_in_front_of_a_bulk_changes_nothing() -> None:
+    body = json_bytes([message(), message(id=new_id())])
+    assert decode_bulk(b"\xef\xbb\xbf" + body, "document.put") == decode_bulk(body, "document.put")
+
+
+@pytest.mark.parametrize("content_type", ["application/cloudevents+json; charset=utf-16", "text/plain;charset=Latin1"])
+def test_command_whose_content_type_names_another_charset_is_invalid_data(content_type: str) -> None:
+    command = decode(json_bytes(message()), "document.put", None, content_type)
+    assert isinstance(command, Command)
+    assert isinstance(command.data, Refusal)
+    assert command.data.code is Code.INVALID_DATA
+    assert "the body must be UTF-8" in command.data.message
+    contents = decode_bulk(json_bytes([message()]), "document.put", content_type)
+    assert not isinstance(contents, Undecodable)
+    assert contents[0][0] == command
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "Application/CloudEvents+JSON; charset=UTF-8", "text/plain; charset=", "rubbish", "a; b; c=;"]
+)
+def test_any_content_type_without_another_charset_is_taken(content_type: str) -> None:
+    assert decode(json_bytes(message()), "document.put", None, content_type) == answered(json_bytes(message()))
 
 
 # What can be read as JSON, and holds what no other language or database takes.

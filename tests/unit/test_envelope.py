@@ -6,8 +6,10 @@ import pytest
 
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal, decode
+from genlock.schemas.envelope import Envelope
 from genlock.schemas.outcomes import RejectedData
-from tests.factories import SOME_ID, Json, decided, envelope, event_of, json_bytes, refused_command, state_of
+from genlock.schemas.providers import Inventory
+from tests.factories import SOME_ID, Json, decided, envelope, event_of, json_bytes, received, refused_command, state_of
 
 DATA: Json = {"expected_generation": None, "body": {"a": 1}}
 
@@ -73,12 +75,25 @@ WRONG: dict[str, list[Any]] = {
     ],
     "correlationid": ["", 7, "x" * 256, "é" * 128],
     "causationid": ["", 7],
-    "attempt": [0, -1, True, "1", 1.0, 1.5, None, [1]],
+    "attempt": [0, -1, True, "1", 1.0, 1.5, [1]],
     "traceparent": [7, {}],
     "tracestate": [7, {}],
-    "datacontenttype": ["", "text/plain", "application/xml", 7],
+    "datacontenttype": [
+        "",
+        "text/plain",
+        "application/xml",
+        "application/json+x",
+        "application/vnd.example+json",
+        "json",
+        "application/json, text/plain",
+        "application/json; charset=utf-16",
+        'Application/JSON; charset="ISO-8859-1"',
+        "application/json; charset=é",
+        f"application/json; x={'x' * 255}",
+        7,
+    ],
     "dataschema": [7, {}],
-    "data": [None, 7, "x", [], [DATA], True],
+    "data": [7, "x", [], [DATA], True],
 }
 
 RIGHT: dict[str, list[Any]] = {
@@ -105,9 +120,19 @@ RIGHT: dict[str, list[Any]] = {
     ],
     "correlationid": [None, "x" * 255, "é" * 127 + "x", "a b"],
     "causationid": [None, "x", "x" * 255],
-    "attempt": [1, 2, 2**63 - 1],
+    "attempt": [None, 1, 2, 2**63 - 1],
     "traceparent": [None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
-    "datacontenttype": [None, "application/json"],
+    "datacontenttype": [
+        None,
+        "application/json",
+        "Application/JSON",
+        "application/json; charset=utf-8",
+        'application/json ;Charset="UTF-8"; x="a;b"',
+        "application/json;charset=us-ascii",
+        "application/json;",
+    ],
+    "subject": ["d"],
+    "tracestate": [None, "a=b"],
     "dataschema": [None, "https://example.org/schema"],
     "extension": [None, 7, "x", True],
 }
@@ -133,6 +158,63 @@ def test_wrong_attribute_is_invalid_data_and_is_named(name: str, value: Any) -> 
 @pytest.mark.parametrize(("name", "value"), each(RIGHT))
 def test_right_attribute_is_taken(name: str, value: Any) -> None:
     assert not isinstance(answered(message(**{name: value})).data, Refusal)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name, field in Envelope.model_fields.items() if not field.is_required())
+)
+def test_null_is_as_good_as_absent(name: str) -> None:
+    null, absent = (answered(message(**{name: value, "id": SOME_ID})) for value in (None, ...))
+    assert null == absent
+
+
+@pytest.mark.parametrize(
+    ("command_type", "data"),
+    [
+        ("provider.put_inventory", {"inventory": dict.fromkeys(Inventory.model_fields.keys() - {"total"})}),
+        ("stack.create", {"disable_rollback": None, "timeout_s": None}),
+        ("stack.update", {"disable_rollback": None, "timeout_s": None}),
+        ("stack.set_state", {"reason": None}),
+        ("provider.create", {"parent_id": None}),
+    ],
+)
+def test_null_in_data_is_as_good_as_absent_where_it_means_nothing_else(command_type: str, data: Json) -> None:
+    examples: dict[str, Json] = {
+        "provider.put_inventory": {"expected_generation": 0, "resource_class": "VCPU", "inventory": {"total": 1}},
+        "stack.create": {"name": "n", "template": {}},
+        "stack.update": {"expected_traversal": SOME_ID, "template": {}},
+        "stack.set_state": {"expected_traversal": SOME_ID, "status": "FAILED"},
+        "provider.create": {"name": "n"},
+    }
+    needed = examples[command_type]
+    nulls = {name: value | needed[name] if isinstance(value, dict) else value for name, value in data.items()}
+    null, absent = (received(envelope(command_type, SOME_ID, some)) for some in (needed | nulls, needed))
+    assert not isinstance(null.data, Refusal)
+    assert null.data == absent.data
+    assert null.content_hash != absent.content_hash
+
+
+@pytest.mark.parametrize(
+    ("command_type", "data", "path"),
+    [
+        ("provider.update", {"expected_generation": 0, "name": None, "parent_id": None}, "data.name"),
+        (
+            "consumer.set_allocations",
+            {
+                "expected_generation": None,
+                "project_id": "p",
+                "user_id": "u",
+                "allocations": {SOME_ID: {"resources": {"VCPU": 1}, "expected_generation": None}},
+            },
+            f"data.allocations.{SOME_ID}.expected_generation",
+        ),
+        ("document.put", {"body": {}}, "data.expected_generation"),
+    ],
+)
+def test_null_that_could_be_misunderstood_is_refused(command_type: str, data: Json, path: str) -> None:
+    command = received(envelope(command_type, SOME_ID, data))
+    assert isinstance(command.data, Refusal)
+    assert [error.path for error in command.data.errors] == [path]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,12 @@ def test_what_is_no_term_of_traits_is_refused_in_plain_words(term: str) -> None:
     assert message.endswith("must be TRAIT, in:TRAIT,TRAIT or !TRAIT")
 
 
+@pytest.mark.parametrize("name", ProviderList.model_fields)
+def test_null_filter_is_as_good_as_none(name: str) -> None:
+    SCHEMA.validate({name: None})
+    assert ProviderList.model_validate({name: None}) == ProviderList()
+
+
 def test_terms_end_where_they_end() -> None:
     assert refused({"required": ["CUSTOM_A\n"]})
     assert refused({"member_of": f"{ONE}\n"})
@@ -101,7 +107,6 @@ def test_terms_end_where_they_end() -> None:
     "filters",
     [
         {"required": "CUSTOM_A"},
-        {"required": None},
         {"member_of": 5},
         {"member_of": [5]},
         {"required": ["CUSTOM_A"] * (TERMS_MAX + 1)},

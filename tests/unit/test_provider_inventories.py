@@ -199,7 +199,6 @@ INVALID: list[Any] = [
     {"total": 5, "allocation_ratio": 3.5e38},
     {"total": 5, "allocation_ratio": "1.5"},
     {"total": 5, "allocation_ratio": True},
-    {"total": 5, "allocation_ratio": None},
     {"total": 5, "unknown": 1},
     5,
     None,
