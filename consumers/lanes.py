@@ -167,4 +167,4 @@ def _as_it_came(message: DeliveredMessage, exchange: str) -> Outgoing:
         message_type=came.message_type,
         app_id=came.app_id,
     )
-    return Outgoing(exchange, message.routing_key or "", message.body, properties.marshal())
+    return Outgoing(exchange, message.routing_key or "", message.body, properties.marshal(), mandatory=True)

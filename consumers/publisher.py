@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import takewhile
 
@@ -10,7 +10,7 @@ import structlog
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
-from aiormq.exceptions import DeliveryError
+from aiormq.exceptions import AMQPError
 from pamqp.commands import Basic
 
 from genlock.consumers import wire
@@ -34,14 +34,21 @@ class Outgoing:
     properties: bytes
     optional: bool = False
     """Whether nothing but a line in the log follows where the broker refuses it, as a full queue does."""
+    mandatory: bool = False
+    """Whether it counts as refused where no queue takes it. The broker confirms such a message all the same."""
 
 
-class RefusedError(DeliveryError):
+class RefusedError(AMQPError):
     """The broker refused these messages, and took the others that were published with them."""
 
-    def __init__(self, frame: Basic.Nack) -> None:
-        super().__init__(None, frame)
-        self.messages: list[Outgoing] = []
+    def __init__(self, messages: Sequence[Outgoing], *, unrouted: bool = False) -> None:
+        super().__init__()
+        self.messages = messages
+        self.unrouted = unrouted
+        """Whether some of them were to reach a queue, and no queue took them."""
+
+    def __str__(self) -> str:
+        return f"{'no queue takes' if self.unrouted else 'the broker refuses'} {len(self.messages)} of the messages"
 
 
 @dataclass(slots=True)
@@ -50,8 +57,9 @@ class _Unconfirmed:
 
     left: int
     all_there: "asyncio.Future[None]"
-    refusal: RefusedError | None = None
+    refused: list[Outgoing] = field(default_factory=list)
     returned: bool = False
+    """Whether some message of the batch came back, for no queue took it."""
 
     def confirmed(self, confirm: wire.Confirm, message: Outgoing) -> None:
         """Count a confirm, and remember the refusal of a message that matters."""
@@ -59,8 +67,7 @@ class _Unconfirmed:
             if message.optional:
                 log.warning("refused by the broker", action="drop_reply", routing_key=message.routing_key)
             else:
-                self.refusal = self.refusal or RefusedError(confirm)
-                self.refusal.messages.append(message)
+                self.refused.append(message)
         self.left -= 1
         if self.left == 0 and not self.all_there.done():
             self.all_there.set_result(None)
@@ -114,20 +121,39 @@ class Publisher:
         long as the session lives, and the log tells of it: a broker that is short of memory or disk, or that lacks the
         majority of a subscriber's queue, confirms when it can, and the same again would only add to it.
         """
-        outgoing = list(messages)
-        if not outgoing:
-            return
+        anywhere: list[Outgoing] = []
+        mandatory: list[Outgoing] = []
+        for message in messages:
+            (mandatory if message.mandatory else anywhere).append(message)
+        count = len(anywhere) + len(mandatory)
         loop = asyncio.get_running_loop()
-        telling = loop.call_later(self._timeout_s, self._tell_late, len(outgoing)) if patient else None
+        telling = loop.call_later(self._timeout_s, self._tell_late, count) if patient else None
         try:
             async with asyncio.timeout(None if patient else self._timeout_s):
-                batch = await self._write(outgoing)
-                await batch.all_there
+                refused = await self._publish_anywhere(anywhere) if anywhere else []
+                unrouted, again = await self._publish_mandatory(mandatory) if mandatory else (False, [])
         finally:
             if telling:
                 telling.cancel()
-        if batch.refusal:
-            raise batch.refusal
+        if refused or again:
+            raise RefusedError([*refused, *again], unrouted=unrouted)
+
+    async def _publish_anywhere(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
+        """Publish messages whether or not a queue takes them; return those that the broker refuses."""
+        batch = await self._write(messages)
+        await batch.all_there
+        return batch.refused
+
+    async def _publish_mandatory(self, messages: Sequence[Outgoing]) -> tuple[bool, Sequence[Outgoing]]:
+        """Publish messages that a queue has to take; return whether one came back, and those to publish again.
+
+        What comes back has no delivery tag, so one such batch at a time is under way, and where some of it came back
+        all of it is published again: a second copy does less harm than none.
+        """
+        async with self._asking:
+            self._asked = batch = await self._write(messages)
+            await batch.all_there
+        return batch.returned, messages if batch.returned else batch.refused
 
     def _tell_late(self, messages: int) -> None:
         log.warning("not confirmed yet", action="publish", messages=messages, after_s=self._timeout_s)
@@ -137,15 +163,15 @@ class Publisher:
 
         Raises as `publish` does.
         """
-        # What is returned has no delivery tag, so one message at a time is published as mandatory.
-        async with self._asking, asyncio.timeout(self._timeout_s):
-            self._asked = batch = await self._write([message], mandatory=True)
-            await batch.all_there
-        if batch.refusal:
-            raise batch.refusal
-        return not batch.returned
+        try:
+            await self.publish([replace(message, mandatory=True)])
+        except RefusedError as refusal:
+            if not refusal.unrouted:
+                raise
+            return False
+        return True
 
-    async def _write(self, messages: Sequence[Outgoing], *, mandatory: bool = False) -> _Unconfirmed:
+    async def _write(self, messages: Sequence[Outgoing]) -> _Unconfirmed:
         """Write all messages at once.
 
         What Channel.basic_publish does for one message, without a task, a lock, a future and a system call for each
@@ -160,7 +186,7 @@ class Publisher:
                     message.routing_key,
                     message.properties,
                     message.body,
-                    mandatory=mandatory,
+                    mandatory=message.mandatory,
                 )
                 for message in messages
             )

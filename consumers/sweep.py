@@ -8,9 +8,8 @@ import asyncio
 from datetime import timedelta
 
 import structlog
-from aiormq.exceptions import DeliveryError
 
-from genlock.consumers.publisher import Publisher, event_message
+from genlock.consumers.publisher import Publisher, RefusedError, event_message
 from genlock.consumers.session import Session
 from genlock.consumers.topology import Topology
 from genlock.service import ledger
@@ -38,7 +37,7 @@ class Sweep:
             except DatabaseTroubleError as trouble:
                 log.warning("sweep put off", action="sweep", why=str(trouble))
                 swept = False
-            except DeliveryError as refusal:
+            except RefusedError as refusal:
                 log.warning("sweep put off", action="sweep", why=str(refusal))
                 swept = False
                 await publisher.renew()

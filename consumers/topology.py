@@ -142,14 +142,7 @@ class Topology:
         """Declare what there is with any number of lanes; return the exchange for commands and the inbox, unbound."""
         commands = await channel.declare_exchange(self.commands, ExchangeType.TOPIC, durable=True)
         await channel.declare_exchange(self.events, ExchangeType.TOPIC, durable=True)
-        dead = await channel.declare_exchange(self.dead, ExchangeType.FANOUT, durable=True)
-        dead_letters = await channel.declare_queue(
-            self.dead_letters,
-            durable=True,
-            # RabbitMQ 4 drops a message that came back 20 times, and looking at one sends it back.
-            arguments={"x-queue-type": "quorum", "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT},
-        )
-        await dead_letters.bind(dead)
+        await self.declare_dead_letters(channel)
         inbox = await channel.declare_queue(self.inbox, durable=True, arguments=self._inbox_arguments())
         # A classic queue is lost with its node: nobody could ask, or even declare it, until that is back.
         queries = await channel.declare_queue(
@@ -159,6 +152,17 @@ class Topology:
             await channel.declare_exchange(self.reads, ExchangeType.TOPIC, durable=True), routing_key="#"
         )
         return commands, inbox
+
+    async def declare_dead_letters(self, channel: AbstractChannel) -> None:
+        """Declare the exchange and the queue for what cannot be decided."""
+        dead = await channel.declare_exchange(self.dead, ExchangeType.FANOUT, durable=True)
+        dead_letters = await channel.declare_queue(
+            self.dead_letters,
+            durable=True,
+            # RabbitMQ 4 drops a message that came back 20 times, and looking at one sends it back.
+            arguments={"x-queue-type": "quorum", "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT},
+        )
+        await dead_letters.bind(dead)
 
     async def declare_lanes(self, channel: AbstractChannel) -> None:
         """Declare the lanes and let commands go there instead of into the inbox."""

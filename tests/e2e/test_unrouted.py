@@ -1,0 +1,123 @@
+"""What has to reach a queue and reaches none is held and published again; nothing acknowledges it away."""
+
+import aio_pika
+import aiormq
+import pytest
+from structlog.testing import capture_logs
+
+from genlock.consumers.lanes import _as_it_came
+from genlock.consumers.publisher import Publisher, RefusedError
+from genlock.consumers.session import open_session
+from genlock.schemas.outcomes import BULK_CONTENT_TYPE
+from genlock.service.settings import Settings
+from tests.factories import json_bytes
+from tests.graves import bury, creation, retrying
+from tests.harness import Client, serving, until
+
+UNREADABLE = b"{not json"
+PART = b'{"id": "none"}'
+
+
+async def delete_queue(client: Client) -> None:
+    await client.channel.queue_delete(client.topology.dead_letters)
+
+
+async def unbind_queue(client: Client) -> None:
+    queue = await client.channel.get_queue(client.topology.dead_letters)
+    await queue.unbind(client.topology.dead)
+
+
+async def delete_exchange(client: Client) -> None:
+    await client.channel.exchange_delete(client.topology.dead)
+
+
+LOSSES = {"queue deleted": delete_queue, "queue unbound": unbind_queue, "exchange deleted": delete_exchange}
+
+
+async def take_letters(settings: Settings, client: Client, count: int) -> set[bytes]:
+    """Take dead letters out of their queue, which may not be there yet, until there were so many different ones."""
+    bodies: set[bytes] = set()
+
+    async def all_there() -> bool:
+        try:
+            bodies.update(letter.body for letter in await drained(settings, client.topology.dead_letters))
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            return False
+        return len(bodies) >= count
+
+    await until(all_there)
+    return bodies
+
+
+async def drained(settings: Settings, queue: str) -> list[aio_pika.abc.AbstractIncomingMessage]:
+    """Take all messages out of a queue. Raises ChannelNotFoundEntity where there is no such queue."""
+    async with await aio_pika.connect(settings.amqp_url.get_secret_value()) as connection:
+        declared = await (await connection.channel()).declare_queue(queue, passive=True)
+        taken = []
+        while message := await declared.get(no_ack=True, fail=False):
+            taken.append(message)
+        return taken
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_dead_letter_that_no_queue_takes_is_not_lost(client: Client, settings: Settings, loss: str) -> None:
+    before, after = creation(), creation()
+    bulk = b"[" + PART + b"," + json_bytes(creation()) + b"]"
+    async with serving(settings, retry_delay_max_s=0.2):
+        await client.ask(before)
+        await LOSSES[loss](client)
+        await client.publish(UNREADABLE, "document.put")
+        await client.publish(bulk, "document.put", content_type=BULK_CONTENT_TYPE)
+        await client.ask(after)
+        assert await take_letters(settings, client, 2) == {UNREADABLE, PART}
+    assert await client.depth(client.topology.inbox) == 0
+
+
+async def test_dead_letter_is_held_while_its_queue_cannot_be_declared(client: Client, settings: Settings) -> None:
+    """A queue of another kind stands in its place, as an operator may have made by hand."""
+    command = creation()
+    with capture_logs() as logs:
+        async with serving(settings, retry_delay_max_s=0.1) as service:
+            await delete_queue(client)
+            await client.channel.declare_queue(client.topology.dead_letters, durable=True)
+            await client.publish(UNREADABLE, "document.put")
+
+            async def complained() -> bool:
+                return [line["event"] for line in logs].count("no queue for dead letters") > 1
+
+            await until(complained)
+            assert service.status.dead == []
+            assert await client.depth(client.topology.dead_letters) == 0
+            await delete_queue(client)
+            assert await take_letters(settings, client, 1) == {UNREADABLE}
+            await client.ask(command)
+    assert await client.depth(client.topology.inbox) == 0
+
+
+async def test_what_is_left_of_a_bulk_letter_is_not_lost_when_the_rest_is_retried(
+    client: Client, settings: Settings
+) -> None:
+    bulk = b"[" + PART + b"," + json_bytes(creation()) + b"]"
+    await bury(client, bulk, content_type=BULK_CONTENT_TYPE)
+    async with retrying(settings) as (letters, retrier):
+        async for letter in letters.read():
+            await unbind_queue(client)
+            with pytest.raises(RefusedError, match="no queue takes"):
+                await retrier.retry(letters, letter)
+    (kept,) = await client.drain(client.topology.dead_letters)
+    assert kept.body == bulk
+
+
+async def test_command_that_is_moved_between_lanes_is_not_lost_where_no_queue_takes_it(
+    client: Client, settings: Settings
+) -> None:
+    command = creation()
+    await client.send(command)
+    inbox = await client.channel.get_queue(client.topology.inbox)
+    await inbox.unbind(client.topology.commands, "#")
+    async with open_session(settings, declare=False) as session:
+        publisher = await Publisher.on(session, settings.publish_timeout_s)
+        channel = await (await session.channel()).get_underlay_channel()
+        message = await channel.basic_get(client.topology.inbox)
+        with pytest.raises(RefusedError, match="no queue takes"):
+            await publisher.publish([_as_it_came(message, client.topology.commands)])
