@@ -20,9 +20,10 @@ from genlock.consumers import wire
 from genlock.consumers.abreast import Abreast, Touches
 from genlock.consumers.confirmations import Confirmations
 from genlock.consumers.deliveries import Delivery, read
+from genlock.consumers.direct_replies import DirectReplies
 from genlock.consumers.messages import messages
 from genlock.consumers.publisher import Outgoing, Publisher, RefusedError
-from genlock.consumers.session import Session, answering
+from genlock.consumers.session import BROKER_ERRORS, Session, answering
 from genlock.consumers.topology import CommandQueue, Topology
 from genlock.consumers.vitals import Vitals
 from genlock.schemas.decode import Command
@@ -72,14 +73,16 @@ class CommandConsumer:
         decider: Decider,
         settings: Settings,
         vitals: Vitals,
-        reached: Reached = ignore,
         *,
+        replies: DirectReplies,
+        reached: Reached = ignore,
         queue: CommandQueue,
         cautious: bool = False,
     ) -> None:
         self._queue = queue
         self._session = session
         self._vitals = vitals
+        self._replies = replies
         self._decider = decider
         self._settings = settings
         self._topology = Topology(settings.namespace)
@@ -233,7 +236,7 @@ class CommandConsumer:
                 outgoing = messages(
                     batch.deliveries, batch.answers, self._topology, self._settings.source, self._vitals.metrics
                 )
-                publishing = group.create_task(self._publish(list(outgoing)))
+                publishing = group.create_task(self._publish(self._replies.divert(outgoing)))
                 await self._publishing.put((batch, publishing))
         await self._publishing.put(None)
 
@@ -266,11 +269,27 @@ class CommandConsumer:
                     return await self._publisher.publish(outgoing, patient=True)
                 except RefusedError as refusal:
                     # Not what others have been told of.
-                    outgoing = refusal.messages
-                    log.warning("publishing put off", action="publish", refused=len(outgoing), again_in_s=delay_s)
+                    outgoing = list(refusal.messages)
+                    log.warning("publishing put off", action="publish", why=str(refusal), again_in_s=delay_s)
+                    if refusal.unrouted:
+                        await self._declare_dead_letters()
                     await asyncio.sleep(delay_s)
                     delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
                     await self._publisher.renew()
+
+    async def _declare_dead_letters(self) -> None:
+        """Declare the queue of the dead letters again, which somebody has deleted or unbound.
+
+        Where the broker does not let us, an operator has to; the letters are held until then.
+        """
+        try:
+            channel = await self._session.channel(vital=False)
+            async with answering(self._settings):
+                await self._topology.declare_dead_letters(channel)
+            await self._session.leave(channel)
+        except BROKER_ERRORS as error:
+            queue, why = self._topology.dead_letters, str(error)
+            log.error("no queue for dead letters", action="dead_letter", queue=queue, why=why)  # noqa: TRY400 - `why` says it
 
     async def _settle(self, batch: Batch) -> None:
         """Acknowledge a batch by its last delivery: batches are settled in order, so none before it is open."""

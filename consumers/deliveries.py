@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from genlock.consumers.publisher import PERSISTENT, Outgoing
-from genlock.consumers.topology import Topology
+from genlock.consumers.topology import DELIVERY_LIMIT, Topology
 from genlock.schemas.decode import COMMAND_BYTES_MAX, Command, Undecodable, decode, decode_bulk
 from genlock.schemas.media_types import media_type
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
@@ -25,16 +25,17 @@ DECODE_IN_THREAD_BYTES = COMMAND_BYTES_MAX // 4
 SUSPICIOUS_RETURNS = 2
 """From this count on a delivery is decided alone, so that it takes no neighbours with it."""
 
-DIRECT_REPLIES = "amq.rabbitmq.reply-to."
-
 SUBJECT_HEADER = "subject"
 REASON_HEADER = "x-genlock-reason"
 TIME_HEADER = "x-genlock-time"
 RETURNS_HEADER = "x-delivery-count"
-"""The broker tells in it how often it has had a message back."""
+"""How often the broker has had a message back. A publisher can write it too: the broker overwrites it at a return."""
 
 HEADERS_BYTES_MAX = 120_000
 """Of a dead letter, besides what is added: its properties stand in one frame, as a rule of at most 131,072 bytes."""
+
+ROUTING_HEADERS = frozenset({"CC", "BCC"})
+"""The broker sends copies where they say, and closes the channel over one that is not written as it should be."""
 
 WORDS_MAX = 1_000
 """How many characters tell a header that cannot be written."""
@@ -65,7 +66,7 @@ class Delivery:
     """Bytes of its body."""
     bulk: bool
     returns: int
-    """How often the broker has had it back, by its own count."""
+    """How often the broker has had it back, at most; 0 unless the broker itself says that it was delivered before."""
     redelivered: bool
     """Whether somebody has had it before, and may have died between deciding it and telling so."""
 
@@ -92,19 +93,10 @@ class Delivery:
     def reply_to(self, topology: Topology) -> str | None:
         """The queue that wants a copy of the outcome, None if there is none that may have one."""
         reply_to = self.properties.reply_to
-        if reply_to and not may_reply(reply_to, topology, again=self.suspicious):
+        if reply_to and topology.owns(reply_to):
             log.warning("reply_to ignored", action="ignore_reply_to", reply_to=reply_to)
             return None
         return reply_to or None
-
-
-def may_reply(reply_to: str, topology: Topology, *, again: bool) -> bool:
-    """Tell whether a reply may go there: to no name inside the namespace, and `again` to none that the broker reads.
-
-    A name like that of its direct replies, made up by a stranger, ends the connection that publishes there
-    (tests/e2e/test_bad_properties.py).
-    """
-    return not (topology.owns(reply_to) or (again and reply_to.startswith(DIRECT_REPLIES)))
 
 
 async def read(message: DeliveredMessage) -> Delivery:
@@ -120,7 +112,7 @@ async def read(message: DeliveredMessage) -> Delivery:
         parts = _decode(*told)
     else:
         parts = await asyncio.to_thread(_decode, *told)
-    returns = headers.get(RETURNS_HEADER)
+    redelivered = bool(deliver.redelivered)
     return Delivery(
         tag=deliver.delivery_tag,
         routing_key=routing_key,
@@ -128,9 +120,20 @@ async def read(message: DeliveredMessage) -> Delivery:
         parts=parts,
         size=len(message.body),
         bulk=_is_bulk(content_type),
-        returns=returns if isinstance(returns, int) else 0,
-        redelivered=bool(deliver.redelivered),
+        returns=_returns(headers) if redelivered else 0,
+        redelivered=redelivered,
     )
+
+
+def _returns(headers: FieldTable) -> int:
+    """The count of a message that was delivered before. No more than the broker allows is believed."""
+    match headers.get(RETURNS_HEADER):
+        case bool():
+            return 0
+        case int(count):
+            return min(max(count, 0), DELIVERY_LIMIT)
+        case _:
+            return 0
 
 
 def _is_bulk(content_type: str) -> bool:
@@ -170,17 +173,20 @@ def dead_letter(delivery: Delivery, part: Part, reason: str, topology: Topology)
         message_type=came.message_type,
         app_id=came.app_id,
     )
-    return Outgoing(topology.dead, delivery.routing_key, part.body, properties.marshal())
+    return Outgoing(topology.dead, delivery.routing_key, part.body, properties.marshal(), mandatory=True)
 
 
 def writable(headers: FieldTable) -> FieldTable:
     """Headers as they came; one that can be read but not be written, such as a large double, is told in words.
 
-    They have to fit into one frame with reason and time, and so large ones are left out where there are too many.
+    Those that the broker acts on are left out: it sent the copies that they ask for when the message first came. The
+    others have to fit into one frame with reason and time, and so large ones are left out where there are too many.
     """
     kept: FieldTable = {}
     room = HEADERS_BYTES_MAX
     for name, header in headers.items():
+        if name in ROUTING_HEADERS:
+            continue
         try:
             size = len(encode.field_table({name: header}))
         except (TypeError, ValueError, ArithmeticError):

@@ -39,6 +39,9 @@ class Metrics:
         self._queries = Counter(
             "genlock_queries", "Queries that were answered, or dropped.", ["type", "result"], registry=self.registry
         )
+        self._replies_dropped = Counter(
+            "genlock_direct_replies_dropped", "Direct replies that could not be sent.", registry=self.registry
+        )
         self._held = Counter(
             "genlock_database_trouble", "Batches held because the database could not work.", registry=self.registry
         )
@@ -66,6 +69,10 @@ class Metrics:
     def query(self, query_type: str, result: str) -> None:
         """Count a query: `answered`, answered with an `error`, or `dropped`. Its type is one that there is."""
         self._queries.labels(query_type, result).inc()
+
+    def replies_dropped(self, count: int) -> None:
+        """Count direct replies that will not be sent."""
+        self._replies_dropped.inc(count)
 
     def held(self) -> None:
         """Count a batch that waits for the database."""

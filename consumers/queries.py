@@ -11,7 +11,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pydantic import ValidationError
 
-from genlock.consumers.deliveries import may_reply
+from genlock.consumers.direct_replies import DirectReplies
 from genlock.consumers.metrics import Metrics
 from genlock.consumers.publisher import Outgoing, Publisher
 from genlock.consumers.session import BROKER_ERRORS, Session, answering
@@ -58,8 +58,11 @@ class Query:
 class QueryConsumer:
     """Answers the queries of one session, a bounded number at once."""
 
-    def __init__(self, session: Session, pool: Pool, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, session: Session, pool: Pool, settings: Settings, metrics: Metrics, replies: DirectReplies
+    ) -> None:
         self._session = session
+        self._replies = replies
         self._metrics = metrics
         self._pool = pool
         self._settings = settings
@@ -111,7 +114,7 @@ class QueryConsumer:
             if query := self._decode(message):
                 known = query.envelope.type if query.envelope.type in QUERIES else UNKNOWN
                 answer = await self._answer(query)
-                await self._publisher.publish([self._reply(query, answer)])
+                await self._publisher.publish(self._replies.divert([self._reply(query, answer)]))
                 outcome = "error" if isinstance(answer, QueryError) else "answered"
         except TimeoutError:
             log.warning("reply not confirmed", action="drop_reply", after_s=self._settings.publish_timeout_s)
@@ -125,8 +128,7 @@ class QueryConsumer:
         """Read a query; None, with a line in the log, for one that cannot be answered."""
         properties = message.header.properties
         reply_to = properties.reply_to
-        again = isinstance(message.delivery, Basic.Deliver) and bool(message.delivery.redelivered)
-        if not reply_to or not may_reply(reply_to, self._topology, again=again):
+        if not reply_to or self._topology.owns(reply_to):
             log.warning("query dropped", action="drop_query", why="no reply_to that it could be answered at")
             return None
         try:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from genlock.consumers.abreast import AT_ONCE
 from genlock.consumers.commands import CommandConsumer
+from genlock.consumers.direct_replies import DirectReplies
 from genlock.consumers.health import Monitor, Status
 from genlock.consumers.queries import QueryConsumer
 from genlock.consumers.session import BROKER_ERRORS, Session, SessionLostError, open_session
@@ -64,6 +65,7 @@ class Service:
         self._stopping = asyncio.Event()
         self._queues = Topology.of(settings).command_queues
         self._vitals = ProcessVitals(self._queues)
+        self._replies = DirectReplies(settings, self._vitals.metrics)
         self._monitor: Monitor | None = None
         self._session: Session | None = None
         self._questions: AbstractChannel | None = None
@@ -96,7 +98,7 @@ class Service:
                 closing(await self._start("PostgreSQL", DATABASE_ERRORS, self._open_reading)) as reading,
             ):
                 await self._start("RabbitMQ", BROKER_ERRORS, self._try_session)
-                async with self._monitoring(reading), self._keeping_up(deciding):
+                async with self._monitoring(reading), self._keeping_up(deciding), self._replies.running():
                     await self._serve(self._decider(deciding), deciding, reading)
         log.info("stopped", action="stop")
 
@@ -195,11 +197,18 @@ class Service:
         share = settings.model_copy(update={"prefetch": max(1, settings.prefetch // len(self._queues))})
         consumers = [
             CommandConsumer(
-                session, decider, share, self._vitals.of(queue), self._reached, queue=queue, cautious=queue in cautious
+                session,
+                decider,
+                share,
+                self._vitals.of(queue),
+                replies=self._replies,
+                reached=self._reached,
+                queue=queue,
+                cautious=queue in cautious,
             )
             for queue in self._queues
         ]
-        queries = QueryConsumer(session, reading, settings, self._vitals.metrics)
+        queries = QueryConsumer(session, reading, settings, self._vitals.metrics, self._replies)
         self._session = session
         try:
             async with asyncio.TaskGroup() as group:

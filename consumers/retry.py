@@ -12,7 +12,8 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from genlock.consumers.dead_letters import DeadLetters
-from genlock.consumers.deliveries import DIRECT_REPLIES, SUBJECT_HEADER, Delivery, Part, dead_letter, writable
+from genlock.consumers.deliveries import SUBJECT_HEADER, Delivery, Part, dead_letter, writable
+from genlock.consumers.direct_replies import is_direct
 from genlock.consumers.letters import Letter
 from genlock.consumers.publisher import PERSISTENT, Outgoing, Publisher
 from genlock.consumers.session import Session
@@ -173,8 +174,8 @@ class Retrier:
             delivery_mode=PERSISTENT,
             priority=came.priority,
             correlation_id=came.correlation_id,
-            # Who waits at a channel of its own waits no more; and one that is made up harms the service.
-            reply_to=None if (came.reply_to or "").startswith(DIRECT_REPLIES.rstrip(".")) else came.reply_to,
+            # The channel that a direct reply would go to waits no more.
+            reply_to=None if is_direct(came.reply_to or "") else came.reply_to,
             message_id=message_id,
             timestamp=moment,
             message_type=came.message_type,

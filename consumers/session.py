@@ -42,7 +42,7 @@ class Session:
         self._timeout_s = timeout_s
         self._left: set[AbstractChannel] = set()
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        for connection in (consuming, publishing):
+        for connection in {consuming, publishing}:
             connection.close_callbacks.add(self._on_close("the connection was closed"))
 
     async def channel(self, *, prefetch: int = 0, confirms: bool = False, vital: bool = True) -> AbstractChannel:
@@ -64,6 +64,11 @@ class Session:
         async with asyncio.timeout(self._timeout_s):
             await channel.close()
         self._left.discard(channel)
+
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether it is of no use any more."""
+        return self._lost.done()
 
     async def wait_lost(self) -> NoReturn:
         """Wait until the session is lost, and raise SessionLostError."""
@@ -119,6 +124,18 @@ async def open_session(settings: Settings, *, declare: bool = True) -> AsyncIter
         yield Session(consuming, publishing, settings.publish_timeout_s)
     finally:
         await asyncio.gather(consuming.close(), publishing.close())
+
+
+@contextlib.asynccontextmanager
+async def open_aside(settings: Settings, purpose: str) -> AsyncIterator[Session]:
+    """Have a session of one connection, for what must not end the others with it. Raises BROKER_ERRORS."""
+    urls = brokers(settings.broker, settings.heartbeat_s)
+    async with asyncio.timeout(settings.publish_timeout_s):
+        connection = await _connect(urls, settings, purpose)
+    try:
+        yield Session(connection, connection, settings.publish_timeout_s)
+    finally:
+        await connection.close()
 
 
 async def _connect(urls: Sequence[URL], settings: Settings, purpose: str) -> Connection:

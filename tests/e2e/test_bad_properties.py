@@ -12,7 +12,7 @@ from tests.fuzz.properties import nested
 from tests.fuzz.stage import watched_logs
 from tests.fuzz.wire import Message, long, publish, short, table
 from tests.graves import retrying
-from tests.harness import Client, serving, until
+from tests.harness import Client, serving
 
 FRAME_BYTES = 131_072
 
@@ -37,6 +37,13 @@ PROPERTIES = {
     "a queue for replies that is the broker's": {"reply_to": short(b"amq.rabbitmq.reply-to.nobody")},
     "a time past all times": {"timestamp": b"\xff" * 8},
 }
+ROUTES = {
+    "as much as a frame holds": b"A" + long(b"S" + long(b"x" * (FRAME_BYTES - 300))),
+    "many": b"A" + long((b"S" + long(b"x" * 250)) * 450),
+    "no UTF-8": b"A" + long(b"S" + long(b"\xff" * 250)),
+    "none": b"A" + long(b""),
+}
+"""What a header CC says, which the broker reads: it closes the channel over one that is not a list of texts."""
 BAD = PROPERTIES | {f"headers: {name}": {"headers": table([(b"good", b"t\x01"), bad])} for name, bad in HEADERS.items()}
 
 
@@ -100,25 +107,16 @@ async def test_dead_letters_with_bad_properties_are_shown_and_retried(
     assert await client.depth(client.topology.dead_letters) == 0
 
 
-ENDS_THE_CONNECTION = short(b"amq.rabbitmq.reply-to.g1h2AA==.x")
-"""A name that makes the broker read what stands in it, and fail."""
-
-
-async def test_made_up_name_of_a_direct_reply_holds_nobody_up(client: Client, settings: Settings) -> None:
-    command, after = creation(), creation()
-    body = {"specversion": "1.0", "id": new_id(), "source": "/", "type": "document.get", "subject": command["subject"]}
-    query = Message(json_bytes(body), client.topology.queries.encode(), {"reply_to": ENDS_THE_CONNECTION})
-    async with serving(settings, retry_delay_max_s=0.1) as service:
-        await send(client, Message(json_bytes(command), b"document.put", {"reply_to": ENDS_THE_CONNECTION}))
-        await client.ask(after)
-        await client.decided(command)
-        await publish(client.channel, "", [query])
-        await client.ask(creation())
-
-        async def dropped() -> bool:
-            return service.ready.is_set() and await client.depth(client.topology.queries) == 0
-
-        await until(dropped)
-    await client.until_empty(client.topology.inbox)
-    assert await client.depth(client.topology.queries) == 0
-    assert await client.depth(client.topology.dead_letters) == 0
+@pytest.mark.parametrize("routes", ROUTES)
+async def test_dead_letter_does_not_repeat_what_the_broker_routes_by(
+    client: Client, settings: Settings, routes: str
+) -> None:
+    with watched_logs() as troubles:
+        async with serving(settings):
+            headers = {"headers": table([(b"good", b"t\x01"), (b"CC", ROUTES[routes])])}
+            await send(client, Message(b"not JSON", b"document.put", headers))
+            await client.until_depth(client.topology.dead_letters, 1)
+    assert troubles == []
+    (letter,) = await client.drain(client.topology.dead_letters)
+    assert letter.headers["good"] is True
+    assert "CC" not in letter.headers

@@ -3,17 +3,21 @@
 import asyncio
 import json
 import os
+import struct
 import sys
 from typing import TypeAlias
 
 import asyncpg
 import pytest
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
 from pydantic import SecretStr
 
-from genlock.consumers.deliveries import SUSPICIOUS_RETURNS
+from genlock.consumers.deliveries import RETURNS_HEADER, SUSPICIOUS_RETURNS, read
 from genlock.service.decide import DEATHS_MAX, Decider
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, merge, new_id, put
+from tests.factories import Json, envelope, json_bytes, merge, new_id, put
+from tests.fuzz.wire import Message, long, publish, table
 from tests.harness import DEADLINE_S, Client, serving, until, until_waiting
 from tests.proxy import proxied
 
@@ -140,3 +144,48 @@ async def test_suspect_that_was_decided_is_answered_from_the_ledger_however_many
     await send_suspicious(client, copy)
     await check_applied(client, second, settings, copy)
     assert client.bodies[command.id] == [event.body.encode()]
+
+
+COUNTS = {
+    "9": b"l" + struct.pack(">q", 9),
+    "all": b"l" + struct.pack(">q", 2**62),
+    "true": b"t\x01",
+    "text": b"S" + long(b"9"),
+}
+
+
+@pytest.mark.parametrize("count", COUNTS)
+async def test_count_of_returns_that_a_publisher_wrote_parts_no_batch(
+    client: Client, settings: Settings, count: str
+) -> None:
+    """The broker alone can say that a message was delivered before."""
+    commands = [envelope("document.put", new_id(), {"expected_generation": None, "body": {}}) for _ in range(50)]
+    headers = {"headers": table([(RETURNS_HEADER.encode(), COUNTS[count])])}
+    messages = [Message(json_bytes(command), b"document.put", headers) for command in commands]
+    await publish(client.channel, client.topology.commands, messages)
+    async with serving(settings) as service:
+        await client.decided(*commands)
+        batches = service.registry.get_sample_value("genlock_batch_size_count")
+    assert batches is not None
+    assert batches < len(commands) / 2
+
+
+async def test_count_of_returns_that_a_publisher_wrote_is_the_brokers_once_it_came_back(client: Client) -> None:
+    headers = {"headers": table([(RETURNS_HEADER.encode(), COUNTS["9"])])}
+    await publish(client.channel, client.topology.commands, [Message(b"{}", b"document.put", headers)])
+    underlay = await client.channel.get_underlay_channel()
+    counted = []
+    for _ in range(SUSPICIOUS_RETURNS + 1):
+        await client.until_depth(client.topology.inbox, 1)
+        delivery = await read(as_delivered(await underlay.basic_get(client.topology.inbox)))
+        counted.append(delivery.returns)
+        await underlay.basic_reject(delivery.tag, requeue=True)
+    assert counted == list(range(SUSPICIOUS_RETURNS + 1))
+
+
+def as_delivered(message: DeliveredMessage) -> DeliveredMessage:
+    """A message that was fetched, as a consumer gets it."""
+    got = message.delivery
+    assert isinstance(got, Basic.GetOk)
+    deliver = Basic.Deliver("", got.delivery_tag, got.redelivered, got.exchange, got.routing_key)
+    return DeliveredMessage(deliver, message.header, message.body, message.channel)

@@ -1,0 +1,203 @@
+"""Direct replies: answers to names of the broker's own, `amq.rabbitmq.reply-to.…`, on connections of their own.
+
+RabbitMQ reads the id of a process out of such a name, and before version 4.2 it ends the connection that publishes to
+one which it cannot read. The name stands in a stranger's message, so nothing else may depend on that connection. Names
+that look as the broker writes them share one connection; all others have a second one, which an attacker can only end
+for other attackers.
+
+The broker keeps no direct reply: it hands it to a consumer that waits, or drops it. In the same spirit a reply here is
+sent without anything waiting for it, and dropped where it cannot be sent (tests/e2e/test_direct_replies.py).
+"""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from genlock.consumers.metrics import Metrics
+from genlock.consumers.publisher import Outgoing, Publisher
+from genlock.consumers.session import BROKER_ERRORS, open_aside
+from genlock.service.settings import Settings
+
+PREFIX = "amq.rabbitmq.reply-to"
+
+WAITING_MAX = 1_000
+WAITING_BYTES_MAX = 16 * 2**20
+"""How much may wait on each connection; what comes on top of that is dropped."""
+
+AT_ONCE = 64
+"""How many replies are sent before the first is confirmed."""
+
+LOSSES_MAX = 2
+"""A reply that was under way when so many connections were lost is the likely cause, and is dropped."""
+
+PAUSE_FIRST_S = 0.1
+"""How long the first pause after a loss is; each further one is twice as long."""
+
+FLUSH_TIMEOUT_S = 2.0
+"""How long a stop waits for the replies that are still to be sent."""
+
+_NAME = re.compile(rf"{re.escape(PREFIX)}\.(?P<process>[A-Za-z0-9+/]+=*)\.(?P<key>[A-Za-z0-9+/]+=*)")
+
+_PROCESS = re.compile(
+    # The external form of a process id: version, kind, the node as an atom with a hash after the @, and numbers.
+    rb"\x83(?:(?P<new>X)|g)(?:[ws](?P<short>.)|[dv](?P<long>..))(?P<node>[^@]{1,200}@[0-9]{1,10})(?P<numbers>.{9,12})",
+    re.DOTALL,
+)
+_NUMBERS_BYTES, _NEW_NUMBERS_BYTES = 9, 12
+
+log = structlog.get_logger()
+
+
+def is_direct(reply_to: str) -> bool:
+    """Tell whether a name is one that the broker reads."""
+    return reply_to.startswith(PREFIX)
+
+
+def is_well_formed(reply_to: str) -> bool:
+    """Tell whether a name is written as RabbitMQ 3.10 to 4.2 write the names of direct replies."""
+    found = _NAME.fullmatch(reply_to)
+    if found is None:
+        return False
+    try:
+        process, key = (base64.b64decode(part, validate=True) for part in found.groups())
+    except binascii.Error:
+        return False
+    parts = _PROCESS.fullmatch(process)
+    if parts is None or not key:
+        return False
+    length = int.from_bytes(parts["short"] or parts["long"], "big")
+    numbers = _NEW_NUMBERS_BYTES if parts["new"] else _NUMBERS_BYTES
+    return length == len(parts["node"]) and numbers == len(parts["numbers"])
+
+
+class DirectReplies:
+    """Sends direct replies in the background."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._known = _Line(settings, metrics, "direct replies")
+        self._strange = _Line(settings, metrics, "direct replies to strange names")
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["DirectReplies"]:
+        """Send what is given until the context ends, and what is left then within FLUSH_TIMEOUT_S."""
+        lines = (self._known, self._strange)
+        sending = [asyncio.create_task(line.run()) for line in lines]
+        try:
+            yield self
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                    await asyncio.gather(*(line.idle.wait() for line in lines))
+        finally:
+            for task in sending:
+                task.cancel()
+            await asyncio.wait(sending)
+
+    def divert(self, messages: Iterable[Outgoing]) -> list[Outgoing]:
+        """Take the direct replies among some messages; return the others."""
+        others = []
+        for message in messages:
+            if message.exchange or not is_direct(message.routing_key):
+                others.append(message)
+            else:
+                self.send(message)
+        return others
+
+    def send(self, reply: Outgoing) -> None:
+        """Send a reply some time soon, or drop it where too many wait."""
+        line = self._known if is_well_formed(reply.routing_key) else self._strange
+        line.put(reply)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A reply that is to be sent, and how many connections were lost over it."""
+
+    message: Outgoing
+    losses: int = 0
+
+
+class _Line:
+    """Sends replies over a connection that it opens when there is something to send."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, purpose: str) -> None:
+        self.idle = asyncio.Event()
+        """Set while nothing waits and nothing is under way."""
+        self.idle.set()
+        self._settings = settings
+        self._metrics = metrics
+        self._purpose = purpose
+        self._waiting: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._work = asyncio.Event()
+        self._full = False
+        """Whether it was full at the last reply: a flood is one line in the log."""
+        self._pause_s = PAUSE_FIRST_S
+
+    def put(self, message: Outgoing) -> None:
+        size = len(message.body)
+        was_full, self._full = self._full, len(self._waiting) >= WAITING_MAX or self._bytes + size > WAITING_BYTES_MAX
+        if self._full:
+            self._drop(1, "too many wait", quiet=was_full)
+            return
+        self._bytes += size
+        self._waiting.append(_Waiting(message))
+        self.idle.clear()
+        self._work.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            await self._work.wait()
+            try:
+                async with open_aside(self._settings, self._purpose) as session:
+                    publisher = await Publisher.on(session, self._settings.publish_timeout_s)
+                    while not session.is_lost:
+                        await self._work.wait()
+                        if not session.is_lost:
+                            await self._send(publisher)
+            except BROKER_ERRORS as error:
+                log.debug("no connection", action="reply", purpose=self._purpose, why=str(error))
+            await asyncio.sleep(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, self._settings.retry_delay_max_s)
+
+    async def _send(self, publisher: Publisher) -> None:
+        """Send some of what waits: what has met a loss before alone, all else together."""
+        sending = [self._waiting.popleft()]
+        while self._waiting and len(sending) < AT_ONCE and not (sending[0].losses or self._waiting[0].losses):
+            sending.append(self._waiting.popleft())
+        try:
+            await publisher.publish(waiting.message for waiting in sending)
+        except BROKER_ERRORS:
+            self._put_back(sending)
+            raise
+        self._pause_s = PAUSE_FIRST_S
+        self._settled(sending)
+
+    def _put_back(self, sent: list[_Waiting]) -> None:
+        """Keep what was under way, save what has met too many losses."""
+        for waiting in sent:
+            waiting.losses += 1
+        kept = [waiting for waiting in sent if waiting.losses < LOSSES_MAX]
+        self._waiting.extendleft(reversed(kept))
+        dropped = [waiting for waiting in sent if waiting.losses >= LOSSES_MAX]
+        if dropped:
+            self._drop(len(dropped), "the connection was lost over it")
+        self._settled(dropped)
+
+    def _settled(self, done: Iterable[_Waiting]) -> None:
+        self._bytes -= sum(len(waiting.message.body) for waiting in done)
+        if not self._waiting:
+            self._work.clear()
+            self.idle.set()
+
+    def _drop(self, count: int, why: str, *, quiet: bool = False) -> None:
+        self._metrics.replies_dropped(count)
+        if not quiet:
+            log.warning("direct reply dropped", action="drop_reply", why=why, to=self._purpose)

@@ -1,0 +1,222 @@
+"""Direct replies: askers get their answers, and a name that ends the connection which publishes there ends no other."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Iterable, MutableMapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractIncomingMessage
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from genlock.consumers import direct_replies
+from genlock.consumers.direct_replies import DirectReplies, is_well_formed
+from genlock.consumers.metrics import Metrics
+from genlock.consumers.publisher import Outgoing
+from genlock.service.settings import Settings
+from tests.factories import Json, envelope, json_bytes, new_id
+from tests.fuzz.wire import Message, publish, short
+from tests.harness import CONTENT_TYPE, DEADLINE_S, Client, serving, until
+from tests.proxy import Cut, proxied
+
+DIRECT = "amq.rabbitmq.reply-to"
+
+SEVERAL = 20
+
+
+def name_of(process: bytes, key: bytes = b"k" * 16) -> str:
+    """The name of a direct reply to what should be a process."""
+    return f"{DIRECT}.{base64.b64encode(process).decode()}.{base64.b64encode(key).decode()}"
+
+
+def atom(text: bytes) -> bytes:
+    return b"w" + bytes([len(text)]) + text
+
+
+STRANGE = {
+    "a key that is none": f"{DIRECT}.g1h2AA==.x",
+    "an atom cut short": name_of(b"\x83Xw\x20reply@1"),
+    "a number in place of a process": name_of(b"\x83a\x01"),
+    "no term": name_of(b"\xff\xff"),
+    "a node without a hash": name_of(b"\x83X" + atom(b"rabbit@nowhere") + bytes(12)),
+    "a node without a name": name_of(b"\x83X" + atom(b"nobody") + bytes(12)),
+    "numbers cut short": name_of(b"\x83X" + atom(b"reply@1") + bytes(7)),
+    "no base 64": f"{DIRECT}.!!!.???",
+    "one part": f"{DIRECT}.nobody",
+    "three parts": f"{DIRECT}.a.b.c",
+    "nothing": f"{DIRECT}.",
+}
+NOBODYS = name_of(b"\x83X" + atom(b"reply@1") + bytes(12))
+"""Written as the broker writes names, of a process that is none."""
+
+
+def creation(subject: str | None = None) -> Json:
+    return envelope("document.put", subject or new_id(), {"expected_generation": None, "body": {}})
+
+
+@dataclass
+class DirectAsker:
+    """Asks and waits for direct replies, as many client libraries do for remote calls."""
+
+    channel: aio_pika.abc.AbstractChannel
+    client: Client
+    replies: dict[str, "asyncio.Future[Json]"] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+
+    async def listen(self) -> None:
+        queue = await self.channel.get_queue(DIRECT, ensure=False)
+        await queue.consume(self._on_reply, no_ack=True)
+
+    async def _on_reply(self, message: AbstractIncomingMessage) -> None:
+        assert message.correlation_id is not None
+        self.names.add(message.routing_key or "")
+        answer = self.replies[message.correlation_id]
+        if not answer.done():
+            answer.set_result(json.loads(message.body))
+
+    async def ask(self, exchange: str, members: Json) -> Json:
+        """Publish a query or a command, and wait for the answer to it."""
+        answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        self.replies[members["id"]] = answer
+        message = aio_pika.Message(
+            json_bytes(members), content_type=CONTENT_TYPE, reply_to=DIRECT, correlation_id=members["id"]
+        )
+        to = await self.channel.get_exchange(exchange, ensure=False)
+        await to.publish(message, members["type"])
+        async with asyncio.timeout(DEADLINE_S):
+            await answer
+        return answer.result()
+
+    async def ask_all(self, count: int) -> None:
+        """Send commands and ask for their documents; each is answered."""
+        topology = self.client.topology
+        for _ in range(count):
+            command = creation()
+            outcome = await self.ask(topology.commands, command)
+            assert outcome["type"] == "document.put.succeeded"
+            answer = await self.ask(topology.reads, envelope("document.get", command["subject"], {}))
+            assert answer["data"]["record"]["generation"] == 0
+
+
+@pytest.fixture
+async def asker(client: Client, amqp_url: str) -> AsyncIterator[DirectAsker]:
+    """Somebody who waits for direct replies."""
+    async with await aio_pika.connect(amqp_url) as connection:
+        asker = DirectAsker(await connection.channel(), client)
+        await asker.listen()
+        yield asker
+
+
+async def send_strange(client: Client, reply_to: str) -> None:
+    """Publish a query and a command that want their answer under a name."""
+    where = {"reply_to": short(reply_to.encode())}
+    query, command = envelope("document.get", new_id(), {}), creation()
+    await publish(client.channel, client.topology.reads, [Message(json_bytes(query), b"document.get", where)])
+    await publish(client.channel, client.topology.commands, [Message(json_bytes(command), b"document.put", where)])
+
+
+def sessions_lost(logs: Iterable[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    return [line for line in logs if line["action"] == "reconnect"]
+
+
+async def test_askers_get_direct_replies(settings: Settings, asker: DirectAsker) -> None:
+    async with serving(settings):
+        await asker.ask_all(2)
+    assert all(is_well_formed(name) for name in asker.names)
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_strange_name_is_not_taken_for_one_of_the_brokers(name: str) -> None:
+    assert is_well_formed(NOBODYS)
+    assert not is_well_formed(STRANGE[name])
+
+
+@pytest.mark.parametrize("name", STRANGE)
+async def test_strange_name_ends_no_session_and_takes_no_answer_from_others(
+    client: Client, settings: Settings, asker: DirectAsker, name: str
+) -> None:
+    with capture_logs() as logs:
+        async with serving(settings, retry_delay_max_s=0.2):
+            for _ in range(3):
+                await send_strange(client, STRANGE[name])
+                await asker.ask_all(1)
+    assert sessions_lost(logs) == []
+    assert await client.depth(client.topology.inbox) == await client.depth(client.topology.queries) == 0
+
+
+async def test_flood_of_strange_names_is_dropped_and_counted(
+    client: Client, settings: Settings, asker: DirectAsker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct_replies, "WAITING_MAX", 5)
+    with capture_logs() as logs:
+        async with serving(settings, retry_delay_max_s=0.2) as service:
+            for _ in range(SEVERAL):
+                for strange in STRANGE.values():
+                    await send_strange(client, strange)
+            await asker.ask_all(SEVERAL)
+
+            async def dropped() -> bool:
+                return (service.registry.get_sample_value("genlock_direct_replies_dropped_total") or 0) > SEVERAL
+
+            await until(dropped)
+    assert sessions_lost(logs) == []
+
+
+async def test_reply_after_the_connection_was_lost_goes_out_on_the_next_one(
+    settings: Settings, asker: DirectAsker
+) -> None:
+    async with proxied(settings.amqp_url.get_secret_value()) as broker, replying(settings, broker.url) as replies:
+        name = await name_of_asker(asker)
+        await answered(asker, send_reply(asker, replies, name))
+        broker.cut()
+        await answered(asker, send_reply(asker, replies, name))
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_replies_under_way_when_the_connection_is_lost_are_sent_again(
+    settings: Settings, asker: DirectAsker, after: bool
+) -> None:
+    async with proxied(settings.amqp_url.get_secret_value()) as broker, replying(settings, broker.url) as replies:
+        name = await name_of_asker(asker)
+        await answered(asker, send_reply(asker, replies, name))
+        numbers = [send_reply(asker, replies, name) for _ in range(SEVERAL)]
+        broker.next_cut = Cut(numbers[SEVERAL // 2].encode(), after=after)
+        await answered(asker, *numbers)
+        assert broker.cuts == 1
+
+
+async def name_of_asker(asker: DirectAsker) -> str:
+    """The name that the broker gives to an asker."""
+    queue = await asker.client.channel.declare_queue(exclusive=True)
+    await asker.channel.default_exchange.publish(aio_pika.Message(b"", reply_to=DIRECT), queue.name)
+    message = await queue.get(no_ack=True)
+    assert message.reply_to is not None
+    return message.reply_to
+
+
+def send_reply(asker: DirectAsker, replies: DirectReplies, name: str) -> str:
+    """Have a reply sent; return its number."""
+    number = new_id()
+    asker.replies[number] = asyncio.get_running_loop().create_future()
+    properties = aio_pika.Message(b"", correlation_id=number).properties.marshal()
+    replies.send(Outgoing("", name, b"{}", properties, optional=True))
+    return number
+
+
+async def answered(asker: DirectAsker, *numbers: str) -> None:
+    """Wait for replies."""
+    async with asyncio.timeout(DEADLINE_S):
+        await asyncio.gather(*(asker.replies[number] for number in numbers))
+
+
+@asynccontextmanager
+async def replying(settings: Settings, amqp_url: str) -> AsyncIterator[DirectReplies]:
+    """Send direct replies by way of another address."""
+    changed = settings.model_copy(update={"amqp_url": SecretStr(amqp_url), "retry_delay_max_s": 0.2})
+    async with DirectReplies(changed, Metrics()).running() as replies:
+        yield replies
