@@ -4,6 +4,8 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -39,6 +41,29 @@ for command in (
 ):
     app.command(no_args_is_help=command in (messages.send, messages.get, queries.query))(command)
 app.add_typer(dead.app, name="dead")
+
+
+def _show_version(asked: bool) -> None:
+    if not asked:
+        return
+    try:
+        version = metadata.version("genlock")
+    except metadata.PackageNotFoundError as error:
+        raise Failure(
+            "This copy of Genlock has no version, because it is not installed: install it with pip."
+        ) from error
+    typer.echo(f"genlock {version}")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,21 +2,17 @@
 
 import asyncio
 import os
-import shutil
-import subprocess
 import sys
 import sysconfig
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from genlock.service.settings import Settings
+from tests.distributions import MOVED, REPOSITORY, build_wheel, copy_checkout, run
 from tests.harness import DEADLINE_S, serving
 
-REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples" / "send_and_match.py"
-TAKEN = ("schemas", "service", "consumers")
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -37,32 +33,17 @@ async def use(client: genlock.Client) -> None:
 """
 
 
-def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the checkout, so that no build leaves anything in it."""
+    """The wheel of a checkout."""
     folder = tmp_path_factory.mktemp("wheel")
-    checkout = folder / "checkout"
-    checkout.mkdir()
-    for name in ("genlock", *TAKEN):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / name, checkout / name, symlinks=True, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, checkout / name)
-    pip = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--quiet")
-    built = run(*pip, "--wheel-dir", folder, checkout, cwd=folder)
-    assert built.returncode == 0, built.stderr
-    (found,) = folder.glob("*.whl")
-    return found
+    return build_wheel(copy_checkout(folder / "checkout"), folder / "built")
 
 
 @pytest.fixture
 def user(tmp_path: Path) -> Path:
     """A user's folder, with an example and packages whose names Genlock has inside too."""
-    for name in TAKEN:
+    for name in MOVED:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("MINE = True\n")
     check = "import schemas, service, consumers\nassert schemas.MINE and service.MINE and consumers.MINE\n"
@@ -106,20 +87,6 @@ async def test_a_wheel_stands_beside_packages_of_the_same_names(
     output = await output_of(user, settings, sys._base_executable, PYTHONPATH=path)  # type: ignore[attr-defined]
     assert output.splitlines()[0] == str(target / "genlock" / "__init__.py")
     assert "stored as generation=0" in output
-
-
-def test_a_wheel_holds_everything_under_one_name(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
-    assert "genlock/py.typed" in names
-    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"genlock"}
-    files = {
-        f"genlock/{path.relative_to(REPOSITORY)}"
-        for folder in TAKEN
-        for path in (REPOSITORY / folder).rglob("*")
-        if path.suffix in {".py", ".sql"}
-    }
-    assert files <= set(names)
-    assert "genlock/demo/commands.jsonl" in names
 
 
 def test_a_users_script_sees_the_types(user: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -332,4 +333,17 @@ def test_a_database_that_cannot_be_had_is_a_sentence(
     error = capsys.readouterr().err
     assert error.startswith("genlock: ")
     assert "sec" not in error
+    assert len(error.splitlines()) == 1
+
+
+def test_the_version_is_that_of_what_is_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("--version") == 0
+    assert capsys.readouterr().out == f"genlock {metadata.version('genlock')}\n"
+    # A copy of the files that no package's metadata goes with.
+    monkeypatch.setattr(metadata.MetadataPathFinder, "find_distributions", lambda *_: iter(()))
+    assert _run("--version") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("genlock: This copy of Genlock has no version")
     assert len(error.splitlines()) == 1
