@@ -1,7 +1,6 @@
 """Claim capacity of a provider for a consumer, be told what is left, and give it back."""
 
 import asyncio
-import os
 import uuid
 
 import genlock
@@ -19,8 +18,7 @@ def claim(provider: str, vcpus: int) -> genlock.Command:
 
 
 async def main() -> None:
-    url = os.environ["GENLOCK_AMQP_URL"]
-    async with genlock.connect(url, namespace=os.environ["GENLOCK_NAMESPACE"], source="/examples/claim") as client:
+    async with genlock.connect(source="/examples/claim") as client:
         host = str(uuid.uuid4())
         await client.send(genlock.command(genlock.ProviderCreate(name=f"host {host}"), subject=host))
         inventories = {"VCPU": genlock.Inventory(total=8, allocation_ratio=2.0)}

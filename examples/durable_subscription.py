@@ -5,8 +5,7 @@ import os
 
 import genlock
 
-NAMESPACE = os.environ["GENLOCK_NAMESPACE"]
-QUEUE = f"audit-{NAMESPACE}"
+QUEUE = f"audit-{os.environ.get('GENLOCK_NAMESPACE', 'genlock')}"
 
 
 async def read(client: genlock.Client, last: str) -> None:
@@ -19,8 +18,7 @@ async def read(client: genlock.Client, last: str) -> None:
 
 
 async def main() -> None:
-    url = os.environ["GENLOCK_AMQP_URL"]
-    async with genlock.connect(url, namespace=NAMESPACE, source="/examples/audit") as client:
+    async with genlock.connect(source="/examples/audit") as client:
         # The first use makes the queue; from then on it collects.
         async with client.events("document.#", queue=QUEUE):
             pass

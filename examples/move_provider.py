@@ -1,7 +1,6 @@
 """Move a resource provider, with all that is below it, from one rack to another; a loop is refused."""
 
 import asyncio
-import os
 import uuid
 from functools import partial
 
@@ -9,8 +8,7 @@ import genlock
 
 
 async def main() -> None:
-    url = os.environ["GENLOCK_AMQP_URL"]
-    async with genlock.connect(url, namespace=os.environ["GENLOCK_NAMESPACE"], source="/examples/move") as client:
+    async with genlock.connect(source="/examples/move") as client:
         here, there, host = (str(uuid.uuid4()) for _ in range(3))
         for provider_id, parent_id in ((here, None), (there, None), (host, here)):
             create = genlock.ProviderCreate(name=f"provider-{provider_id}", parent_id=parent_id)

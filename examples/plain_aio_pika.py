@@ -3,15 +3,17 @@
 import asyncio
 import json
 import os
+import sys
 import uuid
 
 import aio_pika
 
 
 async def main() -> None:
-    async with await aio_pika.connect(os.environ["GENLOCK_AMQP_URL"]) as connection:
+    url = os.environ.get("GENLOCK_AMQP_URL") or sys.exit("Set GENLOCK_AMQP_URL; make run prints how.")
+    async with await aio_pika.connect(url) as connection:
         channel = await connection.channel(on_return_raises=True)
-        commands = await channel.get_exchange(f"{os.environ['GENLOCK_NAMESPACE']}.commands", ensure=False)
+        commands = await channel.get_exchange(f"{os.environ.get('GENLOCK_NAMESPACE', 'genlock')}.commands")
         answers = await channel.declare_queue(exclusive=True)
         command = {
             "specversion": "1.0",

@@ -1,15 +1,13 @@
 """Publish commands without waiting, and read their outcomes from the stream of events."""
 
 import asyncio
-import os
 
 import genlock
 
 
 async def main() -> None:
-    url = os.environ["GENLOCK_AMQP_URL"]
     async with (
-        genlock.connect(url, namespace=os.environ["GENLOCK_NAMESPACE"], source="/examples/publish") as client,
+        genlock.connect(source="/examples/publish") as client,
         # Entered first, so that no outcome is missed.
         client.events("document.*.*") as events,
     ):

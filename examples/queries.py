@@ -1,15 +1,13 @@
 """Read records, lists, a record's history, and what became of a command."""
 
 import asyncio
-import os
 import uuid
 
 import genlock
 
 
 async def main() -> None:
-    url = os.environ["GENLOCK_AMQP_URL"]
-    async with genlock.connect(url, namespace=os.environ["GENLOCK_NAMESPACE"], source="/examples/queries") as client:
+    async with genlock.connect(source="/examples/queries") as client:
         stack_id = str(uuid.uuid4())
         create = genlock.StackCreate(name=f"web-{stack_id}", template={"servers": 2})
         command = genlock.command(create, subject=stack_id)

@@ -1,7 +1,6 @@
 """Change a record that others change too: read, decide, and start again from what the conflict says."""
 
 import asyncio
-import os
 from functools import partial
 
 import genlock
@@ -22,8 +21,7 @@ async def visit(client: genlock.Client) -> int:
 
 
 async def main() -> None:
-    url = os.environ["GENLOCK_AMQP_URL"]
-    async with genlock.connect(url, namespace=os.environ["GENLOCK_NAMESPACE"], source="/examples/retry") as client:
+    async with genlock.connect(source="/examples/retry") as client:
         attempts = await asyncio.gather(*(visit(client) for _ in range(5)))
         counter = await client.get("document", "counter")
         print(len(attempts), "visitors took", sum(attempts), "attempts; visits:", counter and counter.body["visits"])

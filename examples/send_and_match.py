@@ -1,14 +1,12 @@
 """Send a command and act on its outcome: it succeeded, somebody was faster, or it can never work."""
 
 import asyncio
-import os
 
 import genlock
 
 
 async def main() -> None:
-    url = os.environ["GENLOCK_AMQP_URL"]
-    async with genlock.connect(url, namespace=os.environ["GENLOCK_NAMESPACE"], source="/examples/send") as client:
+    async with genlock.connect(source="/examples/send") as client:
         server = await client.get("document", "server-7")
         change = genlock.DocumentPut(
             expected_generation=server.generation if server else None,

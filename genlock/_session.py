@@ -36,6 +36,8 @@ HEARTBEAT_S = 10
 REFUSED_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Between tries of what the broker refuses: a queue whose leader is lost takes nothing until it has another one."""
 
+_WHERE = "the URL (GENLOCK_AMQP_URL) and the namespace (GENLOCK_NAMESPACE)"
+
 
 class SessionLostError(Exception):
     """The connection went away in the middle of something."""
@@ -44,7 +46,8 @@ class SessionLostError(Exception):
 class Session:
     """A connection with one channel to publish on and one on which the answers come. Made by `open_session()`."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection, address: str = "") -> None:
+        self._address = address
         self.lost = asyncio.Event()
         self.why = ""
         self._connection = connection
@@ -165,11 +168,17 @@ class Session:
         try:
             yield
         except PublishError as error:
-            raise Unroutable("Nothing takes messages here: has Genlock run in this namespace?", message_id) from error
+            raise Unroutable(
+                f"The broker at {self._address} has no queue that takes this: start Genlock, or check {_WHERE}.",
+                message_id,
+            ) from error
         except DeliveryError as error:
             raise Refused("The broker refuses the message: the inbox is full.", message_id) from error
         except ChannelNotFoundEntity as error:
-            raise Unroutable(f"Has Genlock run in this namespace? The broker says: {error}.", message_id) from error
+            raise Unroutable(
+                f"No Genlock of this namespace is on the broker at {self._address} ({error}): check {_WHERE}.",
+                message_id,
+            ) from error
         except ChannelClosed as error:
             raise Refused(f"The broker says no: {reason(error)}.", message_id) from error
         except CONNECTION_EXCEPTIONS as error:
@@ -187,7 +196,7 @@ async def open_session(url: str, timeout_s: float) -> Session:
     address = _address(url)
     try:
         async with asyncio.timeout(timeout_s):
-            return await _open(url, timeout_s)
+            return await _open(url, timeout_s, address)
     except TimeoutError as error:
         raise CannotConnect(f"The broker at {address} does not answer within {timeout_s:g} s.") from error
     except ProbableAuthenticationError as error:
@@ -203,9 +212,9 @@ async def open_session(url: str, timeout_s: float) -> Session:
         raise CannotConnect(f"The broker at {address} has closed the connection at once.") from error
 
 
-async def _open(url: str, timeout_s: float) -> Session:
+async def _open(url: str, timeout_s: float, address: str) -> Session:
     connection = await connect(brokers(url, HEARTBEAT_S), timeout_s)
-    session = Session(connection)
+    session = Session(connection, address)
     try:
         await session.listen()
     except BaseException:

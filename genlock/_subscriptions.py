@@ -165,6 +165,8 @@ class Durable(AsyncIterator[bytes]):
                 if passive:
                     queue = await channel.declare_queue(self._queue, passive=True)
                 else:
+                    # Asked for first, so that no queue is left on a broker that has no Genlock.
+                    await channel.get_exchange(self._exchange)
                     queue = await channel.declare_queue(self._queue, durable=True, arguments=DURABLE_ARGUMENTS)
                     await queue.bind(self._exchange, self._pattern)
                 deliveries = Deliveries(session, channel)

@@ -1,6 +1,6 @@
 """The Python client of Genlock.
 
-    async with genlock.connect("amqp://localhost/", source="/billing") as client:
+    async with genlock.connect(source="/billing") as client:
         match await client.send(genlock.command(DocumentPut(expected_generation=3, body={}), subject="server-1")):
             case genlock.Succeeded(token=token):
                 ...
@@ -21,6 +21,7 @@ from typing import Any, Literal, overload
 
 from pydantic import TypeAdapter, ValidationError
 
+from genlock import _environment
 from genlock._amqp import Link, connected
 from genlock._bulk import bulk_letters, read_outcomes
 from genlock._drafts import ConsumerDraft, DocumentDraft, Drafting, ProviderDraft, StackDraft
@@ -49,12 +50,14 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def connect(
-    amqp_url: str, *, namespace: str = "genlock", source: str = SOURCE, timeout_s: float = TIMEOUT_S
+    amqp_url: str | None = None, *, namespace: str | None = None, source: str = SOURCE, timeout_s: float = TIMEOUT_S
 ) -> AsyncIterator["Client"]:
     """Connect to the broker, or to any node of a cluster: `amqp://user:password@a:5672,b:5672/vhost` names them.
 
-    Leaving the context closes the connection. `namespace` is that of the service, `source` says to others who sent a
-    command, and is a URI reference. `timeout_s` is how long connecting may take, and each call of the client's, in
+    Without a URL the environment says where the service is: GENLOCK_AMQP_URL, GENLOCK_AMQP_PASSWORD_FILE and, unless
+    a `namespace` is given, GENLOCK_NAMESPACE. With a URL the environment is not read, and the namespace is `genlock`
+    unless given. Leaving the context closes the connection. `source` says to others who sent a command, and is a URI
+    reference. `timeout_s` is how long connecting may take, and each call of the client's, in
     seconds. Once connected, the client outlives the loss of its connection: it connects again, and what waits goes on
     there until its own time is over.
     Raises CannotConnect, and InvalidMessage for a source that none of its messages could have.
@@ -64,11 +67,17 @@ async def connect(
     except ValidationError as error:
         raise InvalidMessage(f"The source has to be a URI reference of at most {SOURCE_BYTES_MAX} bytes.") from error
 
+    if amqp_url is None:
+        amqp_url, default = _environment.broker(), _environment.namespace()
+    else:
+        default = _environment.NAMESPACE
+    place = default if namespace is None else namespace
+
     def inquire(command_id: str) -> Letter:
-        return _query(namespace, {"type": "command.get", "subject": command_id, "data": {}}, source)
+        return _query(place, {"type": "command.get", "subject": command_id, "data": {}}, source)
 
     async with connected(amqp_url, timeout_s, inquire) as link:
-        yield Client(link, namespace, source)
+        yield Client(link, place, source)
 
 
 class Client:

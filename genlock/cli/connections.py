@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 from aiormq.exceptions import DeliveryError, InvalidFrameError, ProbableAuthenticationError
 
-from genlock.cli.failure import Failure
+from genlock.cli.failure import Failure, say_if_default
 from genlock.cli.settings_table import address
 from genlock.consumers.session import BROKER_ERRORS, Session, open_session
 from genlock.consumers.topology import TopologyError
@@ -19,6 +19,7 @@ from genlock.service.settings import Settings
 async def database(settings: Settings, timeout_s: float) -> AsyncIterator[Pool]:
     """Two connections, as deciding uses them, to a database with the schema of this program. Raises Failure."""
     url = settings.database_url
+    say_if_default(settings, "database_url", f"PostgreSQL at {address(url)}")
     try:
         await check_schema(settings.database)
         pool = await open_pool(settings.database, size=2, timeout_s=timeout_s, plans=DECIDING_PLANS)
@@ -40,6 +41,7 @@ async def database(settings: Settings, timeout_s: float) -> AsyncIterator[Pool]:
 async def broker(settings: Settings, *, declare: bool = True) -> AsyncIterator[Session]:
     """A session on a broker, which is given the topology if it lacks it and `declare` is set. Raises Failure."""
     where = address(settings.amqp_url)
+    say_if_default(settings, "amqp_url", f"RabbitMQ at {where}")
     try:
         async with open_session(settings, declare=declare) as session:
             yield session

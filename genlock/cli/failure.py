@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import typer
 from pydantic import ValidationError
 
 from genlock.errors import GenlockError, Unanswered
@@ -23,6 +24,13 @@ def sentence(error: GenlockError) -> str:
     if isinstance(error, Unanswered) and error.command_id:
         return f"{error} It may be applied all the same; to find out, send it again under its id, {error.command_id}."
     return str(error)
+
+
+def say_if_default(settings: Settings, field: str, place: str) -> None:
+    """Say that no server was named, so that a command that reaches some other one by accident does not go unseen."""
+    if field not in settings.model_fields_set:
+        variable = f"{Settings.model_config['env_prefix']}{field}".upper()
+        typer.echo(f"genlock: {variable} is not set; asking {place}.", err=True)
 
 
 def load_settings(**overrides: Any) -> Settings:

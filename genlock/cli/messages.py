@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from genlock._states import ReadableKind, State
-from genlock.cli.failure import Failure, load_settings, sentence
+from genlock.cli.failure import Failure, load_settings, say_if_default, sentence
 from genlock.cli.output import EXIT_CODES, OutcomePrinter, print_record, wants_json
+from genlock.cli.settings_table import address
 from genlock.client import TIMEOUT_S, Client, connect
 from genlock.commands import complete, parse_object, read_lines
 from genlock.errors import GenlockError, InvalidMessage, Unanswered
@@ -125,6 +126,7 @@ def open_client(
 ) -> AbstractAsyncContextManager[Client]:
     """A client that is not connected yet. Raises Failure."""
     settings = load_settings(amqp_url=amqp_url, namespace=namespace)
+    say_if_default(settings, "amqp_url", f"RabbitMQ at {address(settings.amqp_url)}")
     return connect(settings.broker, namespace=settings.namespace, source=source, timeout_s=timeout_s)
 
 

@@ -255,8 +255,22 @@ def test_get_of_nothing_is_1_and_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _answer(monkeypatch)
+    monkeypatch.setenv("GENLOCK_AMQP_URL", "amqp://named/")
     assert _run("get", "document", "y") == 1
     assert capsys.readouterr().err == "genlock: There is no document y.\n"
+
+
+@pytest.mark.parametrize("arguments", [("get", "document", "y"), ("send", "document.put", "x"), ("tail", "-n", "1")])
+def test_broker_that_was_not_named_is_told(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _answer(monkeypatch, "succeeded", "succeeded")
+    monkeypatch.delenv("GENLOCK_AMQP_URL", raising=False)
+    said = "genlock: GENLOCK_AMQP_URL is not set; asking RabbitMQ at localhost:5672.\n"
+    _run(*arguments)
+    assert said in capsys.readouterr().err
+    _run(*arguments, "--amqp-url", "amqp://named/")
+    assert said not in capsys.readouterr().err
 
 
 def test_tail_ends_after_count_events(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,6 +114,7 @@ def test_record_is_shown_field_by_field_on_a_terminal(
 def test_error_of_the_service_is_1_and_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("GENLOCK_AMQP_URL", "amqp://named/")
     answering(monkeypatch, genlock.QueryFailed("not_found", "There is no consumer x."), terminal=False)
     for more in ([], ["--all"]):
         assert run("consumer.get", "x", *more) == 1
