@@ -14,10 +14,11 @@ help: ## List the targets
 demo: $(READY) ## Show a lost update being refused, with real servers (FILE=… runs your own commands)
 	@.venv/bin/genlock demo $(if $(FILE),--file $(FILE))
 
-run: $(READY) ## Start PostgreSQL, RabbitMQ and Genlock, until Ctrl-C
-	@exec .venv/bin/python -m genlock.servers sh -c '.venv/bin/genlock migrate && exec .venv/bin/genlock serve'
+run: $(READY) ## Start PostgreSQL, RabbitMQ and Genlock, and say what to paste into another terminal
+	@exec .venv/bin/python -m genlock.quickstart
 
 test: $(READY) ## Run the whole test suite, in two processes with servers of their own (JOBS=…)
+	@.venv/bin/python -m genlock.servers --prepare
 	@.venv/bin/python -m pytest --numprocesses $(or $(JOBS),2) --dist worksteal
 
 test-faults: $(READY) ## Let faults come at random, and prove what is left (DURATION=… in seconds, SEED=… to repeat, LANES=…, CLUSTER=1)

@@ -5,6 +5,10 @@ They are looked for in that order; GENLOCK_SERVERS=given, docker or local forces
     python -m genlock.servers COMMAND [ARG…]
 
 runs a command with GENLOCK_DATABASE_URL and GENLOCK_AMQP_URL pointing to such servers and a database of its own.
+
+    python -m genlock.servers --prepare
+
+only sees to it that they can be started, which may mean that programs are installed.
 """
 
 import asyncio
@@ -16,7 +20,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -38,8 +42,12 @@ __all__ = [
     "ServersUnavailable",
     "database",
     "make_role",
+    "prepare",
+    "run_to_end",
     "running",
     "service_role",
+    "start",
+    "unwind_at_signals",
 ]
 
 POSTGRES_MIN = (15,)
@@ -48,6 +56,9 @@ RABBIT_MIN = (3, 10)
 _POSTGRES_IMAGE = "postgres:17"
 _RABBIT_IMAGE = "rabbitmq:4-management"
 _RABBIT_PLUGINS = b"[rabbitmq_consistent_hash_exchange,rabbitmq_management]."
+
+# The terminal that is gone was not the command's.
+_TOLD_AS = {signal.SIGHUP: signal.SIGTERM}
 
 # Servers that were given are expected to run already.
 _GIVEN_TIMEOUT_S = 10.0
@@ -88,6 +99,14 @@ def running(postgres_options: Sequence[str] = ()) -> Iterator[Servers]:
         took_s = time.monotonic() - began
         _say(f"{servers.how}, PostgreSQL {postgres} and RabbitMQ {rabbit}, {verb} in {took_s:.1f} s")
         yield servers
+
+
+def prepare() -> None:
+    """Have everything that `running` may need, without starting it. Raises ServersUnavailable."""
+    way = os.environ.get("GENLOCK_SERVERS")
+    given = os.environ.get("GENLOCK_DATABASE_URL") or os.environ.get("GENLOCK_AMQP_URL")
+    if way == "local" or (not way and not given and not _docker_answers()):
+        Programs.have()
 
 
 @asynccontextmanager
@@ -193,10 +212,9 @@ def _docker(postgres_options: Sequence[str], stack: ExitStack) -> _Found:
         from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415
         from testcontainers.core.config import ConnectionMode, testcontainers_config  # noqa: PLC0415
         from testcontainers.core.container import DockerContainer  # noqa: PLC0415
-        from testcontainers.core.docker_client import get_docker_host  # noqa: PLC0415
     except ImportError as error:
         raise _NoDocker("Docker is used through testcontainers; install genlock[docker].") from error
-    if not _listens(get_docker_host() or "unix:///var/run/docker.sock"):
+    if not _docker_answers():
         raise _NoDocker("No Docker engine answers.")
     # The ports are published on the engine's host, also where this process runs in a container itself; and the
     # reaper is an image of its own, which cannot be had everywhere.
@@ -228,8 +246,13 @@ def _docker(postgres_options: Sequence[str], stack: ExitStack) -> _Found:
     return _ask(Servers(database_url, f"amqp://guest:guest@{amqp_at}/", "docker"), timeout_s=READY_TIMEOUT_S)
 
 
-def _listens(host: str) -> bool:
+def _docker_answers() -> bool:
     """Say whether something listens on an engine's Unix socket; Docker's client would leave its own open if not."""
+    try:
+        from testcontainers.core.docker_client import get_docker_host  # noqa: PLC0415 - as in _docker
+    except ImportError:
+        return False
+    host = get_docker_host() or "unix:///var/run/docker.sock"
     if not host.startswith("unix://"):
         return True
     with socket.socket(socket.AF_UNIX) as probe:
@@ -266,16 +289,38 @@ def _say(text: str) -> None:
 async def _run(command: Sequence[str], servers: Servers) -> int:
     """Run a command with a database of its own and return its exit status."""
     async with database(servers.database_url) as url:
-        child = await asyncio.create_subprocess_exec(
-            *command,
-            env={**os.environ, "GENLOCK_DATABASE_URL": url, "GENLOCK_AMQP_URL": servers.amqp_url},
-            # A session of its own, so that Ctrl-C reaches it once: through us, and not from the terminal as well.
-            start_new_session=True,
-            preexec_fn=partial(die_with_parent, signal.SIGTERM, os.getpid()),
-        )
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, _forward, child.pid, number)
+        child = await start(command, {"GENLOCK_DATABASE_URL": url, "GENLOCK_AMQP_URL": servers.amqp_url})
         return await child.wait()
+
+
+async def start(command: Sequence[str], variables: Mapping[str, str]) -> asyncio.subprocess.Process:
+    """Start a command that gets the signals which this process gets from now on, and ends with it."""
+    child = await asyncio.create_subprocess_exec(
+        *command,
+        env={**os.environ, **variables},
+        # A session of its own, so that Ctrl-C reaches it once: through us, and not from the terminal as well.
+        start_new_session=True,
+        preexec_fn=partial(die_with_parent, signal.SIGTERM, os.getpid()),
+    )
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, _forward, child.pid, _TOLD_AS.get(number, number))
+    return child
+
+
+def run_to_end(main: Coroutine[Any, Any, int]) -> int:
+    """Run a coroutine to its end in an event loop, which leaves the signals that unwind this program as they were."""
+    try:
+        return asyncio.run(main)
+    finally:
+        unwind_at_signals()
+
+
+def unwind_at_signals() -> None:
+    """Have SIGTERM, and the end of the terminal, unwind this program as Ctrl-C does, so that nothing is left behind."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def _forward(group: int, number: signal.Signals) -> None:
@@ -285,14 +330,17 @@ def _forward(group: int, number: signal.Signals) -> None:
 
 def main(command: Sequence[str]) -> int:
     """Run a command against servers and return the exit status that a shell would give it."""
-    if not command or shutil.which(command[0]) is None:
+    preparing = list(command) == ["--prepare"]
+    if not preparing and (not command or shutil.which(command[0]) is None):
         sys.stderr.write("usage: python -m genlock.servers COMMAND [ARG…]\n")
         return 2
-    # SIGTERM while the servers start or end unwinds as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    unwind_at_signals()
     try:
+        if preparing:
+            prepare()
+            return 0
         with running() as servers:
-            status = asyncio.run(_run(command, servers))
+            status = run_to_end(_run(command, servers))
     except ServersUnavailable as error:
         _say(str(error))
         return 1

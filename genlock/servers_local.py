@@ -118,9 +118,11 @@ class _LocalServer(ABC):
 
     def close(self) -> None:
         """End the server, remove its folder, and give its port back."""
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        give_port_back(self.port)
+        try:
+            self.kill()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            give_port_back(self.port)
 
     def _end(self, signal_: signal.Signals) -> None:
         if self._process is not None:

@@ -90,6 +90,7 @@ def demo(
     from genlock import demo, servers  # noqa: PLC0415
 
     commands = None if file is None else read_commands(file.read_bytes())
+    servers.unwind_at_signals()
     try:
         if commands is None:
             raise typer.Exit(demo.main())

@@ -94,7 +94,7 @@ async def staged(running: servers.Servers) -> AsyncIterator[Stage]:
     async with (
         servers.service_role(running.database_url) as role,
         servers.database(running.database_url) as owner_url,
-        _namespace(running.amqp_url) as namespace,
+        own_namespace(running.amqp_url) as namespace,
     ):
         await migrate(owner_url, role.name)
         replica = Replica(
@@ -120,10 +120,11 @@ async def staged(running: servers.Servers) -> AsyncIterator[Stage]:
 
 
 @asynccontextmanager
-async def _namespace(amqp_url: str) -> AsyncIterator[str]:
+async def own_namespace(amqp_url: str, lanes: int = 1) -> AsyncIterator[str]:
+    """A name that no other service has; in the end what has it is removed from the broker."""
     name = f"demo{secrets.token_hex(4)}"
     try:
         yield name
     finally:
         async with await connect_to(brokers(amqp_url, HEARTBEAT_S), READY_TIMEOUT_S) as connection:
-            await Topology(name).delete(await connection.channel())
+            await Topology(name, lanes).delete(await connection.channel())
