@@ -23,7 +23,7 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -52,12 +52,16 @@ class _LocalServer(ABC):
     kill_signal: ClassVar[signal.Signals]
 
     def __init__(self, programs: Programs | None = None) -> None:
-        self._programs = programs or Programs.have()
+        self._given_programs = programs
         self._nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
         self.port = take_port()
         self.folder = Path(tempfile.mkdtemp(prefix="genlock-"))
         self._give_away(self.folder)
+
+    @cached_property
+    def _programs(self) -> Programs:
+        return self._given_programs or Programs.have()
 
     @property
     @abstractmethod

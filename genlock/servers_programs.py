@@ -1,5 +1,6 @@
 """Find the programs of PostgreSQL and RabbitMQ; on Debian root has them installed if they are missing."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,3 +75,18 @@ class Programs:
 
 def _existing(*candidates: Path | str | None) -> Path | None:
     return next((Path(file) for file in candidates if file and Path(file).exists()), None)
+
+
+def program(name: str, package: str, why: str) -> Path:
+    """Find one program; on Debian root has its package installed if need be. Raises ServersUnavailable."""
+    # Debian keeps servers where only an administrator's search path leads.
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
+    if shutil.which(name, path=path) is None:
+        try:
+            servers_packages.install((package,), why, missing=lambda: shutil.which(name, path=path) is None)
+        except servers_packages.CannotInstallError as error:
+            raise ServersUnavailable(str(error)) from error
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise ServersUnavailable(f"Not found: {name}, although its package {package} is installed.")
+    return Path(found)

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from genlock.service.decide import Decider
 from genlock.service.migrate import migrate
 from genlock.service.settings import Settings
 from tests.harness import Client, connected
+from tests.pooler import Mode, PgBouncer, Pooling
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,6 +72,18 @@ async def owner_url(servers: Servers, database_template: str) -> AsyncIterator[s
 def database_url(owner_url: str, service_role: Role) -> str:
     """The URL of the test's database for the service, whose role may do what the service needs."""
     return service_role.at(owner_url)
+
+
+@pytest.fixture
+def pooling(servers: Servers, service_role: Role) -> Iterator[Pooling]:
+    """Start poolers for the databases of the tests, in a mode and with lines of the configuration."""
+    with ExitStack() as stack:
+
+        def start(mode: Mode, *lines: str) -> PgBouncer:
+            urls = (servers.database_url, service_role.at(servers.database_url))
+            return stack.enter_context(PgBouncer(mode, urls, *lines))
+
+        yield start
 
 
 @pytest.fixture

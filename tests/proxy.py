@@ -64,6 +64,10 @@ class Proxy:
         user = self._upstream.netloc.rpartition("@")[0]
         return self._upstream._replace(netloc=f"{user}@127.0.0.1:{self._port}").geturl()
 
+    def lead_to(self, url: str) -> None:
+        """Lead new connections to another server."""
+        self._upstream = urlsplit(url)
+
     async def accept(self) -> None:
         """Take connections, on the same port as before."""
         self._listener = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
