@@ -9,7 +9,7 @@ import structlog
 from genlock.consumers import logs
 from genlock.consumers.garbage import search_seldom
 from genlock.consumers.http import PortTakenError, serving_if
-from genlock.consumers.replica import Service, StartError
+from genlock.consumers.replica import RefusedError, Service, StartError
 from genlock.consumers.workers import Workers
 from genlock.service import tracing
 from genlock.service.settings import Settings
@@ -31,7 +31,9 @@ def main(settings: Settings, workers: int = 1) -> int:
         return asyncio.run(_main(settings, workers))
     except (StartError, PortTakenError, tracing.TracingError) as error:
         log.error("cannot start", action="start", why=str(error))  # noqa: TRY400 - the sentence is for a person
-        return 1
+    except RefusedError as error:
+        log.error("cannot go on", action="stop", why=str(error))  # noqa: TRY400 - the sentence is for a person
+    return 1
 
 
 async def _main(settings: Settings, workers: int) -> int:

@@ -24,8 +24,10 @@ from genlock.consumers.vitals import ProcessVitals
 from genlock.service import ledger
 from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, await_standby, closing, open_pool
 from genlock.service.decide import Decider
+from genlock.service.lock_waits import LockedError
 from genlock.service.migrate import SchemaError, check_schema
 from genlock.service.safety import UnsafeDatabaseError, check_safety
+from genlock.service.sessions import PoolerError
 from genlock.service.settings import Settings
 from genlock.service.steps import Reached, ignore
 from genlock.service.upkeep import Upkeep
@@ -42,13 +44,17 @@ RENEWAL_POLL_S = 0.1
 CLEAN_UP_TIMEOUT_S = 1.0
 """How long a start that is given up may take to close what it has opened."""
 
-DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, LockedError)
 
 log = structlog.get_logger()
 
 
 class StartError(Exception):
     """The service cannot start; the message is one clear sentence."""
+
+
+class RefusedError(Exception):
+    """The service cannot go on, for no outage that would end by itself; the message is one clear sentence."""
 
 
 class _StoppedError(Exception):
@@ -68,6 +74,7 @@ class Service:
         self._replies = DirectReplies(settings, self._vitals.metrics)
         self._monitor: Monitor | None = None
         self._session: Session | None = None
+        self._refusal: PoolerError | None = None
         self._questions: AbstractChannel | None = None
 
     @property
@@ -90,7 +97,11 @@ class Service:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Serve until `stop`. Raises StartError if the servers cannot be used in time; later outages are waited out."""
+        """Serve until `stop`. Raises StartError if the servers cannot be used in time; later outages are waited out.
+
+        Raises RefusedError where a connection of later leads to a pooler that keeps no sessions, once all is settled
+        that can be.
+        """
         with contextlib.suppress(_StoppedError):
             await self._start("PostgreSQL", DATABASE_ERRORS, self._check_database)
             async with (
@@ -100,6 +111,8 @@ class Service:
                 await self._start("RabbitMQ", BROKER_ERRORS, self._try_session)
                 async with self._monitoring(reading), self._keeping_up(deciding), self._replies.running():
                     await self._serve(self._decider(deciding), deciding, reading)
+        if self._refusal:
+            raise RefusedError(str(self._refusal)) from self._refusal
         log.info("stopped", action="stop")
 
     @contextlib.asynccontextmanager
@@ -147,7 +160,15 @@ class Service:
 
     async def _open_pool(self, size: int, plans: dict[str, str]) -> Pool:
         url = self._settings.database
-        return await open_pool(url, size=size, timeout_s=self._settings.decide_timeout_s, plans=plans)
+        timeout_s = self._settings.decide_timeout_s
+        return await open_pool(url, size=size, timeout_s=timeout_s, plans=plans, refused=self._refuse)
+
+    def _refuse(self, error: PoolerError) -> None:
+        """End: no pause mends a wrong setting, and what is held is given back to other replicas."""
+        if self._refusal is None:
+            self._refusal = error
+            log.error("database refused", action="refuse_database", why=str(error))
+        self.stop()
 
     async def _check_database(self) -> None:
         url = self._settings.database
@@ -296,7 +317,7 @@ class Service:
             try:
                 async with asyncio.timeout_at(deadline):
                     return await self._unless_stopped(attempt())
-            except (SchemaError, TopologyError, UnsafeDatabaseError) as error:
+            except (SchemaError, TopologyError, UnsafeDatabaseError, PoolerError) as error:
                 raise StartError(str(error)) from error
             except faults as error:
                 # The last try ends when the time is over, which says less than what the one before has met.

@@ -21,13 +21,16 @@ from genlock.consumers import logs
 from genlock.consumers.garbage import search_seldom
 from genlock.consumers.health import CHECK_EVERY_S, Status
 from genlock.consumers.http import serving_if
-from genlock.consumers.replica import Service, StartError
+from genlock.consumers.replica import RefusedError, Service, StartError
 from genlock.service import tracing
 from genlock.service.settings import Settings
 
 RESTART_DELAY_S = 1.0
 KILL_AFTER_S = 10.0
 """How much longer than the time for a shutdown a worker has to end."""
+
+REFUSED = os.EX_CONFIG
+"""The exit code of a worker that a wrong setting has ended: another one would end likewise."""
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """By this variable prometheus_client learns, when it is imported, to keep its values in files that a parent can sum."""
@@ -74,7 +77,7 @@ class Workers:
             self._statuses[number] = Status()
             if self._stopping.is_set():
                 return
-            if not self._was_ready:
+            if not self._was_ready or exit_code == REFUSED:
                 self._failed = True
                 self.stop()
                 return
@@ -148,6 +151,9 @@ async def _serve(settings: Settings, parent: Connection) -> int:
     except StartError as error:
         log.error("cannot start", action="start", why=str(error))  # noqa: TRY400 - the sentence is for a person
         return 1
+    except RefusedError as error:
+        log.error("cannot go on", action="stop", why=str(error))  # noqa: TRY400 - as above
+        return REFUSED
     finally:
         telling.cancel()
     return 0

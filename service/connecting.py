@@ -13,6 +13,7 @@ import asyncpg
 
 from genlock._hosts import one_for_each_host
 from genlock._passwords import with_password
+from genlock.service.sessions import open_session
 
 # asyncpg's classes are generic for type checkers alone.
 if TYPE_CHECKING:
@@ -61,9 +62,15 @@ class Hosts:
             raise ConnectionError("no host is the primary") from error
 
     async def _connect(self, url: str, timeout_s: float, options: dict[str, Any]) -> LoneConnection:
-        connection: LoneConnection = await asyncpg.connect(
-            with_password(url), timeout=timeout_s / len(self._urls), **self._wanted, **options
-        )
+        share_s = timeout_s / len(self._urls)
+        others = {name: value for name, value in options.items() if name != "server_settings"}
+
+        async def connect(settings: dict[str, str]) -> LoneConnection:
+            return await asyncpg.connect(
+                with_password(url), timeout=share_s, server_settings=settings, **self._wanted, **others
+            )
+
+        connection = await open_session(connect, options.get("server_settings") or {}, share_s)
         self._urls.sort(key=url.__ne__)
         _keep_alive(connection)
         return connection

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-from genlock.service.connecting import Hosts
+from genlock.service.connecting import Hosts, LoneConnection
+from genlock.service.sessions import PoolerError
 from genlock.service.sql import statement
 
 # asyncpg's classes are generic for type checkers alone.
@@ -56,12 +57,36 @@ class DecideAgainError(DatabaseTroubleError):
     """
 
 
-async def open_pool(url: str, *, size: int, timeout_s: float, plans: dict[str, str] | None = None) -> Pool:
-    """Open a pool of `size` connections whose statements take at most `timeout_s` seconds each."""
+def ignore(_error: PoolerError) -> None:
+    """Leave a refusal to those who meet its error."""
+
+
+async def open_pool(
+    url: str,
+    *,
+    size: int,
+    timeout_s: float,
+    plans: dict[str, str] | None = None,
+    refused: Callable[[PoolerError], None] = ignore,
+) -> Pool:
+    """Open a pool of `size` connections whose statements take at most `timeout_s` seconds each.
+
+    `refused` is told, before the error is raised, if a connection leads to a pooler that keeps no sessions: at the
+    start, or later when a connection is replaced.
+    """
     settings = {"application_name": "genlock", "timezone": "UTC", "synchronous_commit": "on"} | (plans or {})
     settings["idle_in_transaction_session_timeout"] = f"{int(timeout_s * 2_000)}ms"
     # A COMMIT that no standby has is told of by a warning alone, which must not be suppressed.
     settings["client_min_messages"] = "warning"
+    hosts = Hosts(url)
+
+    async def connect(*arguments: Any, **options: Any) -> LoneConnection:
+        try:
+            return await hosts.connect(*arguments, **options)
+        except PoolerError as error:
+            refused(error)
+            raise
+
     return await asyncpg.create_pool(
         url,
         min_size=1,
@@ -69,7 +94,7 @@ async def open_pool(url: str, *, size: int, timeout_s: float, plans: dict[str, s
         timeout=timeout_s,
         command_timeout=timeout_s,
         server_settings=settings,
-        connect=Hosts(url).connect,
+        connect=connect,
         reset=_keep,
     )
 
@@ -249,6 +274,6 @@ def _meaning(error: Exception) -> DecideAgainError | DatabaseTroubleError | None
         again = state[:2] == "40" or state == "0A000"
         return DecideAgainError(text) if again else DatabaseTroubleError(text)
     # InternalClientError is how asyncpg refuses a connection whose end the server has announced, but not made yet.
-    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | PoolerError):
         return DatabaseTroubleError(text)
     return None

@@ -4,15 +4,31 @@ A migration says with which programs it goes: the line `-- compatible since 7` p
 migration 7 can run on the schema that it leaves. Without such a line no older program can (docs/upgrading.md).
 """
 
-import asyncio
+import contextlib
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from importlib import resources
+from typing import TypeVar
 
 import asyncpg
 import structlog
 
 from genlock.service.connecting import LoneConnection, connect, looking
+from genlock.service.lock_waits import patiently, unless_locked
+from genlock.service.search_paths import (
+    SchemaError,
+    check_found_by,
+    check_home,
+    check_together,
+    look_around,
+    not_found,
+    quoted,
+)
+
+__all__ = ["Migration", "SchemaError", "check_schema", "migrate", "migrations"]
+
+T = TypeVar("T")
 
 LOCK_KEY = 0x67656E6C6F636B
 """The advisory lock that one migrating process holds ("genlock" in ASCII)."""
@@ -21,9 +37,28 @@ LOCK_TIMEOUT_S = 0.5
 """How long a migration waits for a table, and batches wait behind it. Less than PostgreSQL's deadlock_timeout, so that
 in a deadlock it is the migration that gives way."""
 
-LOCK_TRIES_MAX = 100
 LOCK_PAUSE_S = 2.0
-"""Between two tries, in which the batches that had to wait are decided. All tries together take some four minutes."""
+"""Between two tries, in which the batches that had to wait are decided."""
+
+WAIT_S = 240.0
+"""How long is waited for another process that migrates, and for the tables of each migration."""
+
+SETTINGS = {
+    "application_name": "genlock migrate",
+    # A process whose machine is lost keeps its lock for a minute, and not for hours.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+
+# However long a migration takes, and whatever the role is set to. Not every version of PostgreSQL has all of them.
+NO_TIMEOUTS = """
+SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN (
+    'statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout',
+    'idle_session_timeout'
+)
+"""
 
 HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_versions (
@@ -50,10 +85,6 @@ COMPATIBLE_SINCE = re.compile(r"^-- compatible since (\d+)$", re.MULTILINE)
 log = structlog.get_logger()
 
 
-class SchemaError(Exception):
-    """The database's schema is not the one of this program; the message says what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class Migration:
     version: int
@@ -77,73 +108,146 @@ def migrations() -> list[Migration]:
     return found
 
 
-async def migrate(database_url: str, service_role: str = "") -> list[Migration]:
+async def migrate(database_url: str, service_role: str = "", wait_s: float = WAIT_S) -> list[Migration]:
     """Bring the schema up to date, each migration in a transaction of its own; return those that were applied.
 
     `service_role` is whom the rights of the service are granted to, each time anew; by default nobody, for a service
-    that connects as the owner. Raises SchemaError where the database is too new for this program, or where somebody
-    keeps a table locked; and asyncpg's errors.
+    that connects as the owner. Raises SchemaError where the database is too new for this program, or where the service
+    would not find the tables; LockedError where a lock is held for longer than `wait_s` seconds; PoolerError; and
+    asyncpg's errors.
     """
-    connection = await connect(database_url)
-    try:
-        await connection.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
-        await connection.execute(HISTORY)
-        current = await _version(connection)
+    async with _connected(database_url) as keeper, _connected(database_url) as connection:
+        await _keep_lock(keeper, connection, wait_s)
+        work = _Work(connection, keeper, wait_s)
+        place = await look_around(connection)
+        await check_home(connection, place, service_role)
+        if others := [schema for schema in place.sets_in if schema != place.home]:
+            log.warning("another set of tables", action="migrate", schema=place.home, others=others)
+        # Whatever else is in the path, all is made and found in one schema.
+        await connection.execute(f"SET search_path = {quoted(place.home)}")
+        await work.do("The migration", lambda: connection.execute(HISTORY))
+        current = await work.do("The migration", lambda: _version(connection))
         await _refuse_incompatible(connection, current)
         applied = [migration for migration in migrations() if migration.version > current]
         for migration in applied:
-            await _apply(connection, migration)
+            await work.apply(migration)
         # What a newer program has granted is more than this one knows of.
         if service_role and current <= migrations()[-1].version:
-            await _grant(connection, service_role)
+            script = await _grants(connection, service_role)
+            await work.do("Granting", lambda: connection.execute(script))
+        if service_role:
+            await check_found_by(connection, place, service_role)
         return applied
+
+
+@contextlib.asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[LoneConnection]:
+    connection = await connect(url, server_settings=SETTINGS)
+    try:
+        await connection.execute(NO_TIMEOUTS)
+        yield connection
     finally:
         await connection.close()
 
 
-async def _apply(connection: LoneConnection, migration: Migration) -> None:
-    """Apply a migration, which gives way to the batches of replicas, and tries again."""
-    for tried in range(LOCK_TRIES_MAX):
+async def _keep_lock(keeper: LoneConnection, observer: LoneConnection, wait_s: float) -> None:
+    """Take the lock of those who migrate, in a transaction that stays open until the keeper is closed.
+
+    So it ends with the connection whatever happens: a pooler may keep a session for others, with the locks that it
+    holds by itself, but never an open transaction.
+    """
+
+    async def attempt(left_s: float) -> None:
+        transaction = keeper.transaction()
+        await transaction.start()
         try:
-            async with connection.transaction():
-                await connection.execute("SELECT set_config('lock_timeout', $1, true)", f"{LOCK_TIMEOUT_S * 1000:.0f}")
-                await connection.execute(migration.sql)
-                await connection.execute(RECORD, migration.version, migration.name, migration.compatible_since)
-        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
-            if not tried:
-                log.warning("waiting for a table", action="migrate", migration=migration.version, why=str(error))
-            await asyncio.sleep(LOCK_PAUSE_S)
-        else:
-            return
-    raise SchemaError(
-        f"Migration {migration.version:04} could not be made, because somebody keeps a table locked. Look for "
-        "long transactions in pg_stat_activity, such as those of a backup or of genlock verify, and try again."
-    )
+            await _set_lock_timeout(keeper, left_s)
+            await keeper.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
+        except BaseException:
+            await transaction.rollback()
+            raise
+
+    what = "This genlock migrate"
+    await patiently(attempt, what=what, waiting=keeper, observer=observer, wait_s=wait_s, pause_s=0)
 
 
-async def _grant(connection: LoneConnection, service_role: str) -> None:
-    """Grant a role what the service needs, and take from it whatever else it had."""
+async def _set_lock_timeout(connection: LoneConnection, seconds: float) -> None:
+    await connection.execute("SELECT set_config('lock_timeout', $1, true)", f"{seconds * 1000:.0f}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Transactions that give way to the batches of replicas, and are tried again."""
+
+    connection: LoneConnection
+    keeper: LoneConnection
+    wait_s: float
+
+    async def do(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something in a transaction. Raises LockedError."""
+
+        async def attempt(left_s: float) -> T:
+            async with self.connection.transaction():
+                await _set_lock_timeout(self.connection, min(LOCK_TIMEOUT_S, left_s))
+                done = await work()
+                if self.keeper.is_closed():
+                    raise SchemaError("The lock of genlock migrate was lost with its connection: run it again.")
+                return done
+
+        return await patiently(
+            attempt,
+            what=what,
+            waiting=self.connection,
+            observer=self.keeper,
+            wait_s=self.wait_s,
+            pause_s=LOCK_PAUSE_S,
+        )
+
+    async def apply(self, migration: Migration) -> None:
+        """Apply a migration."""
+
+        async def apply() -> None:
+            await self.connection.execute(migration.sql)
+            await self.connection.execute(RECORD, migration.version, migration.name, migration.compatible_since)
+
+        await self.do(f"Migration {migration.version:04}", apply)
+
+
+async def _grants(connection: LoneConnection, service_role: str) -> str:
+    """The script that grants a role what the service needs, and takes from it whatever else it had."""
     names = await connection.fetchrow("SELECT current_database(), current_schema()")
     assert names is not None  # noqa: S101 - a SELECT without a table has one row
     variables = {"DBNAME": names[0], "schema": names[1], "service": service_role}
     script = resources.files("genlock.service").joinpath("grants.sql").read_text()
     for name, value in variables.items():
         # As psql does it.
-        script = script.replace(f':"{name}"', '"{}"'.format(value.replace('"', '""')))
-    async with connection.transaction():
-        await connection.execute(script)
+        script = script.replace(f':"{name}"', quoted(value))
+    return script
 
 
 async def check_schema(database_url: str) -> None:
-    """Raise SchemaError unless this program can run on the schema."""
+    """Raise SchemaError unless this program can run on the schema, and finds it.
+
+    Raises LockedError where that cannot be seen now, because the tables are locked.
+    """
     async with looking(database_url) as connection:
-        current = await _version(connection)
-        await _refuse_incompatible(connection, current)
-    newest = migrations()[-1].version
-    if current < newest:
-        raise SchemaError(
-            f"The database has schema version {current}, this program needs {newest}: run genlock migrate."
-        )
+        place = await look_around(connection)
+        newest = migrations()[-1].version
+        if place.found_in is None:
+            raise SchemaError(not_found(place, newest))
+        try:
+            current = await unless_locked(database_url, connection, _version(connection), "Reading schema_versions")
+            await _refuse_incompatible(connection, current)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise SchemaError(
+                f"Role {quoted(place.role)} may not read Genlock's tables in schema {quoted(place.home)} of database "
+                f"{quoted(place.database)}: run genlock migrate with GENLOCK_SERVICE_ROLE={place.role}."
+            ) from error
+        if current < newest:
+            raise SchemaError(
+                f"The database has schema version {current}, this program needs {newest}: run genlock migrate."
+            )
+        await check_together(connection, place)
     if current > newest:
         log.info("newer schema, and compatible", action="start", schema=current, known=newest)
 

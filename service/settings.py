@@ -39,6 +39,14 @@ class Settings(BaseSettings):
             "it needs. Empty where the owner serves.",
         ),
     ] = ""
+    migrate_wait_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="How long `genlock migrate` waits for another one, and for the tables of each migration, while "
+            "others have them locked.",
+        ),
+    ] = 240.0
     namespace: Annotated[
         str, Field(pattern=NAMESPACE_PATTERN, description="What the names of all exchanges and queues start with.")
     ] = "genlock"

@@ -11,7 +11,9 @@ from genlock.cli.settings_table import address
 from genlock.consumers.session import BROKER_ERRORS, Session, open_session
 from genlock.consumers.topology import TopologyError
 from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, Pool, closing, open_pool
+from genlock.service.lock_waits import LockedError
 from genlock.service.migrate import SchemaError, check_schema
+from genlock.service.sessions import PoolerError
 from genlock.service.settings import Settings
 
 
@@ -23,7 +25,7 @@ async def database(settings: Settings, timeout_s: float) -> AsyncIterator[Pool]:
     try:
         await check_schema(settings.database)
         pool = await open_pool(settings.database, size=2, timeout_s=timeout_s, plans=DECIDING_PLANS)
-    except SchemaError as error:
+    except (SchemaError, LockedError, PoolerError) as error:
         raise Failure(str(error)) from error
     except ValueError as error:
         # The error may quote a piece of a password.

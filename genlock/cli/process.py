@@ -39,14 +39,16 @@ def migrate() -> None:
     import asyncpg  # noqa: PLC0415
 
     from genlock.consumers import logs  # noqa: PLC0415
+    from genlock.service.lock_waits import LockedError  # noqa: PLC0415
     from genlock.service.migrate import SchemaError, migrate  # noqa: PLC0415
+    from genlock.service.sessions import PoolerError  # noqa: PLC0415
 
     settings = load_settings()
     logs.configure(settings)
     url = settings.database_url
     try:
-        applied = asyncio.run(migrate(settings.database, settings.service_role))
-    except SchemaError as error:
+        applied = asyncio.run(migrate(settings.database, settings.service_role, settings.migrate_wait_s))
+    except (SchemaError, LockedError, PoolerError) as error:
         raise Failure(str(error)) from error
     except ValueError as error:
         # The error may quote a piece of a password.

@@ -32,9 +32,16 @@ def verify(
     Reads only, beside a live service if need be. Exits 1 where something is wrong, and names the first records. What is
     being checked is told on stderr.
     """
+    # For the same reason as below.
+    from genlock.service.lock_waits import LockedError  # noqa: PLC0415
+    from genlock.service.migrate import SchemaError  # noqa: PLC0415
+    from genlock.service.sessions import PoolerError  # noqa: PLC0415
+
     url = load_settings().database
     try:
         wrong = asyncio.run(_verify(url, quiet=quiet))
+    except (SchemaError, LockedError, PoolerError) as error:
+        raise Failure(str(error)) from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Failure(f"The database could not be read: {error}.") from error
     raise typer.Exit(1 if wrong else 0)
@@ -42,9 +49,11 @@ def verify(
 
 async def _verify(url: str, *, quiet: bool) -> int:
     # Only this command needs it.
+    from genlock.service.migrate import check_schema  # noqa: PLC0415
     from genlock.service.verify import remembered_since  # noqa: PLC0415
     from genlock.service.verify import verify as checks  # noqa: PLC0415
 
+    await check_schema(url)
     progress = Progress()
     telling = asyncio.create_task(progress.run())
     wrong = made = 0

@@ -12,6 +12,7 @@ from genlock.schemas.catalogue import COMMANDS
 from genlock.servers import Servers
 from genlock.service import migrate as migrate_module
 from genlock.service.decide import Decider
+from genlock.service.lock_waits import LockedError
 from genlock.service.migrate import HISTORY, RECORD, SchemaError, check_schema, migrate, migrations
 from tests.factories import new_id, put
 from tests.harness import outcomes, until_waiting
@@ -160,12 +161,11 @@ async def test_migration_that_waits_in_vain_says_so_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(migrate_module, "LOCK_TIMEOUT_S", 0.01)
     monkeypatch.setattr(migrate_module, "LOCK_PAUSE_S", 0.01)
-    monkeypatch.setattr(migrate_module, "LOCK_TRIES_MAX", 3)
     with upgraded(to_come()):
         async with second.transaction():
             await second.execute("LOCK TABLE documents IN ACCESS SHARE MODE")
-            with pytest.raises(SchemaError, match=f"Migration {NEWEST + 1:04} .* keeps a table locked"):
-                await migrate(owner_url)
+            with pytest.raises(LockedError, match=f"Migration {NEWEST + 1:04} waited 0.3 s"):
+                await migrate(owner_url, wait_s=0.3)
         assert await second.fetchval("SELECT to_regclass('colours')") is None
         assert await migrate(owner_url) == [to_come()]
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from genlock import servers as servers_module
 from genlock.servers import Role, Servers
-from genlock.service.migrate import check_schema, migrate
+from genlock.service.migrate import SchemaError, check_schema, migrate
 from genlock.service.sql import statement
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -219,7 +219,7 @@ async def test_migrating_again_takes_back_what_was_granted_besides(owned: Owned,
 
 
 async def test_the_name_of_a_role_is_quoted(owned: Owned) -> None:
-    with pytest.raises(asyncpg.UndefinedObjectError, match='role "a "b"; --" does not exist'):
+    with pytest.raises(SchemaError, match='role "a ""b""; --" of GENLOCK_SERVICE_ROLE does not exist'):
         await migrate(owned.owner_url, 'a "b"; --')
 
 
