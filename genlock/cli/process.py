@@ -90,6 +90,7 @@ def demo(
     """
     # For the same reason as in serve.
     from genlock import demo, servers  # noqa: PLC0415
+    from genlock.service.sessions import PoolerError  # noqa: PLC0415
 
     commands = None if file is None else read_commands(file.read_bytes())
     servers.unwind_at_signals()
@@ -98,7 +99,7 @@ def demo(
             raise typer.Exit(demo.main())
         with servers.running() as running:
             asyncio.run(_play(running, commands))
-    except servers.ServersUnavailable as error:
+    except (servers.ServersUnavailable, PoolerError) as error:
         raise Failure(str(error)) from error
 
 
