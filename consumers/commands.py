@@ -6,7 +6,8 @@ delivery order; a batch is settled when the broker has confirmed all its events.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar
@@ -31,6 +32,7 @@ from genlock.service.database import DatabaseTroubleError
 from genlock.service.decide import Answers, Decider
 from genlock.service.settings import Settings
 from genlock.service.steps import Reached, Step, ignore
+from genlock.service.waiting import watch
 
 T = TypeVar("T")
 
@@ -116,6 +118,7 @@ class CommandConsumer:
 
     async def run(self) -> None:
         """Work until `stop`, then return once everything that was held is settled."""
+        watch(lambda: self._vitals.activity.waiting(self._settings.decide_timeout_s))
         async with asyncio.TaskGroup() as group:
             noting = group.create_task(self._confirmations.run())
             group.create_task(self._decide_batches())
@@ -126,7 +129,7 @@ class CommandConsumer:
 
     async def stop(self) -> None:
         """Take no more deliveries; what is held is still decided, published and settled."""
-        self._stopping = True
+        self._stopping = self._vitals.leaving = True
         await self._hold()
         self._arrived.put_nowait(None)
 
@@ -188,7 +191,11 @@ class CommandConsumer:
 
     async def _next(self) -> Delivery | None:
         message = await self._arrived.get()
-        return None if message is None else await read(message)
+        if message is None:
+            return None
+        delivery = await read(message)
+        self._vitals.activity.moved()
+        return delivery
 
     async def _answer(self, deliveries: list[Delivery]) -> tuple[list[Delivery], Answers]:
         """Decide what is for this program to decide; what is for newer ones becomes a dead letter."""
@@ -215,13 +222,16 @@ class CommandConsumer:
         node is back, and perhaps not then (docs/production.md, "What a broker forgets").
         """
         delay_s = RETRY_DELAY_FIRST_S
-        while True:
-            try:
-                return await ask()
-            except DatabaseTroubleError as trouble:
-                log.warning("database trouble", action="hold", why=str(trouble), held=held, again_in_s=delay_s)
-                self._vitals.metrics.held()
-                await asyncio.sleep(delay_s)
+        with self._vitals.asking() as asking:
+            while True:
+                try:
+                    return await ask()
+                except DatabaseTroubleError as trouble:
+                    log.warning("database trouble", action="hold", why=str(trouble), held=held, again_in_s=delay_s)
+                    self._vitals.metrics.held()
+                    asking.met(str(trouble))
+                with self._vitals.activity.waiting(delay_s):
+                    await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
 
     async def _publish_batches(self) -> None:
@@ -294,7 +304,7 @@ class CommandConsumer:
     async def _settle(self, batch: Batch) -> None:
         """Acknowledge a batch by its last delivery: batches are settled in order, so none before it is open."""
         underlay = await self._inbox.get_underlay_channel()
-        async with asyncio.timeout(self._settings.publish_timeout_s):
+        async with self._asking_broker():
             await underlay.basic_ack(batch.deliveries[-1].tag, multiple=True)
 
     def _on_message(self, message: DeliveredMessage) -> None:
@@ -316,11 +326,11 @@ class CommandConsumer:
             await self._cancel()
         if self._consumer_tag is None and not self._vitals.held:
             underlay = await self._inbox.get_underlay_channel()
-            async with answering(self._settings):
+            async with self._asking_broker():
                 await self._inbox.set_qos(prefetch)
                 consumed = await underlay.basic_consume(self._queue.name, wire.not_called)
             self._consumer_tag, self._prefetch = consumed.consumer_tag, prefetch
-            self._vitals.registered = True
+            self._vitals.joined()
             if self._stopping:
                 await self._hold()
 
@@ -363,9 +373,16 @@ class CommandConsumer:
         if self._consumer_tag is not None:
             tag, self._consumer_tag = self._consumer_tag, None
             underlay = await self._inbox.get_underlay_channel()
-            async with answering(self._settings):
+            async with self._asking_broker():
                 await underlay.basic_cancel(tag)
             self._vitals.left()
+
+    @contextlib.asynccontextmanager
+    async def _asking_broker(self) -> AsyncIterator[None]:
+        """Give the broker its time, in which nothing else moves. Raises TimeoutError."""
+        with self._vitals.activity.waiting(self._settings.publish_timeout_s):
+            async with answering(self._settings):
+                yield
 
 
 def _commands(deliveries: Iterable[Delivery]) -> list[Command]:

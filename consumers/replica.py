@@ -39,6 +39,9 @@ SHARED_CONNECTIONS = 3
 
 RETRY_DELAY_FIRST_S = 0.1
 
+STEPS_OF_A_START = 3
+"""How often a consumer that starts asks the broker for something: two channels, and to be registered."""
+
 RENEWAL_POLL_S = 0.1
 
 CLEAN_UP_TIMEOUT_S = 1.0
@@ -123,6 +126,7 @@ class Service:
             waiting=self._count_waiting,
             committing=lambda: self._commit(reading),
             progress_timeout_s=self._settings.progress_timeout_s,
+            starved=self._begin_anew,
         )
         monitoring = asyncio.create_task(self._monitor.run())
         try:
@@ -183,7 +187,9 @@ class Service:
             settled = {queue: self._vitals.of(queue).batches for queue in self._queues}
             lost = True
             try:
-                async with open_session(self._settings) as session:
+                async with contextlib.AsyncExitStack() as opened:
+                    with self._asking_broker():
+                        session = await opened.enter_async_context(open_session(self._settings))
                     await self._work(session, decider, deciding, reading, cautious=cautious)
                 lost = False
             except* (SessionLostError, TopologyError, *BROKER_ERRORS) as errors:
@@ -204,7 +210,8 @@ class Service:
             # one holds little, and begins later and later.
             cautious = {queue for queue in self._queues if self._vitals.of(queue).batches == settled[queue]}
             delay_s = delay_s if len(cautious) == len(self._queues) else RETRY_DELAY_FIRST_S
-            await self._pause(delay_s)
+            with self._vitals.sessions.waiting(delay_s):
+                await self._pause(delay_s)
             delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
 
     async def _work(
@@ -235,13 +242,14 @@ class Service:
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(session.wait_lost())
                 sweeping = group.create_task(Sweep(session, deciding, settings).run())
-                for consumer in consumers:
-                    await consumer.start()
-                await queries.start()
+                for start in (*(consumer.start for consumer in consumers), queries.start):
+                    with self._asking_broker():
+                        await start()
                 consuming = [group.create_task(consumer.run()) for consumer in consumers]
+                self._vitals.in_session = True
                 self.ready.set()
                 if self._monitor:
-                    self._monitor.status = await self._monitor.check()
+                    await self._monitor.look()
                 log.info("ready", action="ready", namespace=settings.namespace)
                 await self._until_renewal()
                 await self._settle(consumers, queries, consuming)
@@ -286,7 +294,7 @@ class Service:
 
         What waits in the lane of another process does not count, so that nobody is blamed for it.
         """
-        if self._session is None:
+        if self._session is None or self._session.is_lost:
             raise SessionLostError("there is no connection to the broker")
         if self._questions is None or self._questions.is_closed:
             self._questions = await self._session.channel(vital=False)
@@ -296,6 +304,15 @@ class Service:
                 asked = await self._questions.declare_queue(queue.name, passive=True)
                 waiting += asked.declaration_result.message_count or 0
         return waiting
+
+    def _asking_broker(self) -> contextlib.AbstractContextManager[None]:
+        """Tell the monitor that a session begins, as far as the broker answers."""
+        return self._vitals.sessions.waiting(STEPS_OF_A_START * self._settings.publish_timeout_s)
+
+    def _begin_anew(self, why: str) -> None:
+        """Give up a session that brings nothing."""
+        if self._session:
+            self._session.lose(why)
 
     async def _commit(self, pool: Pool) -> int:
         """See that a COMMIT is answered, as far as the synchronous standby. Raises DecideAgainError where it is not."""

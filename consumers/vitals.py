@@ -1,4 +1,4 @@
-"""The vital signs of a process: what it counts, what its consumers hold, and when something last moved."""
+"""The vital signs of a process: what it counts, what its consumers hold and wait for, and when one last moved."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -8,23 +8,76 @@ from time import monotonic
 from genlock.consumers.metrics import Metrics
 from genlock.consumers.topology import CommandQueue
 
+MARGIN_S = 2.0
+"""How much longer than it may a wait takes on a busy machine."""
+
+
+class Activity:
+    """What a part of the process is doing: for which servers it waits, and when it last did anything.
+
+    A wait explains why nothing happens, but only for as long as it may take: an answer that is later than that, and was
+    not given up, is a fault of ours.
+    """
+
+    def __init__(self) -> None:
+        self._waits: dict[object, float] = {}
+        """Until when each may last."""
+        self._moved_at = monotonic()
+
+    def moved(self) -> None:
+        """Note that something has happened."""
+        self._moved_at = monotonic()
+
+    @contextlib.contextmanager
+    def waiting(self, at_most_s: float = float("inf")) -> Iterator[None]:
+        """Wait for a server, or until it is time to ask it again, while the context lasts."""
+        wait = object()
+        self._waits[wait] = monotonic() + at_most_s + MARGIN_S
+        try:
+            yield
+        finally:
+            del self._waits[wait]
+            self.moved()
+
+    def still_s(self) -> float:
+        """For how many seconds nothing has happened, and no server explains it; 0 while one does."""
+        now = monotonic()
+        return 0.0 if any(until > now for until in self._waits.values()) else now - self._moved_at
+
+
+@dataclass(slots=True)
+class Trouble:
+    """A batch that the database cannot decide now: since when, and what it said last. None of it before it said no."""
+
+    since: float
+    why: str = ""
+
+    def met(self, why: str) -> None:
+        """Note that the database could not do it."""
+        self.why = why
+
 
 @dataclass(slots=True)
 class Vitals:
     """Kept by one command consumer, over all its sessions."""
 
     metrics: Metrics
+    activity: Activity = field(default_factory=Activity)
     registered: bool = False
+    leaving: bool = False
+    """Whether it is not to register any more in this session."""
     active: bool = False
     """Whether it has been brought something in this session. Of a lane's consumers that is one alone."""
     batches: int = 0
     """How many batches were settled."""
+    brought: int = 0
+    """How many deliveries there were."""
     held: int = 0
     """How many deliveries are not settled."""
     _held_since: float = 0.0
     _publishing: list[float] = field(default_factory=list)
     """Since when each batch is being published, the oldest first."""
-    _moved_at: float = field(default_factory=monotonic)
+    _troubles: list[Trouble] = field(default_factory=list)
 
     def took(self, *, again: bool) -> None:
         """Note a delivery; `again` if its message has been delivered before."""
@@ -32,22 +85,26 @@ class Vitals:
             self.metrics.redelivered()
         if not self.held:
             self._held_since = monotonic()
+            self.activity.moved()
         self.held += 1
+        self.brought += 1
         self.active = True
 
     def settled(self, deliveries: int) -> None:
         """Note that the oldest deliveries were acknowledged."""
         self.batches += 1
         self.held -= deliveries
-        self._held_since = self._moved_at = monotonic()
+        self._held_since = monotonic()
+        self.activity.moved()
 
     @contextlib.contextmanager
     def publishing(self) -> Iterator[None]:
-        """Note that outcomes are on their way to the broker while the context lasts."""
+        """Note that outcomes are on their way to the broker while the context lasts, which may be for ever."""
         since = monotonic()
         self._publishing.append(since)
         try:
-            yield
+            with self.activity.waiting():
+                yield
         finally:
             self._publishing.remove(since)
 
@@ -55,22 +112,45 @@ class Vitals:
         """For how many seconds the broker has not taken what is published; 0 when nothing is."""
         return monotonic() - self._publishing[0] if self._publishing else 0.0
 
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[Trouble]:
+        """Ask the database for one thing until it can do it, which ends the context; note in between that it cannot."""
+        trouble = Trouble(monotonic())
+        self._troubles.append(trouble)
+        try:
+            yield trouble
+        finally:
+            self._troubles.remove(trouble)
+
+    def trouble(self) -> tuple[float, str] | None:
+        """For how many seconds the database has not been able to do something, and why; None where it has."""
+        met = [trouble for trouble in self._troubles if trouble.why]
+        return (monotonic() - met[0].since, met[0].why) if met else None
+
+    def joined(self) -> None:
+        """Note that the consumer is registered."""
+        self.registered, self.leaving = True, False
+        self.activity.moved()
+
     def left(self) -> None:
         """Note that nothing more comes; what is held is held on."""
         self.registered = self.active = False
+        self.activity.moved()
 
     def lost(self) -> None:
         """Note that the session ended: what it held is the broker's again."""
         self.held = 0
         self.left()
+        self.leaving = False
 
     def held_s(self) -> float:
         """For how many seconds nothing of what is held has been settled; 0 when nothing is held."""
         return monotonic() - self._held_since if self.held else 0.0
 
-    def still_s(self) -> float:
-        """For how many seconds nothing has been settled."""
-        return monotonic() - self._moved_at
+    def stuck_s(self) -> float:
+        """For how many seconds it has had something to do, and has done nothing though it waits for no server."""
+        busy = self.held or not (self.registered or self.leaving)
+        return self.activity.still_s() if busy else 0.0
 
 
 class ProcessVitals:
@@ -78,6 +158,9 @@ class ProcessVitals:
 
     def __init__(self, queues: Iterable[CommandQueue]) -> None:
         self.metrics = Metrics()
+        self.sessions = Activity()
+        """What begins one session after another."""
+        self.in_session = False
         self._consumers = {queue: Vitals(self.metrics) for queue in queues}
 
     def of(self, queue: CommandQueue) -> Vitals:
@@ -99,8 +182,15 @@ class ProcessVitals:
         """How many deliveries are not settled."""
         return sum(consumer.held for consumer in self._consumers.values())
 
+    @property
+    def brought(self) -> int:
+        """How many deliveries there were in all."""
+        return sum(consumer.brought for consumer in self._consumers.values())
+
     def lost(self) -> None:
         """Note that the session ended."""
+        self.in_session = False
+        self.sessions.moved()
         for consumer in self._consumers.values():
             consumer.lost()
 
@@ -112,8 +202,17 @@ class ProcessVitals:
         """For how many seconds some consumer has not settled anything of what it holds; 0 when nothing is held."""
         return max(consumer.held_s() for consumer in self._consumers.values())
 
-    def still_s(self) -> float:
-        """For how many seconds some consumer that holds something has settled nothing; any, where none does."""
-        if holding := [consumer.still_s() for consumer in self._consumers.values() if consumer.held]:
-            return max(holding)
-        return min(consumer.still_s() for consumer in self._consumers.values())
+    def trouble(self) -> tuple[float, str] | None:
+        """For how many seconds the database has not been able to do something, and why; None where it has."""
+        met = [trouble for consumer in self._consumers.values() if (trouble := consumer.trouble())]
+        return max(met) if met else None
+
+    def stuck_s(self, *, session_usable: bool) -> float:
+        """For how many seconds some part has had something to do, has waited for no server, and has done nothing.
+
+        A session that is lost ends at once, unless something in it waits for a server.
+        """
+        if self.in_session and session_usable:
+            return max(consumer.stuck_s() for consumer in self._consumers.values())
+        parts = (self.sessions.still_s, *(consumer.activity.still_s for consumer in self._consumers.values()))
+        return min(still_s() for still_s in parts)

@@ -10,6 +10,7 @@ import asyncpg
 from genlock.service.connecting import Hosts, LoneConnection
 from genlock.service.sessions import PoolerError
 from genlock.service.sql import statement
+from genlock.service.waiting import Telling, waiting
 
 # asyncpg's classes are generic for type checkers alone.
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ async def open_pool(
         command_timeout=timeout_s,
         server_settings=settings,
         connect=connect,
+        connection_class=Telling,
         reset=_keep,
     )
 
@@ -152,7 +154,7 @@ async def acquired(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
     the body or the database raised.
     """
     try:
-        async with pool.acquire(timeout=timeout_s) as connection:
+        async with _borrowed(pool, timeout_s) as connection:
             try:
                 yield connection
             except Exception as error:
@@ -169,6 +171,18 @@ async def acquired(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
         if meaning is None:
             raise
         raise meaning from error
+
+
+@contextlib.asynccontextmanager
+async def _borrowed(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
+    """Have a connection of the pool; to get one may take connecting, and to give it back the end of a statement."""
+    with waiting():
+        connection = await pool.acquire(timeout=timeout_s)
+    try:
+        yield connection
+    finally:
+        with waiting():
+            await pool.release(connection)
 
 
 @contextlib.asynccontextmanager
@@ -266,7 +280,7 @@ def _meaning(error: Exception) -> DecideAgainError | DatabaseTroubleError | None
     if isinstance(error, ValueError):
         return None  # asyncpg could not even encode a value
     if isinstance(error, TimeoutError):
-        return TooSlowError(text)
+        return TooSlowError("no answer in time: a lock, a slow server, or no connection to it")
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or "XX000"
         if state[:2] in ("22", "23", "54"):
