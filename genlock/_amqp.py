@@ -16,7 +16,7 @@ from typing import TypeVar
 from genlock._bulk import BulkLetter
 from genlock._letters import Letter
 from genlock._session import AnyLetter, Session, SessionLostError, open_session
-from genlock.errors import CannotConnect, ClientClosed, Disconnected, NoAnswer, NotTaken
+from genlock.errors import CannotConnect, ClientClosed, Disconnected, NoAnswer, NoService, NotTaken
 from genlock.schemas.base import compact_json
 
 T = TypeVar("T")
@@ -51,9 +51,12 @@ class Pauses:
 class Link:
     """Publishes and asks, through one session after another. Made by `connected()`."""
 
-    def __init__(self, url: str, timeout_s: float, inquire: Callable[[str], Letter], session: Session) -> None:
+    def __init__(
+        self, url: str, timeout_s: float, absence_s: float, inquire: Callable[[str], Letter], session: Session
+    ) -> None:
         self._url = url
         self.timeout_s = timeout_s
+        self._absence_s = absence_s
         self._inquire = inquire
         self._session = session
         self._changed = asyncio.Event()
@@ -94,7 +97,7 @@ class Link:
         try:
             async with asyncio.timeout(FATE_TIMEOUT_S):
                 answer = await self._through(query, lambda session: session.ask(query, message), lambda body: body)
-        except (TimeoutError, NotTaken):
+        except (TimeoutError, NotTaken, NoService):
             return None
         return _outcome_of(letter, answer)
 
@@ -149,7 +152,8 @@ class Link:
         while True:
             await pauses.take()
             try:
-                return await open_session(self._url, min(self.timeout_s, OPEN_TIMEOUT_S))
+                timeout_s = min(self.timeout_s, OPEN_TIMEOUT_S)
+                return await open_session(self._url, timeout_s, self._absence_s, reopened=True)
             except CannotConnect as error:
                 self._why = str(error).rstrip(".")
 
@@ -185,12 +189,14 @@ def _outcome_of(letter: Letter, answer: bytes) -> bytes | None:
 
 
 @asynccontextmanager
-async def connected(url: str, timeout_s: float, inquire: Callable[[str], Letter]) -> AsyncIterator[Link]:
+async def connected(
+    url: str, timeout_s: float, absence_s: float, inquire: Callable[[str], Letter]
+) -> AsyncIterator[Link]:
     """Connect to a broker, and again whenever that is lost. Raises CannotConnect if the first connection fails.
 
     `inquire` makes the query that tells the outcome of the command with a given id.
     """
-    link = Link(url, timeout_s, inquire, await open_session(url, timeout_s))
+    link = Link(url, timeout_s, absence_s, inquire, await open_session(url, timeout_s, absence_s))
     keeping = asyncio.create_task(link.keep(), name="genlock: keep the connection")
     try:
         yield link

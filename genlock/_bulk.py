@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import aio_pika
 
-from genlock._letters import encode, is_short_text
+from genlock._letters import encode, is_short_text, queue_of
 from genlock.errors import InvalidMessage
 from genlock.schemas.base import JsonObject
 from genlock.schemas.decode import BULK_COMMANDS_MAX, COMMAND_BYTES_MAX
@@ -28,6 +28,11 @@ class BulkLetter:
     id = None
     command_id = None
     persistent = True
+
+    @property
+    def queue(self) -> str:
+        """Where it waits for a service."""
+        return queue_of(self.exchange)
 
     def message(self) -> aio_pika.Message:
         """Write it down."""

@@ -30,6 +30,11 @@ class Letter:
         return read_id(self.envelope)
 
     @property
+    def queue(self) -> str:
+        """Where it waits for a service. With lanes it is another one, but a service consumes the inbox too."""
+        return queue_of(self.exchange)
+
+    @property
     def command_id(self) -> str | None:
         """What an error about it names; None for a query, which changes nothing and may simply be asked again."""
         return self.id if self.persistent else None
@@ -47,6 +52,12 @@ class Letter:
             timestamp=datetime.now(UTC),
             headers={"subject": subject} if isinstance(subject, str) else None,
         )
+
+
+def queue_of(exchange: str) -> str:
+    """The queue that every service of a namespace consumes, of what is published to one of its exchanges."""
+    namespace, _, name = exchange.rpartition(".")
+    return f"{namespace}.queries" if name == "reads" else f"{namespace}.inbox"
 
 
 def encode(envelope: JsonObject) -> bytes:

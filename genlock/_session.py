@@ -22,11 +22,12 @@ from aio_pika.exceptions import (
     PublishError,
 )
 
+from genlock._absence import Absent, Waiting, Watch
 from genlock._bulk import BulkLetter
 from genlock._connection import CLOSE_TIMEOUT_S, Connection, brokers, connect
 from genlock._hosts import addresses
 from genlock._letters import Letter
-from genlock.errors import CannotConnect, Refused, Unroutable
+from genlock.errors import CannotConnect, NoService, Refused, Unroutable
 
 AnyLetter = Letter | BulkLetter
 
@@ -46,7 +47,9 @@ class SessionLostError(Exception):
 class Session:
     """A connection with one channel to publish on and one on which the answers come. Made by `open_session()`."""
 
-    def __init__(self, connection: AbstractConnection, address: str = "") -> None:
+    def __init__(
+        self, connection: AbstractConnection, address: str = "", *, absence_s: float = 3.0, reopened: bool = False
+    ) -> None:
         self._address = address
         self.lost = asyncio.Event()
         self.why = ""
@@ -55,9 +58,9 @@ class Session:
         self._opening = asyncio.Lock()
         self._answer_queue = ""
         self._numbers = count(1)
-        # An answer of None says that the connection was lost. That is no exception, because those that nobody
-        # fetches any more would be complained about.
-        self._pending: dict[str, asyncio.Future[bytes | None]] = {}
+        self._pending: dict[str, Waiting] = {}
+        self._watch = Watch(connection, self._pending, absence_s, reopened=reopened)
+        self._watching: asyncio.Task[None] | None = None
 
     async def listen(self) -> None:
         """Declare the queue for answers and consume it. Raises what aio-pika raises."""
@@ -67,6 +70,7 @@ class Session:
         queue = await channel.declare_queue(exclusive=True, auto_delete=True)
         await queue.consume(self._take_answer, no_ack=True)
         self._answer_queue = queue.name
+        self._watching = asyncio.create_task(self._watch.run(), name="genlock: look for a service")
 
     def lose(self, why: str) -> None:
         """Give it up: whoever waits in it is told so, and nobody starts anything in it any more."""
@@ -74,9 +78,10 @@ class Session:
             return
         self.why = why
         self.lost.set()
-        for answer in self._pending.values():
-            if not answer.done():
-                answer.set_result(None)
+        if self._watching is not None:
+            self._watching.cancel()
+        for waiting in self._pending.values():
+            waiting.tell(None)
 
     async def close(self) -> None:
         """Close the connection, however far gone it is."""
@@ -116,20 +121,24 @@ class Session:
                 await close(alone)
 
     async def ask(self, letter: AnyLetter, message: aio_pika.Message) -> bytes:
-        """Publish and wait for the answer: its body. Raises as `publish` does."""
+        """Publish and wait for the answer: its body. Raises as `publish` does, and NoService."""
         # The id would not do as the correlation id, since the same command may be sent twice at the same time.
         number = str(next(self._numbers))
         message.reply_to, message.correlation_id = self._answer_queue, number
-        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        self._pending[number] = answer
+        waiting = Waiting(letter.queue, asyncio.get_running_loop().create_future())
+        self._pending[number] = waiting
+        self._watch.need()
         try:
             await self.publish(letter, message)
-            body = await answer
+            waiting.taken = True
+            answer = await waiting.answer
         finally:
             del self._pending[number]
-        if body is None:
+        if answer is None:
             raise SessionLostError(self.why)
-        return body
+        if isinstance(answer, Absent):
+            raise NoService(_absence(answer, letter), letter.command_id)
+        return answer
 
     async def channel(self) -> AbstractChannel:
         """Open a channel, for a subscription. Raises SessionLostError and what aio-pika raises."""
@@ -157,10 +166,10 @@ class Session:
             await close(channel)
 
     async def _take_answer(self, message: AbstractIncomingMessage) -> None:
-        answer = self._pending.get(message.correlation_id or "")
+        waiting = self._pending.get(message.correlation_id or "")
         # Nobody waits any more for an answer that is late or comes twice.
-        if answer is not None and not answer.done():
-            answer.set_result(message.body)
+        if waiting is not None:
+            waiting.tell(message.body)
 
     @contextmanager
     def faults(self, message_id: str | None = None) -> Iterator[None]:
@@ -191,12 +200,25 @@ class Session:
             raise SessionLostError(self.why) from error
 
 
-async def open_session(url: str, timeout_s: float) -> Session:
-    """Connect to a broker. Raises CannotConnect."""
+def _absence(absent: Absent, letter: AnyLetter) -> str:
+    """What is known of a message that no service is there for."""
+    if not letter.persistent:
+        return f"No service consumes {absent.queue}: start one, with genlock serve."
+    what = (
+        "its commands wait on the broker, and are" if letter.id is None else "the command waits on the broker, and is"
+    )
+    return f"No service consumes {absent.queue}: {what} decided as soon as a service runs."
+
+
+async def open_session(url: str, timeout_s: float, absence_s: float, *, reopened: bool = False) -> Session:
+    """Connect to a broker. Raises CannotConnect.
+
+    A call that waits for an answer raises NoService once no service has been there for `absence_s`.
+    """
     address = _address(url)
     try:
         async with asyncio.timeout(timeout_s):
-            return await _open(url, timeout_s, address)
+            return await _open(url, timeout_s, address, absence_s, reopened=reopened)
     except TimeoutError as error:
         raise CannotConnect(f"The broker at {address} does not answer within {timeout_s:g} s.") from error
     except ProbableAuthenticationError as error:
@@ -212,9 +234,9 @@ async def open_session(url: str, timeout_s: float) -> Session:
         raise CannotConnect(f"The broker at {address} has closed the connection at once.") from error
 
 
-async def _open(url: str, timeout_s: float, address: str) -> Session:
+async def _open(url: str, timeout_s: float, address: str, absence_s: float, *, reopened: bool) -> Session:
     connection = await connect(brokers(url, HEARTBEAT_S), timeout_s)
-    session = Session(connection, address)
+    session = Session(connection, address, absence_s=absence_s, reopened=reopened)
     try:
         await session.listen()
     except BaseException:

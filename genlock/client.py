@@ -42,6 +42,7 @@ from genlock.schemas.providers import ProviderState
 from genlock.schemas.stacks import StackState
 
 TIMEOUT_S = 30.0
+ABSENCE_S = 3.0
 SOURCE = "/genlock-client"
 _SOURCE: TypeAdapter[str] = TypeAdapter(Source)
 
@@ -50,14 +51,20 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def connect(
-    amqp_url: str | None = None, *, namespace: str | None = None, source: str = SOURCE, timeout_s: float = TIMEOUT_S
+    amqp_url: str | None = None,
+    *,
+    namespace: str | None = None,
+    source: str = SOURCE,
+    timeout_s: float = TIMEOUT_S,
+    absence_s: float = ABSENCE_S,
 ) -> AsyncIterator["Client"]:
     """Connect to the broker, or to any node of a cluster: `amqp://user:password@a:5672,b:5672/vhost` names them.
 
     Without a URL the environment says where the service is: GENLOCK_AMQP_URL, GENLOCK_AMQP_PASSWORD_FILE and, unless
     a `namespace` is given, GENLOCK_NAMESPACE. With a URL the environment is not read, and the namespace is `genlock`
     unless given. Leaving the context closes the connection. `source` says to others who sent a command, and is a URI
-    reference. `timeout_s` is how long connecting may take, and each call of the client's, in
+    reference. `timeout_s` is how long connecting may take, and each call of the client's, in seconds; a call that
+    waits for an answer ends before, with NoService, where no service is there for `absence_s`
     seconds. Once connected, the client outlives the loss of its connection: it connects again, and what waits goes on
     there until its own time is over.
     Raises CannotConnect, and InvalidMessage for a source that none of its messages could have.
@@ -76,7 +83,7 @@ async def connect(
     def inquire(command_id: str) -> Letter:
         return _query(place, {"type": "command.get", "subject": command_id, "data": {}}, source)
 
-    async with connected(amqp_url, timeout_s, inquire) as link:
+    async with connected(amqp_url, timeout_s, absence_s, inquire) as link:
         yield Client(link, place, source)
 
 

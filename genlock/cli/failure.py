@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from genlock.errors import GenlockError, Unanswered
+from genlock.errors import GenlockError, NoService, Unanswered
 from genlock.service.settings import Settings
 
 NO_ANSWER, USAGE = 1, 2
@@ -21,6 +21,8 @@ class Failure(Exception):  # noqa: N818 - it is how a program ends, whoever made
 
 def sentence(error: GenlockError) -> str:
     """Say what went wrong, and what to do about a command of which nobody knows whether it was applied."""
+    if isinstance(error, NoService) and error.command_id:
+        return f"{error} Its id is {error.command_id}."
     if isinstance(error, Unanswered) and error.command_id:
         return f"{error} It may be applied all the same; to find out, send it again under its id, {error.command_id}."
     return str(error)

@@ -112,7 +112,9 @@ async def staged(running: servers.Servers) -> AsyncIterator[Stage]:
         database = await asyncpg.connect(owner_url)
         try:
             await replica.start()
-            async with connect(running.amqp_url, namespace=namespace, source="/demo") as client:
+            async with connect(
+                running.amqp_url, namespace=namespace, source="/demo", absence_s=READY_TIMEOUT_S
+            ) as client:
                 yield Stage(client, database, replica)
         finally:
             await database.close()
