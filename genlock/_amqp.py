@@ -26,6 +26,9 @@ PAUSE_MAX_S = 5.0
 OPEN_TIMEOUT_S = 10.0
 """How long one try to connect again may take: a shorter time than callers have, so that they see more than one."""
 
+REFUSED_MAX_S = 60.0
+"""How long the broker may refuse what only a person can mend, such as a password that is being changed."""
+
 FATE_TIMEOUT_S = 5.0
 """How long the service may take to say what has become of a command, before that is sent again without knowing."""
 
@@ -141,21 +144,30 @@ class Link:
                     pauses.reset()
                 await self._session.close()
                 session = await self._reopen(pauses)
+                if session is None:
+                    return
                 self._session, self._why = session, ""
                 self._changed.set()
                 log.info("connected to the broker again")
         finally:
             self.end("this client has closed it")
 
-    async def _reopen(self, pauses: Pauses) -> Session:
-        """Try until there is a session; what a caller waits for that long is its own affair."""
+    async def _reopen(self, pauses: Pauses) -> Session | None:
+        """Try until there is a session, whatever callers have for time; None once the broker lets us in no more."""
+        time = asyncio.get_running_loop().time
+        refused_since: float | None = None
+        timeout_s = min(self.timeout_s, OPEN_TIMEOUT_S)
         while True:
             await pauses.take()
             try:
-                timeout_s = min(self.timeout_s, OPEN_TIMEOUT_S)
                 return await open_session(self._url, timeout_s, self._absence_s, reopened=True)
             except CannotConnect as error:
                 self._why = str(error).rstrip(".")
+                refused_since = (refused_since or time()) if error.lasting else None
+            if refused_since is not None and time() - refused_since >= REFUSED_MAX_S:
+                log.error("the broker lets this client in no more: %s", self._why)
+                self.end(self._why)
+                return None
 
     def end(self, why: str) -> None:
         """Wake up everybody who waits for a session: there will be none."""

@@ -15,11 +15,12 @@ from aio_pika.abc import TimeoutType
 from aio_pika.exceptions import AMQPConnectionError, AMQPError, ConnectionClosed
 from aiormq.abc import AbstractChannel, AbstractConnection, ExceptionType
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
-from aiormq.exceptions import AuthenticationError
 from yarl import URL
 
+from genlock._handshake import Handshake
 from genlock._hosts import one_for_each_host
 from genlock._passwords import with_password
+from genlock._refusals import explained
 
 CLOSE_TIMEOUT_S = 2.0
 """How long the broker may take to say goodbye."""
@@ -37,11 +38,13 @@ class _Transport(TransportFactory):
     """Opens the transport of one connection, and can end it at once."""
 
     def __init__(self) -> None:
+        self.handshake: Handshake | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> Streams:
         factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         reader, self._writer = await factory.create(url, **kwargs)
+        self.handshake = Handshake(reader)
         return reader, self._writer
 
     def abort(self) -> None:
@@ -73,8 +76,15 @@ class Connection(aio_pika.Connection):
             # By aiormq: it does so where the connection is closed while it is being opened.
             raise AMQPConnectionError("the broker has closed the connection at once")
         connecting.result()
+        if self._transport.handshake is not None:
+            self._transport.handshake.end()
         if self.transport is not None:
             _tell_losses(self.transport.connection)
+
+    @property
+    def handshake(self) -> Handshake | None:
+        """What the broker has said so far; None before it could say anything."""
+        return self._transport.handshake
 
     def __del__(self) -> None:
         """Leave aio-pika's way out, which begins to close it, and cannot where no event loop runs.
@@ -143,13 +153,8 @@ async def _connect(url: URL, timeout_s: float, name: str | None) -> Connection:
     connection = Connection(url, client_properties={"connection_name": name} if name else None)
     try:
         await connection.connect(timeout_s)
-    except AuthenticationError as error:
-        offered, asked = error.args[0], url.query.get("auth", "plain")
-        raise AMQPConnectionError(f"the broker offers no login by auth={asked}, but by {offered}") from error
-    except AMQPConnectionError as error:
-        cut_off = isinstance(error.__cause__, ConnectionResetError | asyncio.IncompleteReadError)
-        if cut_off and url.scheme == "amqps" and "certfile" not in url.query:
-            # The broker says so by an alert that does not always arrive.
-            raise AMQPConnectionError(f"{error}; a certificate required by it could be missing (certfile)") from error
+    except Exception as error:
+        if explanation := explained(error, url, connection.handshake):
+            raise explanation from error
         raise
     return connection

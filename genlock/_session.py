@@ -17,16 +17,16 @@ from aio_pika.exceptions import (
     ChannelInvalidStateError,
     ChannelNotFoundEntity,
     DeliveryError,
-    InvalidFrameError,
-    ProbableAuthenticationError,
     PublishError,
 )
+from aiormq.exceptions import ChannelAccessRefused
 
 from genlock._absence import Absent, Waiting, Watch
 from genlock._bulk import BulkLetter
 from genlock._connection import CLOSE_TIMEOUT_S, Connection, brokers, connect
 from genlock._hosts import addresses
 from genlock._letters import Letter
+from genlock._refusals import NotLetInError, needing
 from genlock.errors import CannotConnect, NoService, Refused, Unroutable
 
 AnyLetter = Letter | BulkLetter
@@ -67,8 +67,10 @@ class Session:
         channel = await self._connection.channel()
         # The channel ends with the connection, so that this one tells of both.
         await on_end(channel, self.lose)
-        queue = await channel.declare_queue(exclusive=True, auto_delete=True)
-        await queue.consume(self._take_answer, no_ack=True)
+        with needing(queue="configure"):
+            queue = await channel.declare_queue(exclusive=True, auto_delete=True)
+        with needing(queue="read"):
+            await queue.consume(self._take_answer, no_ack=True)
         self._answer_queue = queue.name
         self._watching = asyncio.create_task(self._watch.run(), name="genlock: look for a service")
 
@@ -149,7 +151,8 @@ class Session:
     @staticmethod
     async def _publish_on(channel: AbstractChannel, letter: AnyLetter, message: aio_pika.Message) -> None:
         exchange = await channel.get_exchange(letter.exchange, ensure=False)
-        await exchange.publish(message, letter.routing_key, mandatory=True)
+        with needing(exchange="write"):
+            await exchange.publish(message, letter.routing_key, mandatory=True)
 
     async def _publishing_channel(self) -> AbstractChannel:
         if self.lost.is_set():
@@ -221,11 +224,12 @@ async def open_session(url: str, timeout_s: float, absence_s: float, *, reopened
             return await _open(url, timeout_s, address, absence_s, reopened=reopened)
     except TimeoutError as error:
         raise CannotConnect(f"The broker at {address} does not answer within {timeout_s:g} s.") from error
-    except ProbableAuthenticationError as error:
-        raise CannotConnect(f"The broker at {address} refuses this user and password.") from error
-    except InvalidFrameError as error:
-        # The broker closes the connection where it should open it, and aiormq does not say why.
-        raise CannotConnect(f"The broker at {address} does not open the virtual host of the AMQP URL.") from error
+    except NotLetInError as error:
+        raise CannotConnect(f"The broker at {address} {error.predicate}.", lasting=error.lasting) from error
+    except ChannelAccessRefused as error:
+        raise CannotConnect(f"The broker at {address} gives no queue for answers: {error}.", lasting=True) from error
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise CannotConnect(f"A file that the AMQP URL names cannot be read: {error}.", lasting=True) from error
     except (*CONNECTION_EXCEPTIONS, ValueError) as error:
         raise CannotConnect(f"The broker at {address} cannot be reached: {reason(error)}.") from error
     except asyncio.CancelledError as error:
@@ -250,9 +254,9 @@ def _address(url: str) -> str:
     try:
         found = addresses(url, "amqp", "amqps")
     except ValueError as error:
-        raise CannotConnect(f"The AMQP URL is not valid: {error}.") from None
+        raise CannotConnect(f"The AMQP URL is not valid: {error}.", lasting=True) from None
     if not found:
-        raise CannotConnect("The AMQP URL is not valid: it names no host.")
+        raise CannotConnect("The AMQP URL is not valid: it names no host.", lasting=True)
     return found
 
 

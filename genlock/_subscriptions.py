@@ -10,6 +10,7 @@ from pamqp.common import Arguments
 
 from genlock._amqp import Link, Pauses
 from genlock._letters import SHORT_TEXT_BYTES_MAX, is_short_text
+from genlock._refusals import needing
 from genlock._session import Session, SessionLostError, close, on_end
 from genlock.errors import Disconnected, InvalidMessage, NotTaken, Unroutable
 
@@ -167,11 +168,14 @@ class Durable(AsyncIterator[bytes]):
                 else:
                     # Asked for first, so that no queue is left on a broker that has no Genlock.
                     await channel.get_exchange(self._exchange)
-                    queue = await channel.declare_queue(self._queue, durable=True, arguments=DURABLE_ARGUMENTS)
-                    await queue.bind(self._exchange, self._pattern)
+                    with needing(queue="configure"):
+                        queue = await channel.declare_queue(self._queue, durable=True, arguments=DURABLE_ARGUMENTS)
+                    with needing(queue="write", exchange="read"):
+                        await queue.bind(self._exchange, self._pattern)
                 deliveries = Deliveries(session, channel)
                 await on_end(channel, deliveries.end)
-                await queue.consume(deliveries.put)
+                with needing(queue="read"):
+                    await queue.consume(deliveries.put)
                 deliveries.end_later()
             except BaseException:
                 await close(channel)
@@ -213,9 +217,12 @@ async def _pass(session: Session, exchange: str, pattern: str) -> Deliveries:
             await on_end(channel, deliveries.end)
             await channel.set_qos(PREFETCH)
             backlog: Arguments = {"x-max-length": BACKLOG_MAX}
-            queue = await channel.declare_queue(exclusive=True, auto_delete=True, arguments=backlog)
-            await queue.bind(exchange, pattern)
-            await queue.consume(deliveries.put)
+            with needing(queue="configure"):
+                queue = await channel.declare_queue(exclusive=True, auto_delete=True, arguments=backlog)
+            with needing(queue="write", exchange="read"):
+                await queue.bind(exchange, pattern)
+            with needing(queue="read"):
+                await queue.consume(deliveries.put)
         except BaseException:
             await close(channel)
             raise

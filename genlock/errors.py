@@ -35,7 +35,11 @@ class InvalidMessage(GenlockError, ValueError):
 
 
 class CannotConnect(GenlockError):
-    """There is no connection to the broker."""
+    """There is no connection to the broker. `lasting` says that waiting does not mend it: a wrong password, say."""
+
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 class _Unsuccessful(GenlockError):

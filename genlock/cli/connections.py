@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import asyncpg
-from aiormq.exceptions import DeliveryError, InvalidFrameError, ProbableAuthenticationError
+from aiormq.exceptions import DeliveryError
 
+from genlock._refusals import NotLetInError
 from genlock.cli.failure import Failure, say_if_default
 from genlock.cli.settings_table import address
 from genlock.consumers.session import BROKER_ERRORS, Session, open_session
@@ -49,11 +50,8 @@ async def broker(settings: Settings, *, declare: bool = True) -> AsyncIterator[S
             yield session
     except TopologyError as error:
         raise Failure(str(error)) from error
-    except ProbableAuthenticationError as error:
-        raise Failure(f"RabbitMQ at {where} refuses this user and password.") from error
-    except InvalidFrameError as error:
-        # The broker closes the connection where it should open it, and aiormq does not say why.
-        raise Failure(f"RabbitMQ at {where} does not open the virtual host of GENLOCK_AMQP_URL.") from error
+    except NotLetInError as error:
+        raise Failure(f"RabbitMQ at {where} {error.predicate}.") from error
     except DeliveryError as error:
         raise Failure(f"RabbitMQ at {where} refused a message; perhaps its queue is full.") from error
     except BROKER_ERRORS as error:

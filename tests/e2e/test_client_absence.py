@@ -3,15 +3,21 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeAlias
 
+import asyncpg
 import pytest
 
 import genlock
+from genlock.client import ABSENCE_S
 from genlock.consumers.topology import Topology
 from genlock.service.settings import Settings
 from tests import commandline, harness
 from tests.factories import new_id
 from tests.harness import connected, serving
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 LONG_S = 60.0
 SOON_S = 15.0
@@ -22,9 +28,9 @@ def put(subject: str, expected: int | None = None) -> genlock.Command:
     return genlock.command(genlock.DocumentPut(expected_generation=expected, body={}), subject=subject)
 
 
-def connect(settings: Settings, **options: float) -> "genlock.client.AbstractAsyncContextManager[genlock.Client]":
+def connect(settings: Settings, absence_s: float = ABSENCE_S) -> AbstractAsyncContextManager[genlock.Client]:
     url = settings.amqp_url.get_secret_value()
-    return genlock.connect(url, namespace=settings.namespace, **{"timeout_s": LONG_S, **options})
+    return genlock.connect(url, namespace=settings.namespace, timeout_s=LONG_S, absence_s=absence_s)
 
 
 READS: dict[str, Callable[[genlock.Client], Awaitable[object]]] = {
@@ -86,9 +92,7 @@ async def test_a_service_that_comes_back_in_time_answers(settings: Settings) -> 
             assert await reading is None
 
 
-async def test_a_service_that_is_slow_is_there(
-    settings: Settings, second: "harness.asyncpg.Connection[object]"
-) -> None:
+async def test_a_service_that_is_slow_is_there(settings: Settings, second: Connection) -> None:
     subject = new_id()
     async with serving(settings), connect(settings, absence_s=0.5) as asking:
         await asking.send(put(subject))
@@ -101,9 +105,7 @@ async def test_a_service_that_is_slow_is_there(
 
 
 @pytest.mark.usefixtures("client")
-async def test_a_slow_read_does_not_say_that_it_may_be_applied(
-    settings: Settings, second: "harness.asyncpg.Connection[object]"
-) -> None:
+async def test_a_slow_read_does_not_say_that_it_may_be_applied(settings: Settings, second: Connection) -> None:
     async with serving(settings), second.transaction():
         await second.execute("LOCK TABLE documents IN ACCESS EXCLUSIVE MODE")
         got = await commandline.genlock(settings, "get", "document", "x", "--timeout", "1")
