@@ -8,11 +8,11 @@ from random import SystemRandom
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from pamqp.common import Arguments
 
-from genlock._amqp import Link, Pauses
+from genlock._amqp import REFUSED_MAX_S, Link, Pauses
 from genlock._letters import SHORT_TEXT_BYTES_MAX, is_short_text
 from genlock._refusals import needing
 from genlock._session import Session, SessionLostError, close, on_end
-from genlock.errors import Disconnected, InvalidMessage, NotTaken, Unroutable
+from genlock.errors import Disconnected, InvalidMessage, NotTaken, Refused, Unroutable
 
 PREFETCH = 100
 BACKLOG_MAX = 100_000
@@ -145,6 +145,8 @@ class Durable(AsyncIterator[bytes]):
 
     async def _resume(self) -> Deliveries:
         """Consume the queue again, whenever that is possible. Raises Disconnected."""
+        time = asyncio.get_running_loop().time
+        refused_since: float | None = None
         while True:
             session = await self._link.session()
             await self._pauses.take()
@@ -155,6 +157,9 @@ class Durable(AsyncIterator[bytes]):
             except (SessionLostError, NotTaken, TimeoutError) as error:
                 if isinstance(error, Unroutable) and "no queue" in str(error):
                     raise Disconnected(f"The queue {self._queue} is gone, and what it held.") from error
+                refused_since = (refused_since or time()) if isinstance(error, Refused) else None
+                if refused_since is not None and time() - refused_since >= REFUSED_MAX_S:
+                    raise Disconnected(f"The queue {self._queue} can be read no more: {error}") from error
             else:
                 return self._deliveries
 

@@ -146,8 +146,16 @@ async def _send_bulk(
     """Send commands of one type that follow one another as one message; return the exit code of the worst outcome."""
     worst = 0
     async with connecting as client:
-        for _, group in groupby(envelopes, key=itemgetter("type")):
-            for outcome in await client.send_bulk_envelopes(group):
+        for _, grouped in groupby(envelopes, key=itemgetter("type")):
+            group = list(grouped)
+            try:
+                outcomes = await client.send_bulk_envelopes(group)
+            except Unanswered as error:
+                ids = "\n".join(envelope["id"] for envelope in group)
+                raise Failure(
+                    f"{error} The fate of these commands is open; send them again under their ids:\n{ids}"
+                ) from error
+            for outcome in outcomes:
                 show(outcome)
                 worst = max(worst, EXIT_CODES[type(outcome)])
     return worst

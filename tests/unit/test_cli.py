@@ -4,7 +4,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 import genlock
 from genlock.cli import main, messages
+from genlock.cli.failure import sentence
 from genlock.cli.output import explain, plain
 from genlock.cli.settings_table import address, masked
 from genlock.schemas.base import JsonObject
@@ -69,6 +70,9 @@ class ListClient:
         if isinstance(verdict, Exception):
             raise verdict
         return outcome(verdict, members["id"])
+
+    async def send_bulk_envelopes(self, members: Iterable[JsonObject]) -> list[Outcome]:
+        return [await self.send_envelope(one) for one in members]
 
     async def get(self, kind: str, record_id: str) -> genlock.DocumentState | None:
         known = (kind, record_id) == ("document", "x")
@@ -137,6 +141,23 @@ def test_no_answer_ends_with_1_and_names_the_id(
     assert ID in captured.err
     assert "Traceback" not in captured.err
     assert len(captured.out.splitlines()) == 1
+
+
+def test_a_bulk_without_an_answer_names_all_ids(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = _answer(monkeypatch, genlock.NoAnswer("There is no answer within 30 s."))
+    _stdin(monkeypatch, b'{"type": "document.put"}\n{"type": "document.put", "id": "' + ID.encode() + b'"}\n')
+    assert _run("send", "-", "--bulk") == 1
+    first, *ids = capsys.readouterr().err.splitlines()[-3:]
+    assert first.startswith("genlock: There is no answer within 30 s. The fate of these commands is open; send them")
+    assert ids == [f"genlock: {client.sent[0]['id']}", f"genlock: {ID}"]
+
+
+def test_a_query_without_an_answer_does_not_say_that_it_may_be_applied() -> None:
+    assert sentence(genlock.NoAnswer("There is no answer within 1 s.")) == "There is no answer within 1 s."
+    waits = sentence(genlock.NoService("No service consumes genlock.inbox: …", ID))
+    assert waits == f"No service consumes genlock.inbox: … Its id is {ID}."
 
 
 def test_arguments_make_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
