@@ -1,4 +1,7 @@
-"""Proving from the tables that no update was lost or doubled. Reads only, in one snapshot for each record kind.
+"""Holding records, history and ledger against one another. Reads only, in one snapshot for each record kind.
+
+What is proved is what the header of each check says: an update that was lost or doubled shows as a gap or as a change
+too many. What a record holds is not in the history, so that a body changed under its own generation does not show.
 
 Works beside a live service and on tables of any size: PostgreSQL does the work, and only what is wrong comes back.
 """

@@ -1,4 +1,4 @@
-"""`genlock verify`: proof from the tables that nothing was lost or doubled."""
+"""`genlock verify`: records, history and ledger held against one another."""
 
 import asyncio
 import shutil
@@ -27,10 +27,11 @@ CLEAR_LINE = "\r\x1b[K"
 def verify(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is wrong.")] = False,
 ) -> None:
-    """Prove from history, ledger and tables that no update was lost or doubled.
+    """Hold records, history and ledger against one another: an update that was lost or doubled leaves a gap there.
 
-    Reads only, beside a live service if need be. Exits 1 where something is wrong, and names the first records. What is
-    being checked is told on stderr.
+    Each line says what was proved, and nothing beyond it is: the history has the commands and tokens of a record, and
+    not what the record held. Reads only, beside a live service if need be. Exits 1 where something is wrong, and names
+    the first records. What is being checked is told on stderr.
     """
     # For the same reason as below.
     from genlock.service.lock_waits import LockedError  # noqa: PLC0415
@@ -80,13 +81,14 @@ async def _verify(url: str, *, quiet: bool) -> int:
 
 
 def _reach(since: datetime | None) -> str:
-    """From where on the proof goes."""
-    history = "Every record was proved from its first command on."
-    if since is None:
-        return f"{history} The ledger remembers none."
-    return (
-        f"{history} The ledger remembers those decided after {since:%Y-%m-%dT%H:%M:%SZ}; of older ones history is left."
+    """From where on the proof goes, and where it ends."""
+    history = (
+        "The history of every record was checked from its first command on; what a record holds (a body, traits, a "
+        "template, who has which allocation) is not in the history, and was not."
     )
+    if since is None:
+        return f"{history} The ledger remembers no command."
+    return f"{history} The ledger remembers commands decided after {since:%Y-%m-%dT%H:%M:%SZ}."
 
 
 class Progress:

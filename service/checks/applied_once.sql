@@ -1,4 +1,4 @@
--- No command has changed a record twice, save one that came again when the ledger had forgotten it.
+-- No command has changed a record twice in the history, save one that came again when the ledger had forgotten it.
 WITH memory AS (
     -- What was decided before the oldest batch may have been forgotten. A minute, for there are two clocks.
     SELECT decided_at - interval '1 minute' AS since

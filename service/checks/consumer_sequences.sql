@@ -1,4 +1,4 @@
--- Every sequence number of a consumer has exactly one accepted command, from 1 to the row's, and each is its generation.
+-- Every sequence number of a consumer has exactly one change in the history, from 1 to the row's, and each is its generation.
 SELECT
     coalesce(record.id::text, change.record_id) AS record,
     format('the row has sequence %s and generation %s; its changes are %s, from %s to %s',

@@ -1,4 +1,4 @@
--- Every live consumer has allocations, and nobody else has any.
+-- Every live consumer has allocations, and no other consumer has any.
 SELECT
     coalesce(consumers.id, held.consumer_id)::text AS record,
     format('the consumer %s, and its allocations are %s',

@@ -1,4 +1,4 @@
--- Every sequence number of a document has exactly one accepted command, from 1 to the row's, and each is one generation.
+-- Every sequence number of a document has exactly one change in the history, from 1 to the row's, and each has the generation that it made.
 SELECT
     coalesce(record.id, change.record_id) AS record,
     format('the row has sequence %s and generation %s; its changes are %s, from %s to %s',

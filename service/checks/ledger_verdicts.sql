@@ -1,4 +1,5 @@
--- Every verdict is the one that its event tells, and every accepted command that the ledger remembers succeeded.
+-- Every verdict is the one that the type of its event tells, and in the ledger's memory no command that the history has a
+-- change of has another one than succeeded.
 WITH changed AS MATERIALIZED (
     SELECT ledger.id, verdict, kind, record_id, decided_at
     FROM changes

@@ -1,4 +1,4 @@
--- Every live provider and stack holds its name, and nobody else holds one.
+-- Every live provider and stack holds its name, and no other record holds one.
 SELECT coalesce(held.kind || ' ' || held.id, names.kind || ' ' || names.record_id) AS record,
     format('its name is %s, the one that it holds is %s', held.name, names.name) AS found
 FROM (

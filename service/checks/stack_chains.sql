@@ -1,5 +1,5 @@
--- The traversals of a stack form one chain: each change starts a new one, named by its command, or keeps the one
--- before, and the row has the last two.
+-- The traversals of a stack form one chain in the history: each change starts a new one, named by its command, or keeps
+-- the one before, and the row has the last two.
 SELECT
     link.record_id AS record,
     format('change %s has traversal %s after %s', link.sequence, link.token, link.before) AS found

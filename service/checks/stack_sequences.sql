@@ -1,4 +1,4 @@
--- Every sequence number of a stack has exactly one accepted command, from 1 to the row's.
+-- Every sequence number of a stack has exactly one change in the history, from 1 to the row's.
 SELECT
     coalesce(record.id::text, change.record_id) AS record,
     format('the row has sequence %s; its changes are %s, from %s to %s',
