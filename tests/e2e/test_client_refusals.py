@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+import aio_pika
 import pytest
 from pydantic import SecretStr
 
@@ -172,6 +173,9 @@ async def test_without_a_queue_for_answers_there_is_no_client(secured: Secured, 
 async def test_a_permission_that_is_refused_is_named(secured: Secured) -> None:
     command = genlock.command(genlock.DocumentPut(expected_generation=None, body={}), subject=new_id())
     lacks = "the user ann lacks the permission to"
+    async with await aio_pika.connect(url(secured)) as connection:
+        channel = await connection.channel()
+        await channel.declare_exchange("genlock.events", aio_pika.ExchangeType.TOPIC, durable=True)
     with permitted(secured, "^amq", "^$", "^amq"):
         async with genlock.connect(url(secured), timeout_s=20) as client:
             with pytest.raises(
