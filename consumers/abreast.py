@@ -4,11 +4,12 @@ While one waits for PostgreSQL, the next one is decoded and begun.
 """
 
 import asyncio
-from collections.abc import Hashable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from genlock.schemas.base import Kind
 from genlock.schemas.decode import Command
-from genlock.service.touched import touched
+from genlock.service.rules import footprint_of
 
 AT_ONCE = 2
 """How many are, at most; each needs a connection to PostgreSQL."""
@@ -17,7 +18,21 @@ WORTHWHILE_SHARE = 1 / 4
 """The part of a full batch that it takes to begin another beside one: what a batch costs, whatever its size, would
 otherwise keep the processors busy at a tenth of the load that they can take."""
 
-Touches: TypeAlias = frozenset[Hashable]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Touches:
+    """What a batch changes, its commands' ids among it, and what it only reads."""
+
+    changes: frozenset[Hashable]
+    reads: frozenset[Hashable]
+
+    def disjoint(self, other: "Touches") -> bool:
+        """Tell whether neither batch changes what the other one reads or changes."""
+        return (
+            self.changes.isdisjoint(other.changes)
+            and self.changes.isdisjoint(other.reads)
+            and self.reads.isdisjoint(other.changes)
+        )
 
 
 class Abreast:
@@ -36,7 +51,7 @@ class Abreast:
         """Begin to decide a batch beside the others, or `alone`: what to `leave` with; None if it has to wait."""
         if self._under_way and (alone or self._alone or len(commands) < self._worthwhile):
             return None
-        touches = frozenset(_touches(commands))
+        touches = _touches(commands)
         if not self._has_room(touches):
             return None
         self._under_way.append(touches)
@@ -54,14 +69,15 @@ class Abreast:
         self._left.set()
 
     def _has_room(self, touches: Touches) -> bool:
-        return len(self._under_way) < AT_ONCE and all(map(touches.isdisjoint, self._under_way))
+        return len(self._under_way) < AT_ONCE and all(map(touches.disjoint, self._under_way))
 
 
-def _touches(commands: Sequence[Command]) -> Iterator[Hashable]:
-    what = touched(commands)
-    yield from what.names
-    for kind, ids in what.ids.items():
-        for record_id in ids:
-            yield kind, record_id
-    for command in commands:
-        yield command.id
+def _touches(commands: Sequence[Command]) -> Touches:
+    footprint = footprint_of(commands)
+    changes: set[Hashable] = {*footprint.names, *(command.id for command in commands)}
+    changes.update(_keys(footprint.changes))
+    return Touches(frozenset(changes), frozenset(_keys(footprint.reads)))
+
+
+def _keys(ids: Mapping[Kind, set[str]]) -> Iterator[Hashable]:
+    return ((kind, record_id) for kind, found in ids.items() for record_id in found)

@@ -7,6 +7,7 @@ the providers if the command names them, and by the capacity of their inventorie
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from genlock.schemas.base import Kind
 from genlock.schemas.codes import Code
@@ -22,8 +23,10 @@ from genlock.schemas.decode import ERRORS_MAX, Command, Refusal
 from genlock.schemas.outcomes import Failure, FieldError, Shortage, SucceededData, Token, Winner
 from genlock.schemas.standards import complaint, unknown
 from genlock.service.capacity import Ask, Flaw, Load, flaws
+from genlock.service.footprint import Footprint
 from genlock.service.generations import check
 from genlock.service.records import Consumer, Provider, Record, RecordKey
+from genlock.service.rule import Guard, Rule
 from genlock.service.state import State, made_by
 from genlock.service.verdicts import Decision, conflicts, refused, success, success_of_several
 
@@ -52,45 +55,12 @@ class Wanted:
                 yield consumer_id, provider_id, allocation
 
 
-def set_allocations(state: State, command: Command, data: ConsumerSetAllocations, decided_at: str) -> Decision:
-    """Replace all allocations of one consumer; without any it is removed."""
-    return _decide(state, command, Wanted({command.subject: data}, {}), decided_at)
+def replace_allocations(state: State, command: Command, wanted: Wanted, decided_at: str) -> Decision:
+    """Replace all allocations of consumers, and inventories with them; a consumer without allocations is removed.
 
-
-def set_many(state: State, command: Command, data: ConsumerSetMany, decided_at: str) -> Decision:
-    """Replace all allocations of several consumers."""
-    return _decide(state, command, Wanted(data.consumers, {}), decided_at)
-
-
-def reshape(state: State, command: Command, data: ConsumerReshape, decided_at: str) -> Decision:
-    """Replace inventories and allocations together: only the picture in the end must be legal."""
-    return _decide(state, command, Wanted(data.consumers, data.inventories), decided_at)
-
-
-def repeated(state: State, command: Command) -> Decision | None:
-    """The success of a command that the ledger has forgotten, as far as records still have the tokens it made."""
-    match command.data:
-        case ConsumerSetAllocations() as data:
-            wanted = Wanted({command.subject: data}, {})
-        case ConsumerSetMany(consumers=consumers):
-            wanted = Wanted(consumers, {})
-        case ConsumerReshape(consumers=consumers, inventories=inventories):
-            wanted = Wanted(consumers, inventories)
-        case _:
-            return None
-    keys: dict[RecordKey, None] = {("consumer", consumer_id): None for consumer_id in wanted.consumers}
-    keys |= {("provider", provider_id): None for provider_id in wanted.inventories}
-    keys |= {("provider", provider_id): None for _, provider_id, _ in wanted.allocations()}
-    made = [record for key in keys if (record := state.find(key)) and record.maker.command_id == command.id]
-    if not made or (command.subject and made[0].kind != "consumer"):
-        return None
-    return Decision(_success(command, made))
-
-
-def _decide(state: State, command: Command, wanted: Wanted, decided_at: str) -> Decision:
-    """Check existence, then tokens, then names, then capacity; then change everything."""
-    failed = _absent(state, command, wanted) or _outdated(state, command, wanted) or _unknown(state, command, wanted)
-    if failed:
+    Names are checked, then capacity; then everything is changed. Only the picture in the end must be legal.
+    """
+    if failed := _unknown(state, command, wanted):
         return failed
     loads = _loads(state, wanted)
     if found := list(flaws(loads, _asks(command, wanted))):
@@ -101,6 +71,31 @@ def _decide(state: State, command: Command, wanted: Wanted, decided_at: str) -> 
     ]
     changed: tuple[Record, ...] = (*consumers, *(_provider(load, maker) for load in loads.values()))
     return Decision(_success(command, changed), changed)
+
+
+def wanted_by(command: Command) -> Wanted:
+    """What a command on consumers wants. Raises TypeError for any other command."""
+    match command.data:
+        case ConsumerSetAllocations() as data:
+            return Wanted({command.subject: data}, {})
+        case ConsumerSetMany(consumers=consumers):
+            return Wanted(consumers, {})
+        case ConsumerReshape(consumers=consumers, inventories=inventories):
+            return Wanted(consumers, inventories)
+        case _:
+            raise TypeError(f"{command.type} is no command on consumers")
+
+
+def repeated(state: State, command: Command, _subject: Record | None) -> Decision | None:
+    """The success of a command that the ledger has forgotten, as far as records still have the tokens it made."""
+    wanted = wanted_by(command)
+    keys: dict[RecordKey, None] = {("consumer", consumer_id): None for consumer_id in wanted.consumers}
+    keys |= {("provider", provider_id): None for provider_id in wanted.inventories}
+    keys |= {("provider", provider_id): None for _, provider_id, _ in wanted.allocations()}
+    made = [record for key in keys if (record := state.find(key)) and record.maker.command_id == command.id]
+    if not made or (command.subject and made[0].kind != "consumer"):
+        return None
+    return Decision(_success(command, made))
 
 
 def _success(command: Command, changed: Iterable[Record]) -> SucceededData:
@@ -115,8 +110,9 @@ def _success(command: Command, changed: Iterable[Record]) -> SucceededData:
     return success(own, tokens=tokens) if own else success_of_several("consumer", tokens)
 
 
-def _absent(state: State, command: Command, wanted: Wanted) -> Decision | None:
-    """Refuse to take from a consumer or a provider that is not there, where nothing else was expected of it."""
+def _present(state: State, command: Command, _data: Any) -> Wanted | Decision:
+    """What is wanted; not of a consumer or a provider that is not there, where nothing else was expected of it."""
+    wanted = wanted_by(command)
     errors = []
     for consumer_id, new in wanted.consumers.items():
         consumer = state.consumer(consumer_id)
@@ -124,11 +120,11 @@ def _absent(state: State, command: Command, wanted: Wanted) -> Decision | None:
             path = _path(command, consumer_id)
             errors.append(FieldError(path=path, message=f"There is no consumer {consumer_id}."))
     for consumer_id, provider_id, allocation in wanted.allocations():
-        provider = state.records.get(("provider", provider_id))
+        provider = state.provider(provider_id)
         if allocation.generation is None and (provider is None or provider.deleted):
             path = f"{_path(command, consumer_id)}.allocations.{provider_id}"
             errors.append(FieldError(path=path, message=f"There is no provider {provider_id}."))
-    return _rejected(state, command, Code.NOT_FOUND, errors) if errors else None
+    return _rejected(state, command, Code.NOT_FOUND, errors) if errors else wanted
 
 
 def _outdated(state: State, command: Command, wanted: Wanted) -> Decision | None:
@@ -156,7 +152,7 @@ def _unknown(state: State, command: Command, wanted: Wanted) -> Decision | None:
     classes |= {name for _, _, allocation in wanted.allocations() for name in allocation.resources}
     if names := unknown("resource class", classes):
         refusal = Refusal(Code.UNKNOWN_RESOURCE_CLASS, complaint("resource class", names))
-        return refused(command, state.consumer(command.subject), refusal)
+        return refused(command, _own(state, command), refusal)
     return None
 
 
@@ -202,7 +198,12 @@ def _rejected(
 ) -> Decision:
     more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
     refusal = Refusal(code, errors[0].message + more, tuple(errors[:ERRORS_MAX]))
-    return refused(command, state.consumer(command.subject), refusal, shortages[:ERRORS_MAX])
+    return refused(command, _own(state, command), refusal, shortages[:ERRORS_MAX])
+
+
+def _own(state: State, command: Command) -> Consumer | None:
+    """The consumer that is the command's subject; a command on several has none."""
+    return state.consumer(command.subject) if command.subject else None
 
 
 def _path(command: Command, consumer_id: str) -> str:
@@ -237,3 +238,24 @@ def _provider(load: Load, maker: Winner) -> Provider:
         inventories=load.inventories,
         used=load.used,
     )
+
+
+ALL_EXPECTED = Guard(_outdated, omittable=("allocations.*.expected_generation",))
+"""Each consumer and each provider has the generation that is expected of it, where one is."""
+
+
+def _footprint(footprint: Footprint, command: Command, _data: Any) -> None:
+    """The consumers, and the providers that they ask of. Those that they have had so far only the database knows."""
+    wanted = wanted_by(command)
+    footprint.change("consumer", *wanted.consumers)
+    footprint.change("provider", *wanted.inventories)
+    footprint.change("provider", *(provider_id for _, provider_id, _ in wanted.allocations()))
+
+
+_RULE = Rule(replace_allocations, ALL_EXPECTED, _footprint, prepare=_present, repeated=repeated)
+
+RULES: Mapping[str, Rule] = {
+    "consumer.set_allocations": _RULE,
+    "consumer.set_many": _RULE,
+    "consumer.reshape": _RULE,
+}

@@ -30,11 +30,11 @@ from genlock.service.events import Event, timestamp
 from genlock.service.fold import INTERNAL_ERROR, Folded, fold
 from genlock.service.ledger import Decided, Entry
 from genlock.service.outcome_log import log_outcomes
+from genlock.service.rules import footprint_of
 from genlock.service.sql import statement
 from genlock.service.state import State
 from genlock.service.steps import Reached, Step, ignore
 from genlock.service.store import lock_and_read, write
-from genlock.service.touched import touched
 from genlock.service.tracing import BatchTrace
 from genlock.service.verdicts import refused
 
@@ -198,7 +198,7 @@ class Decider:
             decided = await ledger.find(connection, {command.id for command in commands})
             fresh, reused = _sort_out(commands, decided)
             self._reached(Step.KNOWN_ANSWERED)
-            state = await lock_and_read(connection, touched([*fresh, *reused]), alone=alone)
+            state = await lock_and_read(connection, footprint_of([*fresh, *reused]), alone=alone)
             before = dict(state.records)
             self._reached(Step.LOCKED)
             folded = fold(state, fresh, now, self._retention)

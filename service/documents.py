@@ -7,41 +7,42 @@ from genlock.schemas.base import DOCUMENT_BYTES_MAX
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.documents import DocumentDelete, DocumentMerge, DocumentPut
-from genlock.service.generations import GENERATION_FIRST, mismatch
+from genlock.service.footprint import Footprint
+from genlock.service.generations import EXPECTED, EXPECTED_IF_GIVEN, GENERATION_FIRST
 from genlock.service.records import Document
+from genlock.service.rule import Rule
 from genlock.service.state import State, made_by
 from genlock.service.stored import Stored
 from genlock.service.verdicts import Decision, rejected, succeeded
 
 
-def put(state: State, command: Command, data: DocumentPut, decided_at: str) -> Decision:
+def put(state: State, command: Command, body: Stored, decided_at: str) -> Decision:
     """Replace the whole body, or create the document where null is expected."""
-    record = state.document(command.subject)
-    body = Stored(data.body)
-    if body.too_large:
-        return _too_large(command, record)
-    return mismatch(command, record, data.expected_generation) or _stored(command, record, body, decided_at)
+    return _stored(command, state.document(command.subject), body, decided_at)
 
 
 def merge(state: State, command: Command, data: DocumentMerge, decided_at: str) -> Decision:
     """Apply the patch to the body that was expected, or to whatever is current where no generation is given."""
     record = state.document(command.subject)
-    if "expected_generation" in data.model_fields_set:
-        failed = mismatch(command, record, data.expected_generation)
-    elif record is None or record.deleted:
-        failed = rejected(command, record, Code.NOT_FOUND, f"There is no document {command.subject!r} to merge into.")
-    else:
-        failed = None
-    if failed:
-        return failed
+    if "expected_generation" not in data.model_fields_set and (record is None or record.deleted):
+        return rejected(command, record, Code.NOT_FOUND, f"There is no document {command.subject!r} to merge into.")
     body = Stored(merged(record.body.value if record and record.body else {}, data.patch))
     return _too_large(command, record) if body.too_large else _stored(command, record, body, decided_at)
 
 
-def delete(state: State, command: Command, data: DocumentDelete, decided_at: str) -> Decision:
+def delete(state: State, command: Command, _data: DocumentDelete, decided_at: str) -> Decision:
     """Leave a tombstone with the next generation."""
-    record = state.document(command.subject)
-    return mismatch(command, record, data.expected_generation) or _stored(command, record, None, decided_at)
+    return _stored(command, state.document(command.subject), None, decided_at)
+
+
+def _body(state: State, command: Command, data: DocumentPut) -> Stored | Decision:
+    """The body of a put, unless it is too large."""
+    body = Stored(data.body)
+    return _too_large(command, state.document(command.subject)) if body.too_large else body
+
+
+def _footprint(footprint: Footprint, command: Command, _data: Any) -> None:
+    footprint.change("document", command.subject)
 
 
 def _stored(command: Command, record: Document | None, body: Stored | None, decided_at: str) -> Decision:
@@ -67,3 +68,10 @@ def merged(target: Any, patch: Any) -> Any:
         else:
             result[name] = merged(result.get(name), value)
     return result
+
+
+RULES: Mapping[str, Rule] = {
+    "document.put": Rule(put, EXPECTED, _footprint, prepare=_body),
+    "document.merge": Rule(merge, EXPECTED_IF_GIVEN, _footprint),
+    "document.delete": Rule(delete, EXPECTED, _footprint),
+}

@@ -1,6 +1,6 @@
 """What documents, providers and consumers share: a generation that is expected, and goes up by one."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from genlock.schemas.base import JsonObject, Kind
 from genlock.schemas.catalogue import COMMANDS
@@ -8,6 +8,8 @@ from genlock.schemas.codes import Reason
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Failure, GenerationToken
 from genlock.service.records import Record
+from genlock.service.rule import Guard
+from genlock.service.state import State
 from genlock.service.verdicts import Decision, conflicts, failure
 
 GENERATION_FIRST = 0
@@ -20,11 +22,36 @@ class Counted(Record, Protocol):
     def generation(self) -> int: ...
 
 
-def mismatch(command: Command, record: Counted | None, expected: int | None) -> Decision | None:
+def _mismatch(state: State, command: Command, expected: int | None) -> Decision | None:
     """The conflict that the expected generation ends in, or None where it is the actual one."""
     kind = COMMANDS[command.type].kind
+    record: Any = state.find((kind, command.subject))
     failed = check(kind, command.subject, record, expected)
     return conflicts(command, [failed]) if failed else None
+
+
+def _expected(state: State, command: Command, _prepared: Any) -> Decision | None:
+    data: Any = command.data
+    return _mismatch(state, command, data.expected_generation)
+
+
+def _expected_if_given(state: State, command: Command, prepared: Any) -> Decision | None:
+    data: Any = command.data
+    return _expected(state, command, prepared) if "expected_generation" in data.model_fields_set else None
+
+
+def _absent(state: State, command: Command, _prepared: Any) -> Decision | None:
+    return _mismatch(state, command, None)
+
+
+EXPECTED = Guard(_expected)
+"""The record has the generation that the command expects; null expects that there is none."""
+
+EXPECTED_IF_GIVEN = Guard(_expected_if_given, omittable=("expected_generation",))
+"""Likewise; where the command leaves it out, any generation will do."""
+
+ABSENT = Guard(_absent)
+"""There is no such record, or only its tombstone."""
 
 
 def check(kind: Kind, record_id: str, record: Counted | None, expected: int | None) -> Failure | None:

@@ -22,8 +22,10 @@ from genlock.schemas.providers import (
 )
 from genlock.schemas.standards import complaint, unknown
 from genlock.service.capacity import in_use
-from genlock.service.generations import GENERATION_FIRST, mismatch
+from genlock.service.footprint import Footprint
+from genlock.service.generations import ABSENT, EXPECTED, GENERATION_FIRST
 from genlock.service.records import Provider
+from genlock.service.rule import Rule
 from genlock.service.state import State, made_by
 from genlock.service.verdicts import Decision, rejected, succeeded
 
@@ -31,11 +33,7 @@ from genlock.service.verdicts import Decision, rejected, succeeded
 def create(state: State, command: Command, data: ProviderCreate, decided_at: str) -> Decision:
     """Create a provider, as a root or below its parent."""
     record = state.provider(command.subject)
-    failed = (
-        mismatch(command, record, None)
-        or _bad_parent(state, command, record, data.parent_id)
-        or _name_taken(state, command, record, data.name)
-    )
+    failed = _bad_parent(state, command, record, data.parent_id) or _name_taken(state, command, record, data.name)
     if failed:
         return failed
     after = Provider(
@@ -56,9 +54,7 @@ def create(state: State, command: Command, data: ProviderCreate, decided_at: str
 
 def update(state: State, command: Command, data: ProviderUpdate, decided_at: str) -> Decision:
     """Rename a provider, or move it with all that is below it."""
-    record = _expected(state, command, data.expected_generation)
-    if isinstance(record, Decision):
-        return record
+    record = state.live_provider(command.subject)
     fields: dict[str, Any] = {}
     failed = None
     if "parent_id" in data.model_fields_set:
@@ -71,11 +67,9 @@ def update(state: State, command: Command, data: ProviderUpdate, decided_at: str
     return failed or _changed(record, command, decided_at, **fields)
 
 
-def delete(state: State, command: Command, data: ProviderDelete, decided_at: str) -> Decision:
+def delete(state: State, command: Command, _data: ProviderDelete, decided_at: str) -> Decision:
     """Leave a tombstone, unless something depends on the provider."""
-    record = _expected(state, command, data.expected_generation)
-    if isinstance(record, Decision):
-        return record
+    record = state.live_provider(command.subject)
     if children := state.children_of(record.id):
         message = f"The provider has children, such as {min(children)}."
         return rejected(command, record, Code.PROVIDER_HAS_CHILDREN, message)
@@ -95,26 +89,20 @@ def delete(state: State, command: Command, data: ProviderDelete, decided_at: str
 
 def set_inventories(state: State, command: Command, data: ProviderSetInventories, decided_at: str) -> Decision:
     """Replace all inventories."""
-    record = _expected(state, command, data.expected_generation)
-    if isinstance(record, Decision):
-        return record
+    record = state.live_provider(command.subject)
     return _with_inventories(record, command, data.inventories, data.inventories, decided_at)
 
 
 def put_inventory(state: State, command: Command, data: ProviderPutInventory, decided_at: str) -> Decision:
     """Add or replace the inventory of one resource class."""
-    record = _expected(state, command, data.expected_generation)
-    if isinstance(record, Decision):
-        return record
+    record = state.live_provider(command.subject)
     named = {data.resource_class: data.inventory}
     return _with_inventories(record, command, {**record.inventories, **named}, named, decided_at)
 
 
 def delete_inventory(state: State, command: Command, data: ProviderDeleteInventory, decided_at: str) -> Decision:
     """Remove the inventory of one resource class."""
-    record = _expected(state, command, data.expected_generation)
-    if isinstance(record, Decision):
-        return record
+    record = state.live_provider(command.subject)
     if data.resource_class not in record.inventories:
         message = f"The provider has no inventory of {data.resource_class}."
         return rejected(command, record, Code.NO_INVENTORY, message)
@@ -124,9 +112,7 @@ def delete_inventory(state: State, command: Command, data: ProviderDeleteInvento
 
 def set_traits(state: State, command: Command, data: ProviderSetTraits, decided_at: str) -> Decision:
     """Replace all traits."""
-    record = _expected(state, command, data.expected_generation)
-    if isinstance(record, Decision):
-        return record
+    record = state.live_provider(command.subject)
     if names := unknown("trait", data.traits):
         return rejected(command, record, Code.UNKNOWN_TRAIT, complaint("trait", names))
     return _changed(record, command, decided_at, traits=frozenset(data.traits))
@@ -134,19 +120,8 @@ def set_traits(state: State, command: Command, data: ProviderSetTraits, decided_
 
 def set_aggregates(state: State, command: Command, data: ProviderSetAggregates, decided_at: str) -> Decision:
     """Replace all aggregates."""
-    record = _expected(state, command, data.expected_generation)
-    if isinstance(record, Decision):
-        return record
+    record = state.live_provider(command.subject)
     return _changed(record, command, decided_at, aggregates=frozenset(data.aggregates))
-
-
-def _expected(state: State, command: Command, generation: int) -> Provider | Decision:
-    """The provider, if it has the expected generation; else the verdict."""
-    record = state.provider(command.subject)
-    failed = mismatch(command, record, generation)
-    if failed or record is None:
-        return failed or rejected(command, record, Code.NOT_FOUND, "There is no such provider.")
-    return record
 
 
 def _with_inventories(
@@ -196,3 +171,42 @@ def _changed(record: Provider, command: Command, decided_at: str, **fields: Any)
         **fields,
     )
     return succeeded(after)
+
+
+def _own(footprint: Footprint, command: Command, _data: Any) -> None:
+    footprint.change("provider", command.subject)
+
+
+def _creation(footprint: Footprint, command: Command, data: ProviderCreate) -> None:
+    footprint.change("provider", command.subject)
+    footprint.names.add(("provider", data.name))
+    if data.parent_id is not None:
+        footprint.read("provider", data.parent_id)
+
+
+def _renaming_or_move(footprint: Footprint, command: Command, data: ProviderUpdate) -> None:
+    footprint.change("provider", command.subject)
+    if "name" in data.model_fields_set:
+        footprint.names.add(("provider", data.name))
+    if "parent_id" in data.model_fields_set:
+        footprint.moves.add(command.subject)
+        if data.parent_id is not None:
+            footprint.read("provider", data.parent_id)
+            footprint.moves.add(data.parent_id)
+
+
+def _deletion(footprint: Footprint, command: Command, _data: ProviderDelete) -> None:
+    footprint.change("provider", command.subject)
+    footprint.deletions.add(command.subject)
+
+
+RULES: Mapping[str, Rule] = {
+    "provider.create": Rule(create, ABSENT, _creation),
+    "provider.update": Rule(update, EXPECTED, _renaming_or_move),
+    "provider.delete": Rule(delete, EXPECTED, _deletion),
+    "provider.set_inventories": Rule(set_inventories, EXPECTED, _own),
+    "provider.put_inventory": Rule(put_inventory, EXPECTED, _own),
+    "provider.delete_inventory": Rule(delete_inventory, EXPECTED, _own),
+    "provider.set_traits": Rule(set_traits, EXPECTED, _own),
+    "provider.set_aggregates": Rule(set_aggregates, EXPECTED, _own),
+}

@@ -13,8 +13,8 @@ from genlock.service.decide import TRIES_MAX
 from genlock.service.events import timestamp
 from genlock.service.fold import INTERNAL_ERROR, fold
 from genlock.service.ledger import Entry
+from genlock.service.rules import footprint_of
 from genlock.service.store import lock_and_read, write
-from genlock.service.touched import touched
 from genlock.service.verdicts import refused
 
 REHEARSAL = "/rehearsal"
@@ -64,7 +64,7 @@ async def _decide(
             return Rehearsed(parse_outcome(decided.event.body).data, decided=True)
         refusal = Refusal(Code.ID_REUSED, f"The id {command.id} was used before, for other content.")
         return Rehearsed(refused(command, None, refusal).verdict)
-    state = await lock_and_read(connection, touched([command]), alone=alone)
+    state = await lock_and_read(connection, footprint_of([command]), alone=alone)
     before = dict(state.records)
     folded = fold(state, [command], now, retention)
     await write(connection, before, state, folded.changes)

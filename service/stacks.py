@@ -6,6 +6,7 @@ stack may say how it ended.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from genlock.schemas.base import DOCUMENT_BYTES_MAX
 from genlock.schemas.codes import Code, Reason
@@ -21,7 +22,9 @@ from genlock.schemas.stacks import (
     StackUpdate,
     Status,
 )
+from genlock.service.footprint import Footprint
 from genlock.service.records import Stack
+from genlock.service.rule import Guard, Rule
 from genlock.service.state import State, made_by
 from genlock.service.stored import Stored
 from genlock.service.verdicts import Decision, conflict, rejected, succeeded
@@ -50,16 +53,9 @@ REFUSALS: Mapping[tuple[Action, Status], Mapping[str, Code]] = {
 """What a stack refuses, by verb, in each action and status; a verb that is not listed is allowed."""
 
 
-def create(state: State, command: Command, data: StackCreate, decided_at: str) -> Decision:
+def create(state: State, command: Command, prepared: tuple[Stored, StackCreate], decided_at: str) -> Decision:
     """Start a stack under a name that no other live stack has."""
-    record = state.stack(command.subject)
-    template = Stored(data.template)
-    if template.too_large:
-        return _too_large(command, record)
-    if record is not None and record.deleted:
-        return _deleted(command, record)
-    if record is not None:
-        return conflict(command, record, Reason.EXISTS, None, current=record.state())
+    template, data = prepared
     owner = state.owner(("stack", data.name))
     if owner is not None:
         message = f"The name {data.name!r} belongs to the stack {owner}."
@@ -82,12 +78,10 @@ def create(state: State, command: Command, data: StackCreate, decided_at: str) -
     return succeeded(after)
 
 
-def update(state: State, command: Command, data: StackUpdate, decided_at: str) -> Decision:
+def update(state: State, command: Command, prepared: tuple[Stored, StackUpdate], decided_at: str) -> Decision:
     """Start an update; the template before is kept as the previous one."""
-    template = Stored(data.template)
-    if template.too_large:
-        return _too_large(command, state.stack(command.subject))
-    record = _owned(state, command, data.expected_traversal)
+    template, data = prepared
+    record = _allowing(state, command)
     if isinstance(record, Decision):
         return record
     after = replace(
@@ -100,27 +94,27 @@ def update(state: State, command: Command, data: StackUpdate, decided_at: str) -
     return succeeded(after)
 
 
-def delete(state: State, command: Command, data: StackDelete, decided_at: str) -> Decision:
+def delete(state: State, command: Command, _data: StackDelete, decided_at: str) -> Decision:
     """Start the deletion."""
-    record = _owned(state, command, data.expected_traversal)
+    record = _allowing(state, command)
     if isinstance(record, Decision):
         return record
     after = _run(record, command, decided_at, Action.DELETE)
     return succeeded(after)
 
 
-def rollback(state: State, command: Command, data: StackRollback, decided_at: str) -> Decision:
+def rollback(state: State, command: Command, _data: StackRollback, decided_at: str) -> Decision:
     """Start rolling back to the previous template."""
-    record = _owned(state, command, data.expected_traversal)
+    record = _allowing(state, command)
     if isinstance(record, Decision):
         return record
     after = _rolled_back(record, command, decided_at)
     return succeeded(after)
 
 
-def cancel(state: State, command: Command, data: StackCancel, decided_at: str) -> Decision:
+def cancel(state: State, command: Command, _data: StackCancel, decided_at: str) -> Decision:
     """Stop what is in progress: failed under a new traversal, so that its workers no longer own the stack."""
-    record = _owned(state, command, data.expected_traversal)
+    record = _allowing(state, command)
     if isinstance(record, Decision):
         return record
     run = _run(record, command, decided_at, record.action)
@@ -130,7 +124,7 @@ def cancel(state: State, command: Command, data: StackCancel, decided_at: str) -
 
 def set_state(state: State, command: Command, data: StackSetState, decided_at: str) -> Decision:
     """Take the report of the run that owns the stack."""
-    record = _owned(state, command, data.expected_traversal)
+    record = _allowing(state, command)
     if isinstance(record, Decision):
         return record
     forward = record.action in (Action.CREATE, Action.UPDATE)
@@ -144,27 +138,12 @@ def set_state(state: State, command: Command, data: StackSetState, decided_at: s
     return succeeded(after)
 
 
-def _owned(state: State, command: Command, expected: str) -> Stack | Decision:
-    """The stack, if the expected traversal owns it and its action and status allow the verb; else the verdict."""
+def _allowing(state: State, command: Command) -> Stack | Decision:
+    """The stack that the guard has found, if its action and status allow the command; else the rejection."""
     record = state.stack(command.subject)
-    verb = command.type.removeprefix("stack.")
-    token = TraversalToken(traversal=expected)
     if record is None:
-        return conflict(command, None, Reason.MISSING, token)
-    if record.deleted:
-        return _deleted(command, record)
-    if record.traversal != expected:
-        superseded = state.had_traversal(record.id, expected)
-        reports = verb == "set_state"
-        return conflict(
-            command,
-            record,
-            Reason.SUPERSEDED if superseded else Reason.AHEAD,
-            token,
-            current=record.summary() if reports else record.state(),
-            retry=not (reports and superseded),
-        )
-    code = REFUSALS[record.action, record.status].get(verb)
+        raise LookupError(f"the guard let a command on the stack {command.subject} pass, which does not exist")
+    code = REFUSALS[record.action, record.status].get(command.type.removeprefix("stack."))
     if code is not None:
         message = f"A stack in {record.action} {record.status} does not take {command.type}."
         return rejected(command, record, code, message)
@@ -198,3 +177,68 @@ def _deleted(command: Command, record: Stack) -> Decision:
 def _too_large(command: Command, record: Stack | None) -> Decision:
     message = f"The template is larger than {DOCUMENT_BYTES_MAX} bytes of JSON."
     return rejected(command, record, Code.TOO_LARGE, message)
+
+
+def _sized(state: State, command: Command, data: StackCreate | StackUpdate) -> Any:
+    """The template beside the data, unless it is too large."""
+    template = Stored(data.template)
+    return _too_large(command, state.stack(command.subject)) if template.too_large else (template, data)
+
+
+def _new(state: State, command: Command, _prepared: Any) -> Decision | None:
+    record = state.stack(command.subject)
+    if record is None:
+        return None
+    if record.deleted:
+        return _deleted(command, record)
+    return conflict(command, record, Reason.EXISTS, None, current=record.state())
+
+
+def _owned(state: State, command: Command, _prepared: Any) -> Decision | None:
+    data: Any = command.data
+    expected = data.expected_traversal
+    record = state.stack(command.subject)
+    token = TraversalToken(traversal=expected)
+    if record is None:
+        return conflict(command, None, Reason.MISSING, token)
+    if record.deleted:
+        return _deleted(command, record)
+    if record.traversal == expected:
+        return None
+    superseded = state.had_traversal(record.id, expected)
+    reports = isinstance(data, StackSetState)
+    return conflict(
+        command,
+        record,
+        Reason.SUPERSEDED if superseded else Reason.AHEAD,
+        token,
+        current=record.summary() if reports else record.state(),
+        retry=not (reports and superseded),
+    )
+
+
+NEW = Guard(_new)
+"""The id was never used: a deleted stack keeps its own."""
+
+OWNED = Guard(_owned)
+"""The expected traversal owns the stack."""
+
+
+def _creation(footprint: Footprint, command: Command, data: StackCreate) -> None:
+    footprint.change("stack", command.subject)
+    footprint.names.add(("stack", data.name))
+
+
+def _run_of(footprint: Footprint, command: Command, data: Any) -> None:
+    footprint.change("stack", command.subject)
+    footprint.traversals.add((command.subject, data.expected_traversal))
+
+
+RULES: Mapping[str, Rule] = {
+    "stack.create": Rule(create, NEW, _creation, prepare=_sized),
+    "stack.update": Rule(update, OWNED, _run_of, prepare=_sized),
+    "stack.delete": Rule(delete, OWNED, _run_of),
+    "stack.rollback": Rule(rollback, OWNED, _run_of),
+    "stack.cancel": Rule(cancel, OWNED, _run_of),
+    "stack.set_state": Rule(set_state, OWNED, _run_of),
+}

@@ -8,47 +8,48 @@ from genlock.schemas.outcomes import GenerationToken, Token
 from genlock.service import allocations, inventories, trees
 from genlock.service.database import Connection, columns, must_write, same_count
 from genlock.service.fold import Change
+from genlock.service.footprint import Footprint
 from genlock.service.records import Name, Record, RecordKey, Stack
 from genlock.service.sql import statement
 from genlock.service.state import State
 from genlock.service.tables import TABLES
-from genlock.service.touched import Touched
 
 
-async def lock_and_read(connection: Connection, touched: Touched, *, alone: bool = False) -> State:
+async def lock_and_read(connection: Connection, footprint: Footprint, *, alone: bool = False) -> State:
     """Lock the wanted names, then the rows of each table in order, and read them as they are under the locks.
 
-    `alone` waits until no other batch moves providers in trees or consumers between providers, and lets none begin.
+    The footprint is widened by what can be found in the database alone. `alone` waits until no other batch moves
+    providers in trees or consumers between providers, and lets none begin.
     """
-    state = State()
-    if touched.names:
-        await connection.execute(statement("lock_names"), sorted(map(_lock_key, touched.names)))
-    consumers = touched.ids.get("consumer")
-    if touched.moved or consumers:
+    state = State(footprint)
+    if footprint.names:
+        await connection.execute(statement("lock_names"), sorted(map(_lock_key, footprint.names)))
+    consumers = footprint.ids("consumer")
+    if footprint.moves or consumers:
         await connection.execute(statement("lock_moves"), alone)
-    if roots := await trees.find_roots(connection, touched):
-        touched.ids["provider"] |= roots
+    if roots := await trees.find_roots(connection, footprint):
+        footprint.read("provider", *roots)
     if consumers:
-        touched.ids["provider"] |= await allocations.find_providers(connection, consumers)
+        footprint.change("provider", *await allocations.find_providers(connection, consumers))
     for table in TABLES:
-        if ids := touched.ids.get(table.kind):
+        if ids := footprint.ids(table.kind):
             for record in await table.lock(connection, ids):
                 state.records[record.kind, record.id] = record
-    if touched.names:
-        rows = await connection.fetch(statement("find_names"), *columns(touched.names))
+    if footprint.names:
+        rows = await connection.fetch(statement("find_names"), *columns(footprint.names))
         state.names = {(row["kind"], row["name"]): row["record_id"] for row in rows}
     await inventories.read(connection, state)
     await allocations.read(connection, state)
-    await trees.read(connection, touched, state)
-    await _read_traversals(connection, touched, state)
+    await trees.read(connection, footprint, state)
+    await _read_traversals(connection, footprint, state)
     return state
 
 
-async def _read_traversals(connection: Connection, touched: Touched, state: State) -> None:
+async def _read_traversals(connection: Connection, footprint: Footprint, state: State) -> None:
     for record in state.records.values():
         if isinstance(record, Stack):
             state.traversals.add((record.id, record.traversal))
-    if unknown := touched.traversals - state.traversals:
+    if unknown := footprint.traversals - state.traversals:
         rows = await connection.fetch(statement("find_traversals"), *columns(unknown))
         state.traversals |= {(row["record_id"], row["token"]) for row in rows}
 

@@ -8,36 +8,36 @@ it waiting for ever (tests/integration/test_providers_stress.py).
 """
 
 from genlock.service.database import Connection, DecideAgainError
+from genlock.service.footprint import Footprint
 from genlock.service.sql import statement
 from genlock.service.state import State
-from genlock.service.touched import Touched
 
 Parents = dict[str, str | None]
 
 
-async def find_roots(connection: Connection, touched: Touched) -> set[str]:
+async def find_roots(connection: Connection, footprint: Footprint) -> set[str]:
     """The roots of the trees in which providers move, as of now."""
-    if not touched.moved:
+    if not footprint.moves:
         return set()
-    trees = State(parents=await _ancestors(connection, touched.moved))
-    return {trees.root_of(provider_id) for provider_id in touched.moved if provider_id in trees.parents}
+    trees = State(footprint, parents=await _ancestors(connection, footprint.moves))
+    return {trees.root_of(provider_id) for provider_id in footprint.moves if provider_id in trees.parents}
 
 
-async def read(connection: Connection, touched: Touched, state: State) -> None:
+async def read(connection: Connection, footprint: Footprint, state: State) -> None:
     """Read where the locked providers stand.
 
     Raises DecideAgainError where a tree has got another root since it was locked.
     """
-    locked = touched.ids.get("provider")
+    locked = footprint.ids("provider")
     if not locked:
         return
     state.parents = await _ancestors(connection, locked)
-    for provider_id in touched.moved & state.parents.keys():
+    for provider_id in footprint.moves & state.parents.keys():
         if state.root_of(provider_id) not in locked:
             raise DecideAgainError(f"the tree of the provider {provider_id} has got another root")
-    if touched.deleted:
-        state.children = {provider_id: set() for provider_id in touched.deleted}
-        for row in await connection.fetch(statement("find_children"), list(touched.deleted)):
+    if footprint.deletions:
+        state.children = {provider_id: set() for provider_id in footprint.deletions}
+        for row in await connection.fetch(statement("find_children"), list(footprint.deletions)):
             state.children[str(row["parent_id"])].add(str(row["id"]))
 
 

@@ -85,7 +85,7 @@ def placed(providers: Iterable[Provider], *consumers: Consumer) -> State:
         for provider_id, amounts in consumer.allocations.items():
             used[provider_id].update(amounts)
     state = forest(*(replace(provider, used=dict(used[provider.id])) for provider in providers))
-    state.apply(consumers)
+    state.take(consumers)
     return state
 
 
@@ -97,8 +97,8 @@ def consumer_of(state: State, consumer: str) -> Consumer:
 
 def generations(state: State, *ids: str) -> list[int]:
     """The generations of these consumers and providers."""
-    found = [state.consumer(record) or state.provider(record) for record in ids]
-    return [record.generation for record in found if record]
+    found = [state.records.get(("consumer", record)) or state.records.get(("provider", record)) for record in ids]
+    return [record.generation for record in found if isinstance(record, Consumer | Provider)]
 
 
 def shown_consumer(consumer: Consumer, **changes: Any) -> Json:

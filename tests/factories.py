@@ -11,8 +11,10 @@ from genlock.schemas.decode import Command, Refusal, Undecodable, decode
 from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, Verdict, Winner
 from genlock.schemas.stacks import Action, Status
 from genlock.service.events import Event, build, timestamp
-from genlock.service.fold import fold
-from genlock.service.records import Document, Record, Stack
+from genlock.service.fold import Folded, fold
+from genlock.service.footprint import Footprint
+from genlock.service.records import Consumer, Document, Record, Stack
+from genlock.service.rules import footprint_of
 from genlock.service.state import State
 from genlock.service.stored import Stored
 
@@ -133,14 +135,30 @@ def deleted_stack(**fields: Any) -> Stack:
 
 def state_of(*records: Record, traversals: Iterable[tuple[str, str]] = ()) -> State:
     """The state that a database with these records is read as; `traversals` are some that stacks had before."""
-    state = State(traversals=set(traversals))
-    state.apply(records)
+    state = State(Footprint(), traversals=set(traversals))
+    state.take(records)
     return state
+
+
+def declare(state: State, commands: Iterable[Command]) -> None:
+    """Let the state have the footprint of these commands, as if it had been read for them."""
+    state.footprint = footprint_of(list(commands))
+    for consumer_id in state.footprint.ids("consumer"):
+        consumer = state.records.get(("consumer", consumer_id))
+        if isinstance(consumer, Consumer):
+            state.footprint.change("provider", *consumer.allocations)
+
+
+def folded_over(state: State, commands: Iterable[Command]) -> Folded:
+    """Fold commands over a state that has their footprint."""
+    batch = list(commands)
+    declare(state, batch)
+    return fold(state, batch, NOW, RETENTION)
 
 
 def decided(state: State, *commands: Command) -> Verdict:
     """Fold the commands and return the verdict of the last one; none of them may have raised."""
-    folded = fold(state, commands, NOW, RETENTION)
+    folded = folded_over(state, commands)
     assert folded.faults == []
     return folded.verdicts[-1]
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +15,8 @@ from genlock.consumers.dead_letters import DeadLetters, opened
 from genlock.consumers.deliveries import REASON_HEADER, TIME_HEADER
 from genlock.consumers.retry import Retrier
 from genlock.consumers.topology import DELIVERY_LIMIT
-from genlock.service import fold
 from genlock.service.events import timestamp
+from genlock.service.rules import RULES
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, json_bytes, new_id
 from tests.harness import Client, serving
@@ -79,18 +80,17 @@ async def die_of_returns(client: Client, command: Json, **properties: Any) -> No
 @contextmanager
 def broken(command_type: str = "document.merge") -> Iterator[None]:
     """A service in this process fails on all commands of a type."""
-    rules = fold.RULES
-    assert isinstance(rules, dict)
-    rule = rules[command_type]
+    assert isinstance(RULES, dict)
+    rule = RULES[command_type]
 
     def fail(*_: Any) -> Any:
         raise RuntimeError("a fault in the service")
 
-    rules[command_type] = fail
+    RULES[command_type] = replace(rule, apply=fail)
     try:
         yield
     finally:
-        rules[command_type] = rule
+        RULES[command_type] = rule
 
 
 async def die_of_a_fault(client: Client, settings: Settings, *commands: Json) -> None:

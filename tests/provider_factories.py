@@ -4,6 +4,7 @@ from typing import Any
 
 from genlock.schemas.decode import Command
 from genlock.schemas.providers import Inventory
+from genlock.service.footprint import Footprint
 from genlock.service.records import Provider
 from genlock.service.state import State
 from tests.factories import Json, command, new_id, winner
@@ -81,8 +82,8 @@ def deleted_provider(generation: int, **fields: Any) -> Provider:
 
 def forest(*providers: Provider) -> State:
     """The state that a database with these providers is read as, with what is above and below each of them."""
-    state = State(children={provider.id: set() for provider in providers})
-    state.apply(providers)
+    state = State(Footprint(), children={provider.id: set() for provider in providers})
+    state.take(providers)
     return state
 
 

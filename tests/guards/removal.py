@@ -89,8 +89,8 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     "the maker of a token": (
         Edit(
             "service/fold.py",
-            "if remembered := _remembered(state, command, record):",
-            "if remembered := None:",
+            "if repeated := rule.repeated(state, command, record):",
+            "if repeated := None:",
             function="decide",
         ),
     ),
@@ -122,7 +122,8 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "locks of roots": (
-        Edit("service/store.py", 'touched.ids["provider"] |= roots', "touched.moved = set()", function="lock_and_read"),
+        Edit("service/store.py", 'footprint.read("provider", *roots)', "pass", function="lock_and_read"),
+        Edit("service/trees.py", "if state.root_of(provider_id) not in locked:", "if False:", function="read"),
     ),
     "roots are found again": (
         Edit(
@@ -162,7 +163,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     "keeping records apart": (
         Edit(
             "consumers/abreast.py",
-            " and all(map(touches.isdisjoint, self._under_way))",
+            " and all(map(touches.disjoint, self._under_way))",
             function="Abreast._has_room",
         ),
     ),

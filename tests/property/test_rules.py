@@ -15,10 +15,11 @@ from genlock.service.decide import _sort_out
 from genlock.service.documents import merged
 from genlock.service.events import verdict_name
 from genlock.service.fold import Change, fold
+from genlock.service.footprint import Footprint
 from genlock.service.ledger import Decided
 from genlock.service.records import Consumer, Document, Provider, Record, RecordKey, Stack
+from genlock.service.rules import footprint_of
 from genlock.service.state import State
-from genlock.service.touched import Touched, touched
 from tests.factories import NOW, RETENTION, event_of, received
 from tests.property.model import Answer, Json, Model, merge_patch
 from tests.property.model_consumers import told_by
@@ -59,22 +60,23 @@ class Memory:
     told: dict[str, Json] = field(default_factory=dict)
     """What was told to each command on consumers."""
 
-    def read(self, wanted: Touched) -> State:
-        for consumer_id in wanted.ids.get("consumer", ()):
+    def read(self, wanted: Footprint) -> State:
+        for consumer_id in wanted.ids("consumer"):
             consumer = self.records.get(("consumer", consumer_id))
             if isinstance(consumer, Consumer):
-                wanted.ids["provider"] |= consumer.allocations.keys()
-        records = {key: record for key, record in self.records.items() if key[1] in wanted.ids.get(key[0], ())}
+                wanted.change("provider", *consumer.allocations)
+        records = {key: record for key, record in self.records.items() if wanted.has(key)}
         names = {(record.kind, record.name): record.id for record in self.records.values() if record.name is not None}
-        state = State(records, {name: owner for name, owner in names.items() if name in wanted.names})
+        state = State(wanted, records, {name: owner for name, owner in names.items() if name in wanted.names})
         current = {(record.id, record.traversal) for record in records.values() if isinstance(record, Stack)}
         state.traversals = current | (self.traversals & wanted.traversals)
         providers = [record for record in self.records.values() if isinstance(record, Provider)]
         above = {provider.id: provider.parent_id for provider in providers}
-        for provider_id in wanted.ids.get("provider", ()):
+        for provider_id in wanted.ids("provider"):
             self._read_ancestors(state, provider_id, above)
         state.children = {
-            parent: {provider.id for provider in providers if provider.parent_id == parent} for parent in wanted.deleted
+            parent: {provider.id for provider in providers if provider.parent_id == parent}
+            for parent in wanted.deletions
         }
         return state
 
@@ -86,9 +88,9 @@ class Memory:
 
     def all_records(self) -> dict[RecordKey, Record | None]:
         """All records as whoever asks for them sees them, providers with their roots."""
-        everything = Touched()
+        everything = Footprint()
         for kind, record_id in self.records:
-            everything.ids[kind].add(record_id)
+            everything.read(kind, record_id)
         state = self.read(everything)
         return {key: state.find(key) for key in self.records}
 
@@ -96,7 +98,7 @@ class Memory:
         """Decide one batch, with known ids and copies sorted out as the service does it."""
         commands = [received(members) for members in envelopes]
         fresh, reused = _sort_out(commands, self.ledger)
-        state = self.read(touched([*fresh, *reused]))
+        state = self.read(footprint_of([*fresh, *reused]))
         folded = fold(state, fresh, NOW, RETENTION)
         assert folded.faults == []
         self.records |= state.records
@@ -222,69 +224,19 @@ def assert_sequences_go_up_by_one_and_tokens_never_go_back(changes: list[Change]
         assert len(started) == len(set(started))
 
 
-class RecordsAsked(dict[RecordKey, Record]):
-    """Records that remember which of them were asked for."""
-
-    def __init__(self, records: dict[RecordKey, Record]) -> None:
-        super().__init__(records)
-        self.asked: set[RecordKey] = set()
-
-    def get(self, key: RecordKey, default: Any = None) -> Any:
-        self.asked.add(key)
-        return super().get(key, default)
-
-    def __getitem__(self, key: RecordKey) -> Record:
-        self.asked.add(key)
-        return super().__getitem__(key)
-
-
-class Asked(State):
-    """A state that remembers what the rules asked it for."""
-
-    def __init__(self, state: State) -> None:
-        super().__init__(RecordsAsked(state.records), state.names, state.traversals, state.parents, state.children)
-        self.names_asked: set[Any] = set()
-        self.traversals_asked: set[tuple[str, str]] = set()
-        self.ancestors_asked: set[str] = set()
-        self.children_asked: set[str] = set()
-
-    def owner(self, name: Any) -> str | None:
-        self.names_asked.add(name)
-        return super().owner(name)
-
-    def had_traversal(self, stack_id: str, traversal: str) -> bool:
-        self.traversals_asked.add((stack_id, traversal))
-        return super().had_traversal(stack_id, traversal)
-
-    def ancestors_of(self, provider_id: str) -> list[str]:
-        self.ancestors_asked.add(provider_id)
-        return super().ancestors_of(provider_id)
-
-    def children_of(self, provider_id: str) -> set[str]:
-        self.children_asked.add(provider_id)
-        return super().children_of(provider_id)
-
-
 @settings(thorough, max_examples=100)
 @given(st.data())
-def test_deciding_changes_no_argument_and_asks_for_nothing_that_is_not_touched(data: st.DataObject) -> None:
+def test_deciding_changes_no_argument_and_touches_nothing_outside_its_footprint(data: st.DataObject) -> None:
     memory = Memory()
     for batch in data.draw(splits(data.draw(MIXTURES))):
         commands = [received(members) for members in batch]
-        wanted = touched(commands)
-        state = Asked(memory.read(wanted))
+        for each in ([command] for command in commands):
+            assert fold(memory.read(footprint_of(each)), each, NOW, RETENTION).faults == []
+        state = memory.read(footprint_of(commands))
         before = dict(state.records)
         copies = deepcopy((commands, before))
-        fold(state, commands, NOW, RETENTION)
+        assert fold(state, commands, NOW, RETENTION).faults == []
         assert (commands, before) == copies
-        assert isinstance(state.records, RecordsAsked)
-        # A command on several records has no subject, and so no record of its own.
-        asked = state.records.asked - {("consumer", "")}
-        assert {key for key in asked if key[1] not in wanted.ids.get(key[0], ())} == set()
-        assert state.names_asked <= wanted.names
-        assert state.traversals_asked <= wanted.traversals
-        assert state.ancestors_asked <= wanted.ids.get("provider", set())
-        assert state.children_asked <= wanted.deleted
         memory.decide(batch)
 
 

@@ -1,6 +1,5 @@
 """The fold: who reaches the rules, who does not, and what one command's fault does to the others."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,13 +11,12 @@ from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import GenerationToken, RejectedData, SucceededData, TraversalToken
 from genlock.service.events import timestamp
-from genlock.service.fold import EXPIRY_MARGIN, RULES, Folded, fold
+from genlock.service.fold import EXPIRY_MARGIN, Folded
+from genlock.service.rules import RULES, footprint_of
 from genlock.service.state import State
-from genlock.service.touched import touched
 from genlock.service.verdicts import Decision
 from tests.factories import (
     NOW,
-    RETENTION,
     accepted,
     conflicting,
     decided,
@@ -26,6 +24,7 @@ from tests.factories import (
     deleted_stack,
     document_at,
     document_in,
+    folded_over,
     key,
     merge,
     new_id,
@@ -39,17 +38,13 @@ from tests.factories import (
 )
 
 
-def folded(state: State, commands: Iterable[Command]) -> Folded:
-    return fold(state, commands, NOW, RETENTION)
-
-
 def test_rules_and_catalogue_have_the_same_types() -> None:
     assert RULES.keys() == COMMANDS.keys()
 
 
 def test_each_command_has_its_verdict_and_each_change_its_command_in_order() -> None:
     commands = [put("a", None), put("b", 3), merge("a", {"x": 1}), put("b", None), delete_document("a", 1)]
-    result = folded(state_of(), commands)
+    result = folded_over(state_of(), commands)
     assert [type(verdict).__name__[:4] for verdict in result.verdicts] == ["Succ", "Conf", "Succ", "Succ", "Succ"]
     assert [change.command for change in result.changes] == [commands[0], *commands[2:]]
     assert [(change.record.id, change.record.sequence) for change in result.changes] == [
@@ -63,14 +58,14 @@ def test_each_command_has_its_verdict_and_each_change_its_command_in_order() -> 
 
 
 def test_empty_batch_comes_to_nothing() -> None:
-    assert folded(state_of(), []) == Folded()
+    assert folded_over(state_of(), []) == Folded()
 
 
 def test_two_commands_with_one_token_have_one_winner() -> None:
     document = document_at(3)
     state = state_of(document)
     commands = [put(document.id, 3, {"by": number}) for number in range(5)]
-    result = folded(state, commands)
+    result = folded_over(state, commands)
     assert [isinstance(verdict, SucceededData) for verdict in result.verdicts] == [True, False, False, False, False]
     assert document_in(state, document.id).body == {"by": 0}
 
@@ -111,7 +106,7 @@ def test_command_that_made_the_token_of_a_document_succeeds_again() -> None:
     document = replace(document_at(0, {"a": 1}), id="d")
     document = replace(document, maker=document.maker.model_copy(update={"command_id": sent.id}))
     state = state_of(document)
-    result = folded(state, [sent])
+    result = folded_over(state, [sent])
     assert isinstance(result.verdicts[0], SucceededData)
     assert result.verdicts[0].token == GenerationToken(generation=0)
     assert result.verdicts[0].record == {"id": "d", "generation": 0, "body": {"a": 1}}
@@ -202,11 +197,11 @@ def test_rule_that_raises_ends_its_own_command_alone(monkeypatch: pytest.MonkeyP
     def broken(_state: State, _command: Command, _data: Any, _decided_at: str) -> Decision:
         raise ZeroDivisionError("broken rule")
 
-    monkeypatch.setitem(RULES, "document.delete", broken)
+    monkeypatch.setitem(RULES, "document.delete", replace(RULES["document.delete"], apply=broken))
     document = document_at(3)
     state = state_of(document)
     commands = [put(document.id, 3, {"a": 1}), delete_document(document.id, 4), put(document.id, 4, {"a": 2})]
-    result = folded(state, commands)
+    result = folded_over(state, commands)
     first, fault, third = result.verdicts
     assert isinstance(first, SucceededData)
     assert isinstance(third, SucceededData)
@@ -227,7 +222,7 @@ def test_rule_that_raises_ends_its_own_command_alone(monkeypatch: pytest.MonkeyP
 def test_batch_touches_its_records_names_and_expected_traversals() -> None:
     one, two = new_id(), new_id()
     expected = {verb: new_id() for verb in ("update", "delete", "rollback", "cancel", "set_state")}
-    wanted = touched(
+    wanted = footprint_of(
         [
             put("d", None),
             merge("e", {}),
@@ -236,7 +231,8 @@ def test_batch_touches_its_records_names_and_expected_traversals() -> None:
             *[stack_command(verb, two, expected_traversal=traversal) for verb, traversal in expected.items()],
         ]
     )
-    assert wanted.ids == {"document": {"d", "e"}, "stack": {one, two}}
+    assert wanted.changes == {"document": {"d", "e"}, "stack": {one, two}}
+    assert wanted.reads == {}
     assert wanted.names == {("stack", "blue")}
     assert wanted.traversals == {(two, traversal) for traversal in expected.values()}
 
@@ -247,8 +243,8 @@ def test_refused_command_touches_its_record_only_where_it_is_known() -> None:
         refused_command("frobnicate", "e", {}),
         refused_command("stack.create", "no uuid", {"name": "blue", "template": {}}),
     ]
-    wanted = touched(refused)
-    assert wanted.ids == {"document": {"d"}}
+    wanted = footprint_of(refused)
+    assert (wanted.changes, wanted.reads) == ({}, {"document": {"d"}})
     assert (wanted.names, wanted.traversals) == (set(), set())
 
 

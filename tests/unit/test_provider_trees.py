@@ -3,9 +3,10 @@
 import pytest
 
 from genlock.schemas.codes import Code, Reason
+from genlock.service.footprint import Footprint
 from genlock.service.records import Provider
+from genlock.service.rules import footprint_of
 from genlock.service.state import State
-from genlock.service.touched import touched
 from tests.factories import accepted, conflicting, key, new_id, turned_down
 from tests.provider_factories import (
     below,
@@ -229,18 +230,20 @@ def test_provider_created_again_may_stand_in_another_tree() -> None:
 
 def test_ancestors_of_a_broken_tree_end() -> None:
     """A loop in the table would be a fault elsewhere; it must not become an endless loop."""
-    state = State(parents={"a": "b", "b": "c", "c": "b"})
+    footprint = Footprint()
+    footprint.read("provider", "a")
+    state = State(footprint, parents={"a": "b", "b": "c", "c": "b"})
     assert state.ancestors_of("a") == ["b", "c"]
     assert state.root_of("a") == "c"
 
 
 def test_move_below_a_provider_that_its_batch_creates_touches_the_tree_that_one_is_to_stand_in() -> None:
     moved, created, below, parent = (new_id() for _ in range(4))
-    result = touched(
+    result = footprint_of(
         [
             create_provider(below, parent_id=created),
             create_provider(created, parent_id=parent),
             move_provider(moved, 0, below),
         ]
     )
-    assert result.moved == {moved, below, created, parent}
+    assert result.moves == {moved, below, created, parent}

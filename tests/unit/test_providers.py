@@ -8,7 +8,7 @@ from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import GenerationToken
 from genlock.service.records import Provider
-from tests.factories import Json, accepted, conflicting, key, new_id, refused_command, turned_down
+from tests.factories import Json, accepted, conflicting, key, new_id, put, refused_command, turned_down
 from tests.provider_factories import (
     below,
     create_provider,
@@ -296,6 +296,6 @@ def test_delete_leaves_a_tombstone_that_holds_nothing() -> None:
 
 def test_record_of_another_kind_under_the_same_id_is_another_record() -> None:
     provider = provider_at(7)
-    state = forest(replace(provider, parent_id=None))
-    assert state.document(provider.id) is None
-    assert state.stack(provider.id) is None
+    state = forest(provider)
+    assert accepted(state, put(provider.id, None)).sequence == 1
+    assert provider_of(state, provider.id) == replace(provider, root_id=provider.id)
