@@ -11,7 +11,6 @@ runs a command with GENLOCK_DATABASE_URL and GENLOCK_AMQP_URL pointing to such s
 only sees to it that they can be started, which may mean that programs are installed.
 """
 
-import asyncio
 import os
 import re
 import secrets
@@ -20,9 +19,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -31,8 +30,9 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from genlock.servers_asking import READY_TIMEOUT_S, ask_postgres, ask_rabbit, await_answer
-from genlock.servers_local import LocalPostgres, LocalRabbit, die_with_parent
+from genlock.servers_local import LocalPostgres, LocalRabbit
 from genlock.servers_programs import Programs, ServersUnavailable
+from genlock.servers_signals import run_to_end, start, unwind_at_signals
 
 __all__ = [
     "LocalPostgres",
@@ -56,9 +56,6 @@ RABBIT_MIN = (3, 10)
 _POSTGRES_IMAGE = "postgres:17"
 _RABBIT_IMAGE = "rabbitmq:4-management"
 _RABBIT_PLUGINS = b"[rabbitmq_consistent_hash_exchange,rabbitmq_management]."
-
-# The terminal that is gone was not the command's.
-_TOLD_AS = {signal.SIGHUP: signal.SIGTERM}
 
 # Servers that were given are expected to run already.
 _GIVEN_TIMEOUT_S = 10.0
@@ -117,11 +114,12 @@ async def database(admin_url: str, template: str | None = None) -> AsyncIterator
     """
     name = f"genlock_{secrets.token_hex(8)}"
     source = f' TEMPLATE "{template}"' if template else ""
-    await _execute(admin_url, f'CREATE DATABASE "{name}"{source}')
     try:
+        # Within, because it may be there although this was cancelled before it was told so.
+        await _execute(admin_url, f'CREATE DATABASE "{name}"{source}')
         yield urlsplit(admin_url)._replace(path=f"/{name}").geturl()
     finally:
-        await _execute(admin_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+        await _execute(admin_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +137,17 @@ class Role:
 
 async def make_role(admin_url: str) -> Role:
     """Create a role with a random name. Raises what asyncpg raises."""
-    role = Role(f"genlock_{secrets.token_hex(8)}", secrets.token_hex(16))
-    await _execute(admin_url, f"CREATE ROLE {role.name} LOGIN PASSWORD '{role.password}'")
+    role = _new_role()
+    await _create(admin_url, role)
     return role
+
+
+def _new_role() -> Role:
+    return Role(f"genlock_{secrets.token_hex(8)}", secrets.token_hex(16))
+
+
+async def _create(admin_url: str, role: Role) -> None:
+    await _execute(admin_url, f"CREATE ROLE {role.name} LOGIN PASSWORD '{role.password}'")
 
 
 @asynccontextmanager
@@ -150,11 +156,12 @@ async def service_role(admin_url: str) -> AsyncIterator[Role]:
 
     The databases in which something was granted to it have to be dropped before.
     """
-    role = await make_role(admin_url)
+    role = _new_role()
     try:
+        await _create(admin_url, role)
         yield role
     finally:
-        await _execute(admin_url, f"DROP ROLE {role.name}")
+        await _execute(admin_url, f"DROP ROLE IF EXISTS {role.name}")
 
 
 async def _execute(url: str, statement: str) -> None:
@@ -291,41 +298,6 @@ async def _run(command: Sequence[str], servers: Servers) -> int:
     async with database(servers.database_url) as url:
         child = await start(command, {"GENLOCK_DATABASE_URL": url, "GENLOCK_AMQP_URL": servers.amqp_url})
         return await child.wait()
-
-
-async def start(command: Sequence[str], variables: Mapping[str, str]) -> asyncio.subprocess.Process:
-    """Start a command that gets the signals which this process gets from now on, and ends with it."""
-    child = await asyncio.create_subprocess_exec(
-        *command,
-        env={**os.environ, **variables},
-        # A session of its own, so that Ctrl-C reaches it once: through us, and not from the terminal as well.
-        start_new_session=True,
-        preexec_fn=partial(die_with_parent, signal.SIGTERM, os.getpid()),
-    )
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(number, _forward, child.pid, _TOLD_AS.get(number, number))
-    return child
-
-
-def run_to_end(main: Coroutine[Any, Any, int]) -> int:
-    """Run a coroutine to its end in an event loop, which leaves the signals that unwind this program as they were."""
-    try:
-        return asyncio.run(main)
-    finally:
-        unwind_at_signals()
-
-
-def unwind_at_signals() -> None:
-    """Have SIGTERM, and the end of the terminal, unwind this program as Ctrl-C does, so that nothing is left behind."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
-
-
-def _forward(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(group, number)
 
 
 def main(command: Sequence[str]) -> int:

@@ -98,7 +98,7 @@ def demo(
         if commands is None:
             raise typer.Exit(demo.main())
         with servers.running() as running:
-            asyncio.run(_play(running, commands))
+            servers.run_to_end(_play(running, commands))
     except (servers.ServersUnavailable, PoolerError) as error:
         raise Failure(str(error)) from error
 

@@ -4,7 +4,6 @@ The commands stand in commands.jsonl, a CloudEvents object on each line, with th
 a scene claims is code, and is checked against the events that came and against the database.
 """
 
-import asyncio
 from importlib import resources
 
 from rich.console import Console
@@ -22,7 +21,7 @@ WIDTH = 150
 def main() -> int:
     """Play all scenes and print what they claim; return the exit code, 0 if all is as claimed."""
     with servers.running() as running:
-        return asyncio.run(_play(running))
+        return servers.run_to_end(_play(running))
 
 
 async def _play(running: servers.Servers) -> int:

@@ -1,5 +1,6 @@
 """The servers that everything else is tried with: found, started, started again, and gone without a trace."""
 
+import asyncio
 import json
 import os
 import selectors
@@ -22,6 +23,7 @@ from genlock.servers import LocalPostgres, LocalRabbit, Servers, ServersUnavaila
 from genlock.servers_asking import ask_postgres, ask_rabbit, await_answer
 from genlock.servers_ports import give_port_back, take_port
 from genlock.servers_programs import Programs
+from tests.harness import until
 
 pytestmark = [
     pytest.mark.timeout(90),
@@ -229,6 +231,35 @@ async def test_given_servers_get_a_database_and_lose_it_again(servers: Servers) 
         assert parent.wait(GONE_TIMEOUT_S) == 7
         forgotten.terminate()
     assert name_of(database_url) not in await database_names(servers.database_url)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+async def test_demo_that_is_ended_removes_what_it_made_and_says_nothing(
+    servers: Servers, number: signal.Signals
+) -> None:
+    """The signal comes while the database is being made, or right after."""
+    before = await database_names(servers.database_url)
+    environment = {
+        "GENLOCK_SERVERS": "given",
+        "GENLOCK_DATABASE_URL": servers.database_url,
+        "GENLOCK_AMQP_URL": servers.amqp_url,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "genlock.cli", "demo"),
+        env={**os.environ, **environment},
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+
+    async def has_database() -> bool:
+        return bool(await database_names(servers.database_url) - before)
+
+    await until(has_database)
+    process.send_signal(number)
+    _, said = await process.communicate()
+    assert process.returncode == 128 + number
+    assert [line for line in said.decode().splitlines() if not line.startswith("servers: given")] == []
+    assert await database_names(servers.database_url) == before
 
 
 async def test_database_is_a_copy_of_its_template(servers: Servers) -> None:
