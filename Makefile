@@ -18,7 +18,7 @@ run: $(READY) ## Start PostgreSQL, RabbitMQ and Genlock, and say what to paste i
 	@exec .venv/bin/python -m genlock.quickstart
 
 test: $(READY) ## Run the whole test suite, in two processes with servers of their own (JOBS=…)
-	@.venv/bin/python -m genlock.servers --prepare
+	@.venv/bin/python -m tests.prepare
 	@.venv/bin/python -m pytest --numprocesses $(or $(JOBS),2) --dist worksteal
 
 test-faults: $(READY) ## Let faults come at random, and prove what is left (DURATION=… in seconds, SEED=… to repeat, LANES=…, CLUSTER=1)

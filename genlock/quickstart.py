@@ -23,7 +23,8 @@ from genlock import servers
 from genlock.cli.failure import Failure, load_settings
 from genlock.demo.stage import own_namespace
 from genlock.servers_ports import give_port_back, take_port
-from genlock.service.migrate import migrate
+from genlock.service.migrate import SchemaError, migrate
+from genlock.service.sessions import PoolerError
 from genlock.service.settings import Settings
 
 DEFAULT_NAMESPACE = Settings.model_fields["namespace"].default
@@ -40,7 +41,7 @@ def main() -> int:
     try:
         with servers.running() as running:
             return servers.run_to_end(_serve(running, port))
-    except (servers.ServersUnavailable, Failure) as error:
+    except (servers.ServersUnavailable, Failure, SchemaError, PoolerError) as error:
         sys.stderr.write(f"genlock: {error}\n")
         return 1
     except KeyboardInterrupt:

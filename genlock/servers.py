@@ -5,10 +5,6 @@ They are looked for in that order; GENLOCK_SERVERS=given, docker or local forces
     python -m genlock.servers COMMAND [ARG…]
 
 runs a command with GENLOCK_DATABASE_URL and GENLOCK_AMQP_URL pointing to such servers and a database of its own.
-
-    python -m genlock.servers --prepare
-
-only sees to it that they can be started, which may mean that programs are installed.
 """
 
 import os
@@ -302,15 +298,11 @@ async def _run(command: Sequence[str], servers: Servers) -> int:
 
 def main(command: Sequence[str]) -> int:
     """Run a command against servers and return the exit status that a shell would give it."""
-    preparing = list(command) == ["--prepare"]
-    if not preparing and (not command or shutil.which(command[0]) is None):
+    if not command or shutil.which(command[0]) is None:
         sys.stderr.write("usage: python -m genlock.servers COMMAND [ARG…]\n")
         return 2
     unwind_at_signals()
     try:
-        if preparing:
-            prepare()
-            return 0
         with running() as servers:
             status = run_to_end(_run(command, servers))
     except ServersUnavailable as error:

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +13,11 @@ from genlock.servers_local import _LocalServer
 from genlock.servers_programs import program
 
 Mode = Literal["session", "transaction", "statement"]
+
+
+def pgbouncer() -> Path:
+    """Find the program; on Debian root has it installed if need be. Raises ServersUnavailable."""
+    return program("pgbouncer", "pgbouncer", "tests of poolers need PgBouncer, and it is not here")
 
 
 class PgBouncer(_LocalServer):
@@ -23,7 +29,7 @@ class PgBouncer(_LocalServer):
 
     def __init__(self, mode: Mode, urls: Collection[str], *settings: str) -> None:
         super().__init__()
-        self._program = program("pgbouncer", "pgbouncer", "tests of poolers need PgBouncer, and it is not here")
+        self._program = pgbouncer()
         self._mode = mode
         self._urls = [urlsplit(url) for url in urls]
         self._settings = settings
