@@ -5,8 +5,8 @@ from typing import Any
 
 from genlock.service.verify import verify
 
-TWICE = "No command has changed a record twice,"
-UNCHANGED = "Every accepted command that the ledger remembers has changed a record."
+TWICE = "No command has changed a record twice in the history,"
+UNCHANGED = "Every accepted command that the ledger remembers has changed a record:"
 TREES = "Every live provider hangs below a root"
 NAMES = "Every live provider and stack holds its name"
 

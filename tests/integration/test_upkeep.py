@@ -174,7 +174,7 @@ async def test_proof_allows_for_what_nothing_protects_once_it_is_forgotten(
         await second.execute(moment, apart, RFC_3339)
         await age(second, 3 if apart == "2 days" else 0)
         found = [checked.claim async for checked in verify(database_url) if checked.offences]
-        assert [claim.partition(",")[0] for claim in found] == ["No command has changed a record twice"]
+        assert [claim.partition(",")[0] for claim in found] == ["No command has changed a record twice in the history"]
 
 
 async def test_proof_says_since_when_the_ledger_remembers(
@@ -191,4 +191,4 @@ async def test_proof_says_since_when_the_ledger_remembers(
     assert await second.fetchval(whole, since) == 3
     assert await second.fetchval("SELECT count(*) FROM ledger") == 5
     assert await proof._verify(database_url, quiet=False) == 0
-    assert f"remembers those decided after {since:%Y-%m-%dT%H:%M:%SZ}" in " ".join(capsys.readouterr().out.split())
+    assert f"remembers commands decided after {since:%Y-%m-%dT%H:%M:%SZ}" in " ".join(capsys.readouterr().out.split())
