@@ -12,14 +12,14 @@ PLACEMENT_S = 5.0
 AS_MANY = with_workers(PROCESSES)
 """Genlock with as many processes as Placement has."""
 
-GENLOCK_RATE = f"inventories: {GENLOCK.name}"
+SERVICE_RATE = f"inventories: {GENLOCK.name}"
 AS_MANY_RATE = f"inventories: {AS_MANY.name}"
 PLACEMENT_RATE = "inventories: Placement"
 
 
 async def measure(stage: Stage) -> None:
     """Drain commands with Genlock, then let clients work with Placement."""
-    for contestant, rate in ((GENLOCK, GENLOCK_RATE), (AS_MANY, AS_MANY_RATE)):
+    for contestant, rate in ((GENLOCK, SERVICE_RATE), (AS_MANY, AS_MANY_RATE)):
         drained = await stage.drain(contestant, INVENTORIES)
         stage.note(rate, drained.per_second, f"{drained.per_second:,.0f}/s")
         stage.note_processor(rate, drained.processor_s, drained.events)
@@ -33,17 +33,17 @@ def lines(figures: Figures) -> dict[str, list[Line]]:
     """What the table says, by section."""
     return {
         "replace all inventories of a provider: replacements/s": [
-            Line("Genlock, provider.set_inventories, one process", figures.of(GENLOCK_RATE), ",.0f"),
+            Line("Genlock, provider.set_inventories, one process", figures.of(SERVICE_RATE), ",.0f"),
             Line(f"the same, {PROCESSES} processes", figures.of(AS_MANY_RATE), ",.0f"),
             Line(f"OpenStack Placement, {PROCESSES} processes", figures.of(PLACEMENT_RATE), ",.1f"),
             *(
                 Line(f"processor time, {name}: µs", figures.of(f"{rate}, processor of {process}"), ",.0f")
                 for name, rate, process in (
-                    ("Genlock, Python", GENLOCK_RATE, "Genlock"),
+                    ("Genlock, Python", SERVICE_RATE, "Genlock"),
                     ("Placement, Python", PLACEMENT_RATE, "Placement"),
                 )
             ),
-            Line("Genlock, one process / Placement", figures.ratios(GENLOCK_RATE, PLACEMENT_RATE), ",.0f"),
+            Line("Genlock, one process / Placement", figures.ratios(SERVICE_RATE, PLACEMENT_RATE), ",.0f"),
             Line(
                 f"Genlock, {PROCESSES} processes / Placement",
                 figures.ratios(AS_MANY_RATE, PLACEMENT_RATE),

@@ -59,7 +59,7 @@ def _backlog() -> Sequence[Bar]:
 def _inventories() -> Sequence[Bar]:
     return (
         ("OpenStack Placement", inventories.PLACEMENT_RATE, PEER),
-        ("Genlock", inventories.GENLOCK_RATE, GENLOCK),
+        ("Genlock", inventories.SERVICE_RATE, GENLOCK),
         (f"Genlock, {PROCESSES} processes", inventories.AS_MANY_RATE, GENLOCK),
     )
 

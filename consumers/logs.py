@@ -1,11 +1,13 @@
 """Logs: one JSON line each on a server, readable on a terminal; every record has an `action`."""
 
 import logging
+import os
 import sys
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from genlock.service.environment import unknown_variables
 from genlock.service.settings import Settings
 
 SILENCED = ("aiormq", "aio_pika", "asyncpg")
@@ -42,6 +44,12 @@ def configure(settings: Settings) -> None:
     root.setLevel(level)
     for library in SILENCED:
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def warn_of_unknown_variables() -> None:
+    """Tell which variables of the environment look like settings and are none."""
+    for warning in unknown_variables(os.environ):
+        structlog.get_logger().warning(warning, action="settings")
 
 
 def _library_action(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 def main(settings: Settings, workers: int = 1) -> int:
     """Serve until SIGTERM or SIGINT, in this process or in several; return the exit code."""
     logs.configure(settings)
+    logs.warn_of_unknown_variables()
     try:
         if settings.tracing and workers == 1:
             tracing.configure()

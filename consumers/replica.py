@@ -22,6 +22,7 @@ from genlock.consumers.sweep import Sweep
 from genlock.consumers.topology import CommandQueue, Topology, TopologyError
 from genlock.consumers.vitals import ProcessVitals
 from genlock.service import ledger
+from genlock.service.connecting import RefusedSettingError
 from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, await_standby, closing, open_pool
 from genlock.service.decide import Decider
 from genlock.service.lock_waits import LockedError
@@ -336,6 +337,8 @@ class Service:
                     return await self._unless_stopped(attempt())
             except (SchemaError, TopologyError, UnsafeDatabaseError, PoolerError) as error:
                 raise StartError(str(error)) from error
+            except RefusedSettingError as error:
+                raise StartError(f"PostgreSQL cannot be used: {error}") from error
             except faults as error:
                 # The last try ends when the time is over, which says less than what the one before has met.
                 why = str(error) or why or type(error).__name__

@@ -14,7 +14,8 @@ import aiormq.abc
 from aio_pika.abc import AbstractChannel
 from yarl import URL
 
-from genlock._connection import Connection, brokers, connect
+from genlock._broker_urls import brokers
+from genlock._connection import Connection, connect
 from genlock.consumers import wire
 from genlock.consumers.tolerance import tolerate
 from genlock.consumers.topology import Topology

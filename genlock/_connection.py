@@ -7,7 +7,6 @@ close has long given up; and what it leaves behind keeps the event loop from end
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from random import SystemRandom
 from typing import Any
 
 import aio_pika
@@ -17,9 +16,8 @@ from aiormq.abc import AbstractChannel, AbstractConnection, ExceptionType
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
+from genlock._broker_urls import CONNECTION_TIMEOUT
 from genlock._handshake import Handshake
-from genlock._hosts import one_for_each_host
-from genlock._passwords import with_password
 from genlock._refusals import explained
 
 CLOSE_TIMEOUT_S = 2.0
@@ -126,16 +124,6 @@ def _tell_losses(underlay: AbstractConnection) -> None:
     underlay.channel = channel  # type: ignore[method-assign]
 
 
-def brokers(url: str, heartbeat_s: int) -> list[URL]:
-    """The URLs of all hosts that a URL names, in any order, so that those who connect spread over a cluster.
-
-    The heartbeat is the URL's if it says one. Raises ValueError, and OSError for a file that should have the password.
-    """
-    urls = [URL(one) for one in one_for_each_host(with_password(url))]
-    alert = [one if "heartbeat" in one.query else one.update_query(heartbeat=heartbeat_s) for one in urls]
-    return SystemRandom().sample(alert, len(alert))
-
-
 async def connect(urls: Sequence[URL], timeout_s: float, *, name: str | None = None) -> Connection:
     """Connect to the first broker of a cluster that lets us, which shows the connection under that name.
 
@@ -151,6 +139,8 @@ async def connect(urls: Sequence[URL], timeout_s: float, *, name: str | None = N
 
 async def _connect(url: URL, timeout_s: float, name: str | None) -> Connection:
     connection = Connection(url, client_properties={"connection_name": name} if name else None)
+    if limit_ms := int(url.query.get(CONNECTION_TIMEOUT, 0)):
+        timeout_s = min(timeout_s, limit_ms / 1000)
     try:
         await connection.connect(timeout_s)
     except Exception as error:

@@ -22,11 +22,12 @@ from aio_pika.exceptions import (
 from aiormq.exceptions import ChannelAccessRefused
 
 from genlock._absence import Absent, Waiting, Watch
+from genlock._broker_urls import brokers, read
 from genlock._bulk import BulkLetter
-from genlock._connection import CLOSE_TIMEOUT_S, Connection, brokers, connect
-from genlock._hosts import addresses
+from genlock._connection import CLOSE_TIMEOUT_S, Connection, connect
 from genlock._letters import Letter
 from genlock._refusals import NotLetInError, needing
+from genlock._urls import InvalidUrl
 from genlock.errors import CannotConnect, NoService, Refused, Unroutable
 
 AnyLetter = Letter | BulkLetter
@@ -252,12 +253,9 @@ async def _open(url: str, timeout_s: float, address: str, absence_s: float, *, r
 def _address(url: str) -> str:
     """Return the hosts and ports of an AMQP URL, which unlike the URL hold no secret."""
     try:
-        found = addresses(url, "amqp", "amqps")
-    except ValueError as error:
+        return read(url).addresses
+    except InvalidUrl as error:
         raise CannotConnect(f"The AMQP URL is not valid: {error}.", lasting=True) from None
-    if not found:
-        raise CannotConnect("The AMQP URL is not valid: it names no host.", lasting=True)
-    return found
 
 
 async def close(what: AbstractConnection | AbstractChannel) -> None:

@@ -37,6 +37,7 @@ from genlock.schemas.codes import Code
 from genlock.schemas.consumers import ConsumerState
 from genlock.schemas.documents import DocumentState
 from genlock.schemas.envelope import SOURCE_BYTES_MAX, Source
+from genlock.schemas.namespaces import NAMESPACE_PATTERN, RESERVED, Namespace
 from genlock.schemas.outcomes import Outcome, parse_outcome
 from genlock.schemas.providers import ProviderState
 from genlock.schemas.stacks import StackState
@@ -45,6 +46,7 @@ TIMEOUT_S = 30.0
 ABSENCE_S = 3.0
 SOURCE = "/genlock-client"
 _SOURCE: TypeAdapter[str] = TypeAdapter(Source)
+_NAMESPACE: TypeAdapter[str] = TypeAdapter(Namespace)
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ async def connect(
     waits for an answer ends before, with NoService, where no service is there for `absence_s`
     seconds. Once connected, the client outlives the loss of its connection: it connects again, and what waits goes on
     there until its own time is over.
-    Raises CannotConnect, and InvalidMessage for a source that none of its messages could have.
+    Raises CannotConnect, and InvalidMessage for a source or a namespace that none of its messages could have.
     """
     try:
         _SOURCE.validate_python(source)
@@ -79,6 +81,12 @@ async def connect(
     else:
         default = _environment.NAMESPACE
     place = default if namespace is None else namespace
+    try:
+        _NAMESPACE.validate_python(place)
+    except ValidationError as error:
+        raise InvalidMessage(
+            f"The namespace has to match {NAMESPACE_PATTERN}, and may not be {RESERVED}, which RabbitMQ reserves."
+        ) from error
 
     def inquire(command_id: str) -> Letter:
         return _query(place, {"type": "command.get", "subject": command_id, "data": {}}, source)

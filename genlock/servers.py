@@ -23,12 +23,14 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-import asyncpg
-
+from genlock import _broker_urls
+from genlock._urls import InvalidUrl
 from genlock.servers_asking import READY_TIMEOUT_S, ask_postgres, ask_rabbit, await_answer
 from genlock.servers_local import LocalPostgres, LocalRabbit
 from genlock.servers_programs import Programs, ServersUnavailable
 from genlock.servers_signals import run_to_end, start, unwind_at_signals
+from genlock.service import postgres_urls
+from genlock.service.connecting import connect
 
 __all__ = [
     "LocalPostgres",
@@ -161,7 +163,7 @@ async def service_role(admin_url: str) -> AsyncIterator[Role]:
 
 
 async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
+    connection = await connect(url)
     try:
         await connection.execute(statement)
     finally:
@@ -200,6 +202,14 @@ def _given(_: ExitStack) -> _Found:
     amqp_url = os.environ.get("GENLOCK_AMQP_URL")
     if not database_url or not amqp_url:
         raise ServersUnavailable("To use given servers, set both GENLOCK_DATABASE_URL and GENLOCK_AMQP_URL.")
+    for name, url, read in (
+        ("GENLOCK_DATABASE_URL", database_url, postgres_urls.read),
+        ("GENLOCK_AMQP_URL", amqp_url, _broker_urls.read),
+    ):
+        try:
+            read(url)
+        except InvalidUrl as error:
+            raise ServersUnavailable(f"The setting {name} is not valid: {error}.") from None
     return _ask(Servers(database_url, amqp_url, "given"), timeout_s=_GIVEN_TIMEOUT_S)
 
 

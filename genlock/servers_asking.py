@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from genlock._hosts import one_for_each_host
+from genlock._broker_urls import read
+from genlock._urls import Host
 from genlock.servers_programs import ServersUnavailable
+from genlock.service.connecting import Hosts
 
 READY_TIMEOUT_S = 60.0
 ATTEMPT_TIMEOUT_S = 2.0
@@ -28,7 +30,7 @@ def ask_postgres(url: str) -> str:
 
 
 async def _postgres_version(url: str) -> str:
-    connection = await asyncpg.connect(url, timeout=ATTEMPT_TIMEOUT_S)
+    connection = await Hosts(url).connect(timeout=ATTEMPT_TIMEOUT_S)
     try:
         version: str = await connection.fetchval("SHOW server_version")
     finally:
@@ -42,19 +44,18 @@ _GREETING = re.compile(rb"\x01\x00\x00....\x00\x0a\x00\x0a.*\x07versionS....([\d
 
 def ask_rabbit(url: str) -> str:
     """Return the version of the broker that answers there, or of the first one of a cluster. Raises OSError."""
-    *others, last = one_for_each_host(url)
+    told = read(url)
+    *others, last = told.hosts
     for one in others:
         with suppress(OSError):
-            return _rabbit_version(one)
-    return _rabbit_version(last)
+            return _rabbit_version(one, tls=told.scheme == "amqps")
+    return _rabbit_version(last, tls=told.scheme == "amqps")
 
 
-def _rabbit_version(url: str) -> str:
-    parts = urlsplit(url)
-    host, tls = parts.hostname or "localhost", parts.scheme == "amqps"
-    address = (host, parts.port or (5671 if tls else 5672))
+def _rabbit_version(host: Host, *, tls: bool) -> str:
+    address = (host.name, host.port or (5671 if tls else 5672))
     with socket.create_connection(address, timeout=ATTEMPT_TIMEOUT_S) as plain:
-        stream = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if tls else plain
+        stream = ssl.create_default_context().wrap_socket(plain, server_hostname=host.name) if tls else plain
         with stream:
             stream.sendall(b"AMQP\x00\x00\x09\x01")
             greeting = b""

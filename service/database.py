@@ -89,7 +89,6 @@ async def open_pool(
             raise
 
     return await asyncpg.create_pool(
-        url,
         min_size=1,
         max_size=size,
         timeout=timeout_s,

@@ -5,10 +5,10 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from genlock._hosts import addresses
-from genlock._passwords import naming
-
-NAMESPACE_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+from genlock import _broker_urls
+from genlock._urls import with_password_file
+from genlock.schemas.namespaces import Namespace
+from genlock.service import postgres_urls
 
 LANES_MAX = 32
 """Each lane is a queue of its own on the broker, and two channels and two connections to PostgreSQL in each process."""
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         ),
     ] = 240.0
     namespace: Annotated[
-        str, Field(pattern=NAMESPACE_PATTERN, description="What the names of all exchanges and queues start with.")
+        Namespace, Field(description="What the names of all exchanges and queues start with; not amq.")
     ] = "genlock"
     batch_size_max: Annotated[
         int, Field(ge=1, le=10_000, description="The most commands that are decided in one transaction.")
@@ -123,19 +123,19 @@ class Settings(BaseSettings):
     @field_validator("database_url", "amqp_url")
     @classmethod
     def _is_url(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
-        schemes = ("amqp", "amqps") if info.field_name == "amqp_url" else ("postgresql", "postgres")
-        addresses(url.get_secret_value(), *schemes)
+        read = _broker_urls.read if info.field_name == "amqp_url" else postgres_urls.read
+        read(url.get_secret_value())
         return url
 
     @property
     def database(self) -> str:
         """Where PostgreSQL is, with its password or the name of the file that has it."""
-        return naming(self.database_url.get_secret_value(), self.database_password_file)
+        return with_password_file(self.database_url.get_secret_value(), self.database_password_file, postgres_urls.KIND)
 
     @property
     def broker(self) -> str:
         """Where RabbitMQ is, likewise."""
-        return naming(self.amqp_url.get_secret_value(), self.amqp_password_file)
+        return with_password_file(self.amqp_url.get_secret_value(), self.amqp_password_file, _broker_urls.KIND)
 
     @property
     def source(self) -> str:

@@ -28,10 +28,7 @@ async def database(settings: Settings, timeout_s: float) -> AsyncIterator[Pool]:
         pool = await open_pool(settings.database, size=2, timeout_s=timeout_s, plans=DECIDING_PLANS)
     except (SchemaError, LockedError, PoolerError) as error:
         raise Failure(str(error)) from error
-    except ValueError as error:
-        # The error may quote a piece of a password.
-        raise Failure("The setting GENLOCK_DATABASE_URL is not a URL that PostgreSQL could have.") from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Failure(f"PostgreSQL at {address(url)} cannot be used: {why(error)}.") from error
     async with closing(pool):
         try:

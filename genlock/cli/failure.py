@@ -1,11 +1,13 @@
 """How a command of the command line fails: with one sentence and an exit code, never with a stack trace."""
 
+import os
 from typing import Any
 
 import typer
 from pydantic import ValidationError
 
 from genlock.errors import GenlockError, NoService, Unanswered
+from genlock.service.environment import unknown_variables
 from genlock.service.settings import Settings
 
 NO_ANSWER, USAGE = 1, 2
@@ -35,8 +37,19 @@ def say_if_default(settings: Settings, field: str, place: str) -> None:
         typer.echo(f"genlock: {variable} is not set; asking {place}.", err=True)
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """Read the settings; those that are given and not None come first. Raises Failure."""
+def warn_of_unknown_variables() -> None:
+    """Tell on stderr which variables look like settings and are none."""
+    for warning in unknown_variables(os.environ):
+        typer.echo(f"genlock: {warning}", err=True)
+
+
+def load_settings(*, warn: bool = True, **overrides: Any) -> Settings:
+    """Read the settings; those that are given and not None come first. Raises Failure.
+
+    Who logs warns of unknown variables in the log instead.
+    """
+    if warn:
+        warn_of_unknown_variables()
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
@@ -44,7 +57,8 @@ def load_settings(**overrides: Any) -> Settings:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0])
         variable = f"{Settings.model_config['env_prefix']}{name}".upper()
-        exit_code = NO_ANSWER if overrides.get(name) is None else USAGE
+        given = overrides.get(name) is not None
+        what = f"option --{name.replace('_', '-')} ({variable})" if given else f"setting {variable}"
         raise Failure(
-            f"The setting {variable} is not valid: {first['msg'].removeprefix('Value error, ')}.", exit_code
+            f"The {what} is not valid: {first['msg'].removeprefix('Value error, ')}.", USAGE if given else NO_ANSWER
         ) from error

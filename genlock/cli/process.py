@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from genlock.cli.failure import Failure, load_settings
+from genlock.cli.failure import Failure, load_settings, warn_of_unknown_variables
 from genlock.cli.messages import read_commands, send_all
 from genlock.cli.output import OutcomePrinter, console
 from genlock.cli.settings_table import address, rows
@@ -30,7 +30,7 @@ def serve(
     # Imported here, because it takes as long as all the rest, and --help and send do without it.
     from genlock.consumers import process  # noqa: PLC0415
 
-    raise typer.Exit(process.main(load_settings(), workers))
+    raise typer.Exit(process.main(load_settings(warn=False), workers))
 
 
 def migrate() -> None:
@@ -43,19 +43,17 @@ def migrate() -> None:
     from genlock.service.migrate import SchemaError, migrate  # noqa: PLC0415
     from genlock.service.sessions import PoolerError  # noqa: PLC0415
 
-    settings = load_settings()
+    settings = load_settings(warn=False)
     logs.configure(settings)
+    logs.warn_of_unknown_variables()
     url = settings.database_url
     try:
         applied = asyncio.run(migrate(settings.database, settings.service_role, settings.migrate_wait_s))
     except (SchemaError, LockedError, PoolerError) as error:
         raise Failure(str(error)) from error
-    except ValueError as error:
-        # The error may quote a piece of a password.
-        raise Failure("The setting GENLOCK_DATABASE_URL is not a URL that PostgreSQL could have.") from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise Failure(f"PostgreSQL at {address(url)} says: {error}. To migrate, connect as the owner.") from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         why = str(error) or type(error).__name__
         raise Failure(f"PostgreSQL at {address(url)} cannot be migrated: {why}.") from error
     for migration in applied:
@@ -92,6 +90,7 @@ def demo(
     from genlock import demo, servers  # noqa: PLC0415
     from genlock.service.sessions import PoolerError  # noqa: PLC0415
 
+    warn_of_unknown_variables()
     commands = None if file is None else read_commands(file.read_bytes())
     servers.unwind_at_signals()
     try:

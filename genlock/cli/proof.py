@@ -43,7 +43,7 @@ def verify(
         wrong = asyncio.run(_verify(url, quiet=quiet))
     except (SchemaError, LockedError, PoolerError) as error:
         raise Failure(str(error)) from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Failure(f"The database could not be read: {error}.") from error
     raise typer.Exit(1 if wrong else 0)
 

@@ -1,20 +1,21 @@
 """The settings as a table shows them: no secret in it, also none that stands in a URL."""
 
+import contextlib
 import re
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from genlock._hosts import addresses
+from genlock import _broker_urls
+from genlock._urls import InvalidUrl, ServerUrl, parse
+from genlock.service import postgres_urls
 from genlock.service.settings import Settings
 
 MASK = "***"
 
-# Up to the last @, because people forget to escape the one in their password.
-_USER_INFO = re.compile(r"(?<=://)(?P<user>[^:@]*):.*@", re.DOTALL)
-_SECRET_PARAMETER = re.compile(
-    r"(?<=[?&])(?P<name>[^=&]*(?:password(?!_file)|passfile|secret|key|cadata)[^=&]*)=[^&]*", re.IGNORECASE
-)
+_USER_INFO = re.compile(r"(?<=://)(?P<user>[^:@/]*):[^@]*@")
+_SECRET = re.compile("password(?!_file)|passfile|secret|key|cadata", re.IGNORECASE)
 
 
 class Row(NamedTuple):
@@ -45,16 +46,26 @@ def masked(value: Any) -> Any:
     """Return what may be shown of a value: of a secret URL all but its secrets, of any other secret nothing."""
     if not isinstance(value, SecretStr):
         return value
-    text = value.get_secret_value()
-    if "://" not in text:
+    text = value.get_secret_value().strip()
+    if _parsed(text) is None:
         return MASK
-    text = _USER_INFO.sub(rf"\g<user>:{MASK}@", text)
-    return _SECRET_PARAMETER.sub(rf"\g<name>={MASK}", text)
+    before, mark, query = _USER_INFO.sub(rf"\g<user>:{MASK}@", text).partition("?")
+    return before + mark + "&".join(map(_masked_option, query.split("&")))
+
+
+def _masked_option(option: str) -> str:
+    name, mark, _ = option.partition("=")
+    return f"{name}{mark}{MASK}" if mark and _SECRET.search(unquote(name)) else option
 
 
 def address(url: SecretStr) -> str:
     """Return where a secret URL points to, without who goes there."""
-    try:
-        return addresses(url.get_secret_value(), "postgresql", "postgres", "amqp", "amqps") or MASK
-    except ValueError:
-        return MASK
+    parsed = _parsed(url.get_secret_value())
+    return parsed.addresses or MASK if parsed else MASK
+
+
+def _parsed(url: str) -> ServerUrl | None:
+    for kind in (_broker_urls.KIND, postgres_urls.KIND):
+        with contextlib.suppress(InvalidUrl):
+            return parse(url, kind)
+    return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from genlock import servers
-from genlock._connection import brokers
+from genlock._broker_urls import brokers
 from genlock._connection import connect as connect_to
 from genlock._session import HEARTBEAT_S
 from genlock.client import Client, connect

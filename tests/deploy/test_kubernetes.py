@@ -10,9 +10,10 @@ import pytest
 import yaml
 from kubernetes_validate.utils import validate
 
-from genlock import cli
-from genlock._passwords import naming
+from genlock import _broker_urls, cli
+from genlock._urls import with_password_file
 from genlock.consumers.topology import Topology
+from genlock.service import postgres_urls
 from genlock.service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +116,8 @@ def test_variables_are_settings_and_passwords_are_files_of_the_secret_that_the_g
     for name in named:
         url = variables[name.replace("_PASSWORD_FILE", "_URL")]
         # Nothing of it is lost to a password that the URL has itself.
-        assert naming(url, "x") != url
+        scheme = _broker_urls.KIND if "AMQP" in name else postgres_urls.KIND
+        assert with_password_file(url, "x", scheme) != url
 
 
 def test_the_owner_migrates_and_grants_to_the_role_that_serves() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
-from genlock._hosts import one_for_each_host
+from genlock._broker_urls import brokers
 from genlock.consumers.session import BROKER_ERRORS
 from genlock.consumers.topology import Topology
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE
@@ -20,11 +20,11 @@ from tests.factories import Json
 from tests.faults.journal import Journal
 from tests.faults.letters import Letter
 from tests.faults.workload import World
-from tests.proxy import joined
 
 PUBLISH_TIMEOUT_S = 3.0
 CONNECT_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 1.0
+HEARTBEAT_S = 60
 RETRY_S = 0.2
 SESSION_S = 20.0
 """How long a subscriber keeps its channel."""
@@ -275,13 +275,11 @@ class _Tried(aio_pika.Connection):
 
 async def connect(url: str) -> AbstractConnection:
     """Connect to any of the brokers that a URL names. Raises what aio-pika raises."""
-    one, *others = random.sample(hosts := one_for_each_host(url), len(hosts))
-    try:
-        return await aio_pika.connect(one, timeout=CONNECT_TIMEOUT_S, connection_class=_Tried)
-    except BROKER_ERRORS:
-        if not others:
-            raise
-    return await connect(joined(*others))
+    *others, last = brokers(url, HEARTBEAT_S)
+    for one in others:
+        with suppress(*BROKER_ERRORS):
+            return await aio_pika.connect(one, timeout=CONNECT_TIMEOUT_S, connection_class=_Tried)
+    return await aio_pika.connect(last, timeout=CONNECT_TIMEOUT_S, connection_class=_Tried)
 
 
 async def close(connection: AbstractConnection) -> None:

@@ -3,7 +3,8 @@
 import pytest
 from aio_pika.exceptions import AMQPConnectionError
 
-from genlock._connection import brokers, connect
+from genlock._broker_urls import brokers
+from genlock._connection import connect
 from genlock.consumers.process import Service
 from genlock.service.settings import Settings
 from tests.faults.injection import on_link

@@ -9,7 +9,8 @@ from pydantic import SecretStr
 from yarl import URL
 
 import genlock
-from genlock._connection import brokers, connect
+from genlock._broker_urls import brokers
+from genlock._connection import connect
 from genlock.consumers.process import Service
 from genlock.service.settings import Settings
 from tests.factories import new_id

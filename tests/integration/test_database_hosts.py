@@ -5,13 +5,14 @@ import socket
 
 import pytest
 
-from genlock.service.connecting import KEEP_ALIVE, connect
+from genlock.service.connecting import connect
 from genlock.service.database import DatabaseTroubleError, acquired, open_pool, transaction
+from genlock.service.postgres_urls import read
 from tests.proxy import joined, proxied
 
 KEPT_ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
-    *((socket.IPPROTO_TCP, getattr(socket, name)) for name in KEEP_ALIVE),
+    *((socket.IPPROTO_TCP, getattr(socket, name)) for name in read("postgresql:///").socket_options),
 )
 
 
@@ -68,4 +69,4 @@ async def test_system_looks_whether_a_server_is_there_that_says_nothing_for_long
     opened = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # the stubs leave it out
     kept = [opened.getsockopt(*option) for option in KEPT_ALIVE]
     await connection.close()
-    assert kept == [1, *KEEP_ALIVE.values()]
+    assert kept == [1, *read(database_url).socket_options.values()]
