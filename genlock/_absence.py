@@ -1,8 +1,9 @@
 """Whether any service is there to answer.
 
-A broker keeps a message for a service that is away, so that silence alone says nothing. While answers are waited for,
-the number of the queue's consumers is asked for again and again, by a passive declaration, which takes no permission.
-If it stays at zero for long enough, everyone who waits is told.
+A broker keeps a message for a service that is away, so that silence alone says nothing. While no answer comes for some
+time, the number of the queue's consumers is asked for, by a passive declaration, which takes no permission. If it stays
+at zero for long enough, everyone who waits is told. A service that is there and slow is looked for less and less often:
+a thousand clients must not keep a broker busy with that.
 """
 
 import asyncio
@@ -12,8 +13,15 @@ from dataclasses import dataclass
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
-LOOK_EVERY_S = 0.5
-LOOK_TIMEOUT_S = 2.0
+SILENT_S = 0.8
+"""How long a message waits, and its queue's others with it, before the first look."""
+
+LOOK_FIRST_S = 1.0
+LOOK_AGAIN_S = 0.5
+"""The pause between looks that find no consumer."""
+LOOK_MAX_S = 8.0
+"""The longest pause between looks that find one."""
+LOOK_TIMEOUT_S = 10.0
 
 RECONNECTING_S = 10.0
 """How long services may take to come back after the broker did: their own pauses are up to 5 s long by default."""
@@ -31,7 +39,7 @@ class Absent:
 
 @dataclass(slots=True)
 class Waiting:
-    """A message whose answer is waited for. It is `taken` once the broker has confirmed it.
+    """A message whose answer is waited for, since the moment `taken_at` when the broker confirmed it.
 
     An answer of None says that the connection was lost. Neither that nor Absent is an exception: asyncio complains
     about exceptions of futures that are never awaited.
@@ -39,7 +47,7 @@ class Waiting:
 
     queue: str
     answer: "asyncio.Future[bytes | Absent | None]"
-    taken: bool = False
+    taken_at: float | None = None
 
     def tell(self, answer: bytes | Absent | None) -> None:
         """Give the answer, unless there is one."""
@@ -61,6 +69,11 @@ class Watch:
         self._needed = asyncio.Event()
         self._channel: AbstractChannel | None = None
         self._absent_since: dict[str, float] = {}
+        self._answered_at: dict[str, float] = {}
+
+    def answered(self, queue: str) -> None:
+        """Note that a service is there: it has answered something from this queue."""
+        self._answered_at[queue] = self._time()
 
     def need(self) -> None:
         """Begin to look, because something waits."""
@@ -71,28 +84,44 @@ class Watch:
         while True:
             await self._needed.wait()
             self._needed.clear()
+            pause_s = LOOK_FIRST_S
             while self._waiting:
                 # First the pause: most answers come within it, and cost no look.
-                await asyncio.sleep(LOOK_EVERY_S)
-                if self._time() >= self._begins:
-                    await self._look()
+                await asyncio.sleep(pause_s)
+                queues = self._silent()
+                await self._look(queues)
+                if self._absent_since:
+                    pause_s = LOOK_AGAIN_S
+                else:
+                    pause_s = min(2 * pause_s, LOOK_MAX_S) if queues else LOOK_FIRST_S
 
-    async def _look(self) -> None:
-        queues = {waiting.queue for waiting in self._waiting.values() if waiting.taken}
+    def _silent(self) -> set[str]:
+        """The queues that nothing has been heard of while something waited."""
+        now = self._time()
+        if now < self._begins:
+            return set()
+        return {
+            waiting.queue
+            for waiting in self._waiting.values()
+            if waiting.taken_at is not None
+            and now - max(waiting.taken_at, self._answered_at.get(waiting.queue, 0.0)) >= SILENT_S
+        }
+
+    async def _look(self, queues: set[str]) -> None:
         self._absent_since = {queue: since for queue, since in self._absent_since.items() if queue in queues}
         for queue in queues:
             messages, consumers = await self._count(queue)
             if consumers != 0:
                 self._absent_since.pop(queue, None)
                 continue
-            # The time before the first look counts too: the message has waited for that long.
-            since = self._absent_since.setdefault(queue, self._time() - LOOK_EVERY_S)
+            # The silence before the first look counts too.
+            since = self._absent_since.setdefault(queue, self._time() - SILENT_S)
             if self._time() - since >= self._absence_s * (1 if messages else EMPTY_FACTOR):
                 self._tell(queue)
 
     def _tell(self, queue: str) -> None:
         for waiting in self._waiting.values():
-            if waiting.taken and waiting.queue == queue:
+            if waiting.taken_at is not None and waiting.queue == queue:
                 waiting.tell(Absent(queue))
 
     async def _count(self, queue: str) -> tuple[int | None, int | None]:

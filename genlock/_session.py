@@ -133,7 +133,7 @@ class Session:
         self._watch.need()
         try:
             await self.publish(letter, message)
-            waiting.taken = True
+            waiting.taken_at = asyncio.get_running_loop().time()
             answer = await waiting.answer
         finally:
             del self._pending[number]
@@ -173,6 +173,7 @@ class Session:
         waiting = self._pending.get(message.correlation_id or "")
         # Nobody waits any more for an answer that is late or comes twice.
         if waiting is not None:
+            self._watch.answered(waiting.queue)
             waiting.tell(message.body)
 
     @contextmanager

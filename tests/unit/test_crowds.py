@@ -38,6 +38,13 @@ def test_the_turn_is_nearer_with_each_attempt_and_yet_not_at_once() -> None:
     ]
 
 
+def test_no_turn_is_nearer_where_all_have_had_many_attempts() -> None:
+    crowd = Crowds()
+    crowd.advise([lost(attempt=20)] * 50, 0.0)
+    first, *_, last = waits(crowd.advise([lost(attempt=20)] * 50, 10.0))
+    assert (first, last) == (TURN_MS, 50 * TURN_MS)
+
+
 def test_nobody_is_told_to_wait_for_ever() -> None:
     advised = waits(Crowds().advise([lost()] * 1_000, 0.0))
     assert max(advised) == round(WAIT_MAX_S * 1000)
