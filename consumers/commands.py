@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -23,11 +24,13 @@ from genlock.consumers.confirmations import Confirmations
 from genlock.consumers.deliveries import Delivery, read
 from genlock.consumers.direct_replies import DirectReplies
 from genlock.consumers.messages import messages
+from genlock.consumers.parking import Parking
 from genlock.consumers.publisher import Outgoing, Publisher, RefusedError
 from genlock.consumers.session import BROKER_ERRORS, Session, answering
 from genlock.consumers.topology import CommandQueue, Topology
 from genlock.consumers.vitals import Vitals
 from genlock.schemas.decode import Command
+from genlock.service.clocks import ClocksDifferError
 from genlock.service.database import DatabaseTroubleError
 from genlock.service.decide import Answers, Decider
 from genlock.service.settings import Settings
@@ -90,7 +93,8 @@ class CommandConsumer:
         self._topology = Topology(settings.namespace)
         self._reached = reached
         self._confirmations = Confirmations(decider)
-        self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
+        self._arrived: asyncio.Queue[DeliveredMessage | Delivery | None] = asyncio.Queue()
+        self._parking = Parking(self._arrived.put_nowait, vitals.activity, settings.retry_delay_max_s)
         self._abreast = Abreast(settings.batch_size_max)
         self._deciding: asyncio.Queue[asyncio.Task[Batch] | None] = asyncio.Queue(maxsize=1)
         self._publishing: asyncio.Queue[tuple[Batch, asyncio.Task[None]] | None] = asyncio.Queue(maxsize=1)
@@ -120,11 +124,12 @@ class CommandConsumer:
         """Work until `stop`, then return once everything that was held is settled."""
         watch(lambda: self._vitals.activity.waiting(self._settings.decide_timeout_s))
         async with asyncio.TaskGroup() as group:
-            noting = group.create_task(self._confirmations.run())
+            beside = [group.create_task(task) for task in (self._confirmations.run(), self._parking.run())]
             group.create_task(self._decide_batches())
             group.create_task(self._publish_batches())
             await group.create_task(self._settle_batches())
-            noting.cancel()
+            for task in beside:
+                task.cancel()
         await self._confirmations.flush()
 
     async def stop(self) -> None:
@@ -191,8 +196,8 @@ class CommandConsumer:
 
     async def _next(self) -> Delivery | None:
         message = await self._arrived.get()
-        if message is None:
-            return None
+        if message is None or isinstance(message, Delivery):
+            return message
         delivery = await read(message)
         self._vitals.activity.moved()
         return delivery
@@ -204,18 +209,23 @@ class CommandConsumer:
         if newer:
             deliveries = [delivery.without(newer, FOR_NEWER) for delivery in deliveries]
             commands = _commands(deliveries)
-        if not commands:
-            return deliveries, Answers([], [])
-        suspicious = deliveries[0].suspicious
-        return deliveries, await self._patiently(lambda: self._decide(commands, suspicious), len(commands))
+        while deliveries and commands:
+            try:
+                return deliveries, await self._patiently(partial(self._decide, deliveries), len(commands))
+            except ClocksDifferError as doubt:
+                deliveries = self._parking.park(deliveries, doubt.command_ids, str(doubt))
+                commands = _commands(deliveries)
+        return deliveries, Answers([], [])
 
-    async def _decide(self, commands: list[Command], suspicious: bool) -> Answers:
-        decide = self._decider.decide_suspects if suspicious else self._decider.decide
+    async def _decide(self, deliveries: list[Delivery]) -> Answers:
+        decide = self._decider.decide_suspects if deliveries[0].suspicious else self._decider.decide
         with self._confirmations.carrying() as confirmed:
-            return await decide(commands, confirmed)
+            return await decide(_commands(deliveries), confirmed)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]], held: int) -> T:
         """Ask the database, however long it takes to be able to answer.
+
+        Raises ClocksDifferError, save in a lane, where whatever cannot be decided holds up what comes after it.
 
         Deliveries are held meanwhile, no more than the prefetch, and the consumer stays registered: where one is
         cancelled that holds something, and its node of the broker dies, what it held is delivered to nobody before that
@@ -227,6 +237,8 @@ class CommandConsumer:
                 try:
                     return await ask()
                 except DatabaseTroubleError as trouble:
+                    if isinstance(trouble, ClocksDifferError) and not self._queue.in_order:
+                        raise
                     log.warning("database trouble", action="hold", why=str(trouble), held=held, again_in_s=delay_s)
                     self._vitals.metrics.held()
                     asking.met(str(trouble))
@@ -240,6 +252,8 @@ class CommandConsumer:
             while deciding := await self._deciding.get():
                 # Its own loop cancels it where all of this ends; a second time would break off its roll-back.
                 batch = await asyncio.shield(deciding)
+                if not batch.deliveries:
+                    continue
                 self._note_size(batch)
                 await self._leave_in_haste()
                 self._vitals.metrics.answered(_commands(batch.deliveries), batch.answers.events)
@@ -302,10 +316,11 @@ class CommandConsumer:
             log.error("no queue for dead letters", action="dead_letter", queue=queue, why=why)  # noqa: TRY400 - `why` says it
 
     async def _settle(self, batch: Batch) -> None:
-        """Acknowledge a batch by its last delivery: batches are settled in order, so none before it is open."""
+        """Acknowledge a batch, by its last delivery if nothing is parked: batches are settled in order."""
         underlay = await self._inbox.get_underlay_channel()
         async with self._asking_broker():
-            await underlay.basic_ack(batch.deliveries[-1].tag, multiple=True)
+            for tag, multiple in self._parking.acknowledgements([delivery.tag for delivery in batch.deliveries]):
+                await underlay.basic_ack(tag, multiple=multiple)
 
     def _on_message(self, message: DeliveredMessage) -> None:
         if self._stopping and self._queue.in_order:

@@ -33,6 +33,8 @@ class Status:
     unconfirmed: int = 0
     lanes: list[str] = field(default_factory=list)
     hottest: list[Hot] = field(default_factory=list)
+    clock_skew_s: float = 0.0
+    """By how much this machine is ahead of the database."""
 
 
 Check = Callable[[], Awaitable[int]]
@@ -119,12 +121,16 @@ class Monitor:
             unready.append(reason)
         outage = bool(database.complaints or (broker.complaints and not broker.session_lost))
         dead = self._dead(outage=outage, session_usable=not broker.session_lost)
-        return Status(unready, dead, database.number, self._vitals.lanes, self._vitals.metrics.hottest())
+        skew_s = self._vitals.clocks.ahead_s if self._vitals.clocks else 0.0
+        hottest = self._vitals.metrics.hottest()
+        return Status(unready, dead, database.number, self._vitals.lanes, hottest, skew_s)
 
     def _own_complaints(self) -> list[str]:
         vitals, complaints = self._vitals, []
         if not vitals.registered:
             complaints.append("a consumer is not registered")
+        if vitals.clocks and not vitals.clocks.agree:
+            complaints.append(vitals.clocks.difference)
         trouble_s, why = vitals.trouble() or (0.0, "")
         if trouble_s > CHECK_EVERY_S:
             complaints.append(f"PostgreSQL cannot decide what is held: {why}")

@@ -36,6 +36,11 @@ class StatusCollector(Collector):
         yield GaugeMetricFamily(
             "genlock_unconfirmed_batches", "Batches whose events the broker has not confirmed.", value=unconfirmed
         )
+        yield GaugeMetricFamily(
+            "genlock_clock_skew_seconds",
+            "By how much this machine's clock is ahead of the database's; negative if it is behind.",
+            value=max((status.clock_skew_s for status in statuses), key=abs, default=0.0),
+        )
         lanes = GaugeMetricFamily("genlock_lane_active", "1 for each lane that is decided here.", labels=["lane"])
         for lane in sorted({lane for status in statuses for lane in status.lanes}):
             lanes.add_metric([lane], 1)

@@ -22,6 +22,7 @@ from genlock.consumers.sweep import Sweep
 from genlock.consumers.topology import CommandQueue, Topology, TopologyError
 from genlock.consumers.vitals import ProcessVitals
 from genlock.service import ledger
+from genlock.service.clocks import WrongClockError, check_clocks, compare
 from genlock.service.connecting import RefusedSettingError
 from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, await_standby, closing, open_pool
 from genlock.service.decide import Decider
@@ -123,7 +124,7 @@ class Service:
     async def _monitoring(self, reading: Pool) -> AsyncIterator[None]:
         self._monitor = Monitor(
             self._vitals,
-            unconfirmed=lambda: ledger.count_unconfirmed(reading),
+            unconfirmed=lambda: self._look_at(reading),
             waiting=self._count_waiting,
             committing=lambda: self._commit(reading),
             progress_timeout_s=self._settings.progress_timeout_s,
@@ -178,6 +179,7 @@ class Service:
     async def _check_database(self) -> None:
         url = self._settings.database
         await check_safety(url, accept_unsafe=self._settings.accept_unsafe_database)
+        await check_clocks(url)
         await check_schema(url)
 
     async def _serve(self, decider: Decider, deciding: Pool, reading: Pool) -> None:
@@ -315,6 +317,12 @@ class Service:
         if self._session:
             self._session.lose(why)
 
+    async def _look_at(self, pool: Pool) -> int:
+        """Compare the clocks, and count what the broker has not confirmed."""
+        async with pool.acquire() as connection:
+            self._vitals.clocks = await compare(connection)
+        return await ledger.count_unconfirmed(pool)
+
     async def _commit(self, pool: Pool) -> int:
         """See that a COMMIT is answered, as far as the synchronous standby. Raises DecideAgainError where it is not."""
         async with pool.acquire() as connection:
@@ -335,7 +343,7 @@ class Service:
             try:
                 async with asyncio.timeout_at(deadline):
                     return await self._unless_stopped(attempt())
-            except (SchemaError, TopologyError, UnsafeDatabaseError, PoolerError) as error:
+            except (SchemaError, TopologyError, UnsafeDatabaseError, WrongClockError, PoolerError) as error:
                 raise StartError(str(error)) from error
             except RefusedSettingError as error:
                 raise StartError(f"PostgreSQL cannot be used: {error}") from error

@@ -7,6 +7,7 @@ from time import monotonic
 
 from genlock.consumers.metrics import Metrics
 from genlock.consumers.topology import CommandQueue
+from genlock.service.clocks import Clocks
 
 MARGIN_S = 2.0
 """How much longer than it may a wait takes on a busy machine."""
@@ -161,6 +162,8 @@ class ProcessVitals:
         self.sessions = Activity()
         """What begins one session after another."""
         self.in_session = False
+        self.clocks: Clocks | None = None
+        """What both clocks said last."""
         self._consumers = {queue: Vitals(self.metrics) for queue in queues}
 
     def of(self, queue: CommandQueue) -> Vitals:

@@ -5,16 +5,18 @@ This page is the whole trip of a batch through PostgreSQL. The WHERE clauses fen
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import Verdict, id_reused_id
+from genlock.service import clocks as two_clocks
 from genlock.service import events, ledger, tracing
+from genlock.service.clocks import Clock, Clocks, ClocksDifferError
 from genlock.service.crowds import Crowds
 from genlock.service.database import (
     Connection,
@@ -76,7 +78,7 @@ class Decider:
         source: str,
         retention: timedelta,
         timeout_s: float,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = two_clocks.now,
         reached: Reached = ignore,
     ) -> None:
         self._pool = pool
@@ -192,16 +194,19 @@ class Decider:
 
         `alone` keeps other batches from moving anything meanwhile, so that it cannot be gone again at each try.
         """
-        now = self._clock()
         async with transaction(self._pool, self._timeout_s) as connection:
             self._reached(Step.BEGUN)
-            decided = await ledger.find(connection, {command.id for command in commands})
+            now = self._clock()
+            decided, told = await ledger.find_now(connection, {command.id for command in commands})
+            clocks = Clocks(now, told, self._clock())
             fresh, reused = _sort_out(commands, decided)
             self._reached(Step.KNOWN_ANSWERED)
             state = await lock_and_read(connection, footprint_of([*fresh, *reused]), alone=alone)
             before = dict(state.records)
             self._reached(Step.LOCKED)
-            folded = fold(state, fresh, now, self._retention)
+            folded = fold(state, fresh, now, self._retention, clocks=clocks)
+            if folded.doubtful:
+                raise ClocksDifferError(frozenset(folded.doubtful), clocks)
             await write(connection, before, state, folded.changes)
             self._reached(Step.WRITTEN)
             folded.verdicts = self._crowds.advise(folded.verdicts, time.monotonic())

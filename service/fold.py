@@ -7,11 +7,13 @@ import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Self
 
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import Verdict
 from genlock.schemas.values import value
+from genlock.service.clocks import Clocks
 from genlock.service.events import timestamp
 from genlock.service.records import Record
 from genlock.service.rule import Rule
@@ -21,6 +23,32 @@ from genlock.service.verdicts import Decision, refused
 
 EXPIRY_MARGIN = timedelta(days=1)
 """A command this much younger than the ledger's memory is refused already: its first copy may be forgotten soon."""
+
+
+class DoubtfulError(Exception):
+    """Whether a command is expired depends on the clock, and the clocks disagree."""
+
+
+@value
+class Memory:
+    """Since when everything is remembered, by the clock that is behind, and by the one that is ahead."""
+
+    since: datetime
+    since_at_the_latest: datetime
+    agreed: bool
+
+    @classmethod
+    def of(cls, clocks: Clocks, length: timedelta) -> Self:
+        return cls(clocks.earlier - length, clocks.later - length, clocks.agree)
+
+    def has_lost(self, time: datetime) -> bool:
+        """Tell whether a command of that time may have been forgotten, by both clocks.
+
+        Raises DoubtfulError where they disagree.
+        """
+        if time >= self.since and time < self.since_at_the_latest and not self.agreed:
+            raise DoubtfulError
+        return time < self.since
 
 
 @value
@@ -40,19 +68,33 @@ class Folded:
     changes: list[Change] = field(default_factory=list)
     faults: list[tuple[Command, str]] = field(default_factory=list)
     """Commands whose rule raised, with the traceback for the log."""
+    doubtful: list[str] = field(default_factory=list)
+    """The ids of commands that are expired by one of two clocks that disagree."""
 
 
 def fold(
-    state: State, commands: Iterable[Command], now: datetime, retention: timedelta, rules: Mapping[str, Rule] = RULES
+    state: State,
+    commands: Iterable[Command],
+    now: datetime,
+    retention: timedelta,
+    rules: Mapping[str, Rule] = RULES,
+    *,
+    clocks: Clocks | None = None,
 ) -> Folded:
-    """Decide each command over what the ones before it left; `state` ends as the batch leaves it."""
+    """Decide each command over what the ones before it left; `state` ends as the batch leaves it.
+
+    By one clock where `clocks` does not tell of two. What comes with doubtful commands is not to be kept.
+    """
     folded = Folded()
     decided_at = timestamp(now)
-    oldest = now - retention + EXPIRY_MARGIN
+    memory = Memory.of(clocks or Clocks(now, now, now), retention - EXPIRY_MARGIN)
     for command in commands:
         try:
-            decision = decide(state, command, rules, decided_at, oldest)
+            decision = decide(state, command, rules, decided_at, memory)
             state.apply(decision.changed)
+        except DoubtfulError:
+            folded.doubtful.append(command.id)
+            continue
         except Exception:  # noqa: BLE001 - a rule that fails takes down its own command alone
             folded.faults.append((command, traceback.format_exc()))
             decision = refused(command, None, INTERNAL_ERROR)
@@ -66,9 +108,10 @@ INTERNAL_ERROR = Refusal(
 )
 
 
-def decide(state: State, command: Command, rules: Mapping[str, Rule], decided_at: str, oldest: datetime) -> Decision:
-    """Decide one command, not from before `oldest`, in the order of checks that the contract has.
+def decide(state: State, command: Command, rules: Mapping[str, Rule], decided_at: str, memory: Memory) -> Decision:
+    """Decide one command that is not forgotten, in the order of checks that the contract has.
 
+    Raises DoubtfulError where that depends on the clock, and the clocks disagree.
     The rules come last: a refused, repeated or outlived command never reaches them.
     """
     record = state.find((command.kind, command.subject)) if command.kind and command.subject else None
@@ -77,7 +120,7 @@ def decide(state: State, command: Command, rules: Mapping[str, Rule], decided_at
     rule = rules[command.type]
     if repeated := rule.repeated(state, command, record):
         return repeated
-    if command.time is not None and command.time < oldest:
+    if command.time is not None and memory.has_lost(command.time):
         # As it came: a time on the first day of the calendar has no UTC to show (tests/e2e/test_bad_input.py).
         message = f"The command is from {command.time.isoformat()}, too old to know whether it was decided before."
         return refused(command, record, Refusal(Code.EXPIRED, message))

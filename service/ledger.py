@@ -41,8 +41,15 @@ class Recorded:
 
 async def find(connection: Connection, command_ids: Collection[str]) -> dict[str, Decided]:
     """The commands among these that are decided already."""
+    return (await find_now(connection, command_ids))[0]
+
+
+async def find_now(connection: Connection, command_ids: Collection[str]) -> tuple[dict[str, Decided], datetime]:
+    """The commands among these that are decided already, and the time by the clock of the database."""
     rows = await connection.fetch(statement("find_decided"), list(command_ids))
-    return {str(row["id"]): Decided(row["content_hash"], Event.stored(row["event"])) for row in rows}
+    found = (row for row in rows if row["id"] is not None)
+    decided = {str(row["id"]): Decided(row["content_hash"], Event.stored(row["event"])) for row in found}
+    return decided, rows[0]["told_at"]
 
 
 async def record(connection: Connection, entries: Collection[Entry]) -> int | None:

@@ -1,13 +1,14 @@
 """Rehearsing a command: truly deciding it, and taking all of it back. So it is known what it would come to now."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import SucceededData, Verdict, parse_outcome
+from genlock.service import clocks as two_clocks
 from genlock.service import events, ledger
+from genlock.service.clocks import Clock, Clocks, ClocksDifferError
 from genlock.service.database import Connection, DatabaseTroubleError, DecideAgainError, Pool, transaction
 from genlock.service.decide import TRIES_MAX
 from genlock.service.events import timestamp
@@ -35,7 +36,7 @@ async def rehearse(
     *,
     retention: timedelta,
     timeout_s: float,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock: Clock = two_clocks.now,
 ) -> Rehearsed:
     """Decide a command as Decider does, alone and against what is there now, in a transaction that is rolled back.
 
@@ -58,7 +59,8 @@ async def _decide(
     connection: Connection, command: Command, now: datetime, retention: timedelta, *, alone: bool
 ) -> Rehearsed:
     """Answer a known id, lock and read, fold, write, and last the ledger: what may fail must have its chance to."""
-    decided = (await ledger.find(connection, {command.id})).get(command.id)
+    found, told = await ledger.find_now(connection, {command.id})
+    decided, clocks = found.get(command.id), Clocks(now, told, now)
     if decided is not None:
         if decided.content_hash == command.content_hash:
             return Rehearsed(parse_outcome(decided.event.body).data, decided=True)
@@ -66,7 +68,9 @@ async def _decide(
         return Rehearsed(refused(command, None, refusal).verdict)
     state = await lock_and_read(connection, footprint_of([command]), alone=alone)
     before = dict(state.records)
-    folded = fold(state, [command], now, retention)
+    folded = fold(state, [command], now, retention, clocks=clocks)
+    if folded.doubtful:
+        raise ClocksDifferError(frozenset(folded.doubtful), clocks)
     await write(connection, before, state, folded.changes)
     (verdict,) = folded.verdicts
     event = events.build(command, verdict, REHEARSAL, timestamp(now))

@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import structlog
 
+from genlock.service import clocks
+from genlock.service.clocks import Clock
 from genlock.service.database import DatabaseTroubleError, Pool, transaction, written
 from genlock.service.sql import statement
 
@@ -25,10 +27,11 @@ log = structlog.get_logger()
 class Upkeep:
     """Forgets what is past the retention; of all replicas one at a time."""
 
-    def __init__(self, pool: Pool, retention: timedelta, timeout_s: float) -> None:
+    def __init__(self, pool: Pool, retention: timedelta, timeout_s: float, clock: Clock = clocks.now) -> None:
         self._pool = pool
         self._retention = retention
         self._timeout_s = timeout_s
+        self._clock = clock
 
     async def run(self) -> None:
         """Forget until cancelled."""
@@ -48,10 +51,16 @@ class Upkeep:
     async def forget(self) -> int:
         """Forget a slice of the oldest commands that are past the retention; return how many that were.
 
-        None of a batch that the broker has not confirmed. Raises DatabaseTroubleError.
+        None of a batch that the broker has not confirmed, and none while the clocks disagree.
+
+        Raises DatabaseTroubleError.
         """
         async with transaction(self._pool, self._timeout_s) as connection:
             if not await connection.fetchval(statement("try_forgetting")):
+                return 0
+            told = await clocks.compare(connection, self._clock)
+            if not told.agree:
+                log.warning("upkeep put off", action="forget", why=told.difference)
                 return 0
             oldest = (self._retention, SLICE_BATCHES)
             forgotten = written(await connection.execute(statement("delete_ledger"), *oldest, SLICE_COMMANDS))

@@ -69,8 +69,8 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     "known ids are answered": (
         Edit(
             "service/decide.py",
-            "decided = await ledger.find(connection, {command.id for command in commands})",
-            "decided = await ledger.find(connection, set())",
+            "decided, told = await ledger.find_now(connection, {command.id for command in commands})",
+            "decided, told = await ledger.find_now(connection, set())",
             function="Decider._transact",
         ),
     ),

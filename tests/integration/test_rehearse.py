@@ -12,6 +12,7 @@ from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import RejectedData, SucceededData
 from genlock.service import rehearse as rehearsing
+from genlock.service.clocks import ClocksDifferError
 from genlock.service.database import DatabaseTroubleError, Pool
 from genlock.service.decide import Decider
 from genlock.service.rehearse import Rehearsed, rehearse
@@ -155,9 +156,15 @@ async def test_next_try_passes_faults_and_foreign_content_and_stops_at_a_verdict
     assert (settled.command_id, type(settled.verdict)) == (retry_id(tried.id, 3), SucceededData)
 
 
-@pytest.mark.parametrize(("day", "expired"), [(2, False), (31, True)])
-async def test_a_rehearsal_goes_by_the_time_at_which_it_is(pool: Pool, day: int, expired: bool) -> None:
-    dated = put(new_id(), None, time="2026-03-01T12:00:00Z")
-    now = datetime(2026, 3, day, tzinfo=UTC)
-    rehearsal = await rehearse(pool, dated, retention=RETENTION, timeout_s=20, clock=lambda: now)
+@pytest.mark.parametrize(("days", "expired"), [(1, False), (30, True)])
+async def test_a_rehearsal_goes_by_the_time_at_which_it_is(pool: Pool, days: int, expired: bool) -> None:
+    dated = put(new_id(), None, time=(datetime.now(UTC) - timedelta(days=days)).isoformat())
+    rehearsal = await rehearse(pool, dated, retention=RETENTION, timeout_s=20)
     assert (getattr(rehearsal.verdict, "code", None) == Code.EXPIRED) is expired
+
+
+async def test_a_rehearsal_says_nothing_about_a_command_that_one_clock_alone_calls_expired(pool: Pool) -> None:
+    now = datetime.now(UTC)
+    dated, wrong = put(new_id(), None, time=now.isoformat()), now + timedelta(days=20)
+    with pytest.raises(ClocksDifferError):
+        await rehearse(pool, dated, retention=RETENTION, timeout_s=20, clock=lambda: wrong)

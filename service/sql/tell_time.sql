@@ -1,0 +1,2 @@
+-- The time by the clock of the database.
+SELECT clock_timestamp()

@@ -1,0 +1,119 @@
+"""Replicas as processes of their own whose clock is wrong, from the start or all of a sudden."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import aiohttp
+import asyncpg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from genlock.servers_ports import give_port_back, take_port
+from genlock.servers_programs import program
+from genlock.service.settings import Settings
+from tests.commandline import ended, lines_until, start
+from tests.factories import Json, envelope, new_id
+from tests.harness import Client, until
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+DAYS_20_S = 20 * 86_400
+
+
+class Faked:
+    """The wall clock of a process, which a file tells while it runs. Its monotonic clock is left alone."""
+
+    def __init__(self, file: Path) -> None:
+        program("faketime", "faketime", "tests of wrong clocks need faketime, and it is not here")
+        [library] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+        self._file = file
+        self.variables = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        self.set(0)
+
+    def set(self, ahead_s: int) -> None:
+        """Put the clock ahead by so much, or behind if it is less than 0."""
+        self._file.write_text(f"{ahead_s:+d}\n")
+
+
+@pytest.fixture
+def faked(tmp_path: Path) -> Faked:
+    """The clock of a replica."""
+    return Faked(tmp_path / "clock")
+
+
+@asynccontextmanager
+async def replica(settings: Settings, faked: Faked) -> AsyncIterator[str]:
+    """Run a replica with a clock of its own; yields where it answers HTTP."""
+    port = take_port()
+    variables = {"GENLOCK_HTTP_PORT": str(port), "GENLOCK_RETRY_DELAY_MAX_S": "0.2", **faked.variables}
+    process = await start(settings, "serve", **variables)
+    try:
+        await lines_until(process, "ready")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+        give_port_back(port)
+
+
+def create(**attributes: str) -> Json:
+    return envelope("document.put", new_id(), {"expected_generation": None, "body": {}}, **attributes)
+
+
+@pytest.mark.parametrize(("ahead_s", "way"), [(DAYS_20_S, "ahead of"), (-DAYS_20_S, "behind")])
+async def test_replica_with_a_wrong_clock_refuses_to_start(
+    settings: Settings, faked: Faked, ahead_s: int, way: str
+) -> None:
+    faked.set(ahead_s)
+    process = await start(settings, "serve", GENLOCK_HTTP_PORT="0", **faked.variables)
+    code, lines = await ended(process)
+    assert code == 1
+    far = r"(20 days, 0:00|19 days, 23:59):\d\d \(17\d{5} s\)"
+    assert re.match(rf"The clock of this machine is {far} {way} that of the database", lines[-1]["why"])
+
+
+async def test_replica_whose_clock_jumps_is_not_ready_and_rejects_nothing_as_expired(
+    client: Client, settings: Settings, second: Connection, faked: Faked
+) -> None:
+    async with replica(settings, faked) as url, aiohttp.ClientSession() as http:
+
+        async def told(page: str) -> tuple[int, str]:
+            async with http.get(f"{url}/{page}") as answer:
+                return answer.status, await answer.text()
+
+        async def unready() -> bool:
+            code, text = await told("readyz")
+            return code == 503 and "(1728000 s) ahead of that of the database" in text
+
+        async def ready() -> bool:
+            return (await told("readyz"))[0] == 200
+
+        await client.ask(create(time=datetime.now(UTC).isoformat()))
+        faked.set(DAYS_20_S)
+        await until(unready)
+        dated = [create(time=datetime.now(UTC).isoformat()) for _ in range(3)]
+        undated = [create() for _ in range(3)]
+        await client.send(*(command for pair in zip(dated, undated, strict=True) for command in pair))
+        events = await client.decided(*undated)
+        assert {event["type"] for event in events} == {"document.put.succeeded"}
+        assert await second.fetchval("SELECT count(*) FROM ledger") == 1 + len(undated)
+        assert (await told("livez"))[0] == 200
+        metrics = text_string_to_metric_families((await told("metrics"))[1])
+        [skew] = [metric.samples[0].value for metric in metrics if metric.name == "genlock_clock_skew_seconds"]
+        assert skew == pytest.approx(DAYS_20_S, abs=10)
+        faked.set(0)
+        events = await client.decided(*dated)
+        assert {event["type"] for event in events} == {"document.put.succeeded"}
+        await until(ready)
+        await client.until_empty(client.topology.inbox)
+        await client.ask(create())
