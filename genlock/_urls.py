@@ -226,3 +226,21 @@ def with_password_file(url: str, file: str, kind: Kind) -> str:
         return url
     url = url.rstrip("\r\n")
     return f"{url}{'&' if '?' in url else '?'}{PASSWORD_FILE}={quote(file)}"
+
+
+def elsewhere(url: str, kind: Kind, *, login: tuple[str, str] | None = None, name: str | None = None) -> str:
+    """The same URL with another user and password, or for another database. Raises InvalidUrl."""
+    parse(url, kind)
+    scheme, _, rest = url.rstrip("\r\n").partition("://")
+    rest, _, query = rest.partition("?")
+    hosts, mark, path = rest.partition("/")
+    # What the query says of these would say it a second time.
+    replaced: set[str] = set()
+    if login is not None:
+        hosts = f"{':'.join(quote(text, safe='') for text in login)}@{hosts.rpartition('@')[2]}"
+        replaced |= {"user", "password", PASSWORD_FILE}
+    if name is not None:
+        mark, path = "/", quote(name, safe="")
+        replaced |= {"dbname", "database"}
+    kept = [option for option in query.split("&") if unquote(option.partition("=")[0]) not in replaced]
+    return f"{scheme}://{hosts}{mark}{path}" + (f"?{'&'.join(kept)}" if any(kept) else "")

@@ -21,10 +21,9 @@ from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from genlock import _broker_urls
-from genlock._urls import InvalidUrl
+from genlock._urls import InvalidUrl, elsewhere
 from genlock.servers_asking import READY_TIMEOUT_S, ask_postgres, ask_rabbit, await_answer
 from genlock.servers_local import LocalPostgres, LocalRabbit
 from genlock.servers_programs import Programs, ServersUnavailable
@@ -115,7 +114,7 @@ async def database(admin_url: str, template: str | None = None) -> AsyncIterator
     try:
         # Within, because it may be there although this was cancelled before it was told so.
         await _execute(admin_url, f'CREATE DATABASE "{name}"{source}')
-        yield urlsplit(admin_url)._replace(path=f"/{name}").geturl()
+        yield elsewhere(admin_url, postgres_urls.KIND, name=name)
     finally:
         await _execute(admin_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
@@ -129,8 +128,7 @@ class Role:
 
     def at(self, url: str) -> str:
         """The same URL for this role."""
-        parts = urlsplit(url)
-        return parts._replace(netloc=f"{self.name}:{self.password}@{parts.netloc.rpartition('@')[2]}").geturl()
+        return elsewhere(url, postgres_urls.KIND, login=(self.name, self.password))
 
 
 async def make_role(admin_url: str) -> Role:

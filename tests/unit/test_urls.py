@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from genlock import _broker_urls
-from genlock._urls import InvalidUrl, with_password_file
+from genlock._urls import InvalidUrl, elsewhere, with_password_file
 from genlock.cli.settings_table import masked
 from genlock.service import postgres_urls
 from genlock.service.settings import Settings
@@ -169,3 +169,25 @@ def test_password_file_that_is_not_text_is_named_and_not_quoted(tmp_path: Path) 
     with pytest.raises(OSError, match="password has to be UTF-8") as raised:
         _broker_urls.brokers(f"amqp://user@host/?password_file={file}", heartbeat_s=10)
     assert "0xff" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("url", "there"),
+    [
+        ("postgresql://a:b@h:1,i/x?sslmode=disable", "postgresql://u:%40@h:1,i/y?sslmode=disable"),
+        ("postgresql://h", "postgresql://u:%40@h/y"),
+        ("postgresql:///x?host=/run/postgresql&port=1\n", "postgresql://u:%40@/y?host=/run/postgresql&port=1"),
+        ("postgresql://h/?user=a&password=b&dbname=x", "postgresql://u:%40@h/y"),
+        ("postgresql://a@h/?passw%6Frd_file=f&statement_timeout=1", "postgresql://u:%40@h/y?statement_timeout=1"),
+    ],
+)
+def test_url_of_another_role_and_another_database_says_nothing_twice(url: str, there: str) -> None:
+    changed = elsewhere(url, postgres_urls.KIND, login=("u", "@"), name="y")
+    assert changed == there
+    target = postgres_urls.read(changed)
+    assert (target.user, target.password, target.database, target.hosts) == (
+        "u",
+        "@",
+        "y",
+        postgres_urls.read(url).hosts,
+    )
