@@ -66,7 +66,7 @@ def changed(**attributes: Any) -> Callable[[Json], bytes]:
 BAD = {
     "no UTF-8": Bad(lambda command: raw(command, '"HERE2"').replace(b"HERE2", b"\xff"), reason="UTF-8"),
     "UTF-16": Bad(lambda command: json.dumps(command).encode("utf-16"), reason="UTF-8"),
-    "a byte order mark": Bad(lambda command: b"\xef\xbb\xbf" + json.dumps(command).encode(), reason="JSON"),
+    "two byte order marks": Bad(lambda command: b"\xef\xbb\xbf" * 2 + json.dumps(command).encode(), reason="JSON"),
     "no JSON": Bad(lambda _: b"{", reason="JSON"),
     "nothing": Bad(lambda _: b"", reason="JSON"),
     "a list": Bad(lambda _: b"[]", reason="id"),
