@@ -33,7 +33,8 @@ CONFLICTS_KEPT = 100
 """How many conflicts GaveUp carries at most, the last ones: each may hold a large record."""
 
 TRIES_LEFT = 3
-"""A pause leaves at least the time that so many tries as the last one take."""
+LAST_TRY_S = 1.0
+"""A pause leaves the time of so many tries like the last one, and no less than this, for one that takes longer."""
 
 JITTER_S = 0.01
 """The range that pauses are spread over, so that losers who were told the same do not meet again."""
@@ -169,7 +170,7 @@ class Change:
             raise self._gave_up("another command had come first again")
         # At least what the service advises; but a last try comes early rather than not at all.
         pause_s = conflict.retry.after_ms / 1000 + random.uniform(0, JITTER_S)  # noqa: S311 - jitter is no secret
-        pause_s = min(pause_s, max(left_s - TRIES_LEFT * try_s - JITTER_S, left_s / 2))
+        pause_s = min(pause_s, max(left_s - max(TRIES_LEFT * try_s, LAST_TRY_S), left_s / 2))
         await asyncio.sleep(pause_s)
         if pause_s > FRESH_S or conflict.data.truncated or conflict.data.kind != self._kind:
             return await self._read()

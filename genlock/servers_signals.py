@@ -58,6 +58,10 @@ def run_to_end(main: Coroutine[Any, Any, T]) -> T:
 
 async def start(command: Sequence[str], variables: Mapping[str, str]) -> asyncio.subprocess.Process:
     """Start a command that gets the signals which this process gets from now on, and ends with it."""
+    forwarding = _Forwarding()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, forwarding.send, _TOLD_AS.get(number, number))
     child = await asyncio.create_subprocess_exec(
         *command,
         env={**os.environ, **variables},
@@ -65,12 +69,25 @@ async def start(command: Sequence[str], variables: Mapping[str, str]) -> asyncio
         start_new_session=True,
         preexec_fn=partial(die_with_parent, signal.SIGTERM, os.getpid()),
     )
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(number, _forward, child.pid, _TOLD_AS.get(number, number))
+    forwarding.begin(child.pid)
     return child
 
 
-def _forward(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(group, number)
+class _Forwarding:
+    """Passes signals on to a process group; those that come before there is one, as soon as there is."""
+
+    def __init__(self) -> None:
+        self._group: int | None = None
+        self._early: list[signal.Signals] = []
+
+    def begin(self, group: int) -> None:
+        self._group = group
+        for number in self._early:
+            self.send(number)
+
+    def send(self, number: signal.Signals) -> None:
+        if self._group is None:
+            self._early.append(number)
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self._group, number)
