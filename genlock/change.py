@@ -12,10 +12,12 @@ import inspect
 import random
 from collections import deque
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 from genlock._drafts import completed
 from genlock._states import ReadableKind, State, read_state
+from genlock._turns import turn_of
 from genlock.commands import Command
 from genlock.errors import ClientClosed, Disconnected, GaveUp, NoAnswer, NoService
 from genlock.schemas.outcomes import Conflict, Outcome
@@ -78,6 +80,7 @@ class Change:
         self._correlationid = correlationid
         self._time = asyncio.get_running_loop().time
         self._deadline = self._time() + timeout_s
+        self._turn = turn_of(kind, record_id)
         self._attempts = 0
         self._conflicts: deque[Conflict] = deque(maxlen=CONFLICTS_KEPT)
 
@@ -85,13 +88,16 @@ class Change:
         """Try until a command of `fn`'s is decided on its merits, or `fn` stops."""
         state = await self._read()
         while True:
-            began = self._time()
-            draft = await self._call_fn(state)
-            if draft is None:
-                return None
-            if self._left_s() <= 0:
-                raise self._gave_up("fn returned too late for another try")
-            outcome = await self._send(self._command(draft, state))
+            async with AsyncExitStack() as turn:
+                if await self._await_turn(turn):
+                    state = await self._read()
+                began = self._time()
+                draft = await self._call_fn(state, turn)
+                if draft is None:
+                    return None
+                if self._left_s() <= 0:
+                    raise self._gave_up("fn returned too late for another try")
+                outcome = await self._send(self._command(draft, state))
             if not isinstance(outcome, Conflict) or not outcome.retry.allowed:
                 return outcome
             self._attempts += 1
@@ -119,10 +125,20 @@ class Change:
                 if self._left_s() <= 0:
                     raise self._gave_up(f"the record could not be read ({str(error).rstrip('.')})") from error
 
-    async def _call_fn(self, state: State | None) -> Any:
+    async def _await_turn(self, turn: AsyncExitStack) -> bool:
+        try:
+            return await turn.enter_async_context(self._turn.taken(self._deadline))
+        except TimeoutError as error:
+            raise self._gave_up("it was the turn of others, whose fn is slow") from error
+
+    async def _call_fn(self, state: State | None, turn: AsyncExitStack) -> Any:
+        began = self._time()
         draft = self._fn(state)
         if not inspect.isawaitable(draft):
+            self._turn.learn(self._time() - began)
             return draft
+        # It leaves the event loop to others while it waits, and may make changes of its own.
+        await turn.aclose()
         limit = asyncio.timeout_at(self._deadline)
         try:
             async with limit:

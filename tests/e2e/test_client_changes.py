@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 import genlock
 from genlock import DocumentMerge, DocumentPut, DocumentState, ProviderCreate, ProviderSetTraits, StackCreate
 from genlock._letters import Letter
+from genlock._turns import BUSY_S
 from genlock.client import Client
 from genlock.service.settings import Settings
 from tests import harness
@@ -63,7 +65,7 @@ async def get_in(user: Client, subject: str, key: str) -> Counter[str]:
     """Set a key of a document, however often others are faster."""
     tries: Counter[str] = Counter()
 
-    def with_key(doc: DocumentState | None) -> partial[DocumentPut]:
+    async def with_key(doc: DocumentState | None) -> partial[DocumentPut]:
         tries[key] += 1
         return partial(DocumentPut, body={**(doc.body if doc else {}), key: True})
 
@@ -80,6 +82,27 @@ async def test_a_crowd_gets_in(user: Client, second: Connection) -> None:
     assert json.loads(row["body"]) == dict.fromkeys(keys, True)
     assert row["generation"] == 31
     assert sum(sum(each.values()) for each in tries) > 32
+
+
+async def test_a_slow_fn_that_is_not_async_is_called_once_for_each_of_a_crowd(user: Client, settings: Settings) -> None:
+    """It keeps the whole process busy, so that the states of all others would be old before they can send anything."""
+    subject, calls, keys = new_id(), [], [f"k{number}" for number in range(32)]
+
+    def with_key(key: str, doc: DocumentState | None) -> partial[DocumentPut]:
+        calls.append(key)
+        time.sleep(2 * BUSY_S)
+        return partial(DocumentPut, body={**(doc.body if doc else {}), key: True})
+
+    async with genlock.connect(settings.amqp_url.get_secret_value(), namespace=settings.namespace) as other:
+        clients = [user, other] * (len(keys) // 2)
+        outcomes = await asyncio.gather(
+            *(
+                client.change("document", subject, partial(with_key, key))
+                for client, key in zip(clients, keys, strict=True)
+            )
+        )
+    assert [type(outcome) for outcome in outcomes] == [genlock.Succeeded] * 32
+    assert sorted(calls) == sorted(keys)
 
 
 async def test_giving_up_tells_the_whole_chain(user: Client, client: harness.Client) -> None:

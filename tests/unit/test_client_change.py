@@ -13,6 +13,7 @@ from genlock import DocumentDelete, DocumentMerge, DocumentPut, DocumentState, O
 from genlock import change as change_module
 from genlock._drafts import completed
 from genlock._states import ReadableKind, State
+from genlock._turns import BUSY_S, turn_of
 from genlock.change import CONFLICTS_KEPT, Change
 from genlock.schemas.outcomes import parse_outcome
 from genlock.schemas.stacks import StackState
@@ -293,6 +294,35 @@ async def test_a_whole_command_keeps_its_id_and_is_numbered() -> None:
         (made[0].id, 1, made[0].id),
         (made[1].id, 2, made[0].id),
     ]
+
+
+async def test_the_turn_of_others_is_waited_for_until_the_deadline() -> None:
+    told, turn = Told(won()), turn_of("document", "x")
+    turn.learn(BUSY_S)
+    async with turn.taken(float("inf")):
+        with pytest.raises(genlock.GaveUp, match="the turn of others, whose fn is slow"):
+            await changed(told, merge, timeout_s=0.1)
+    assert not told.sent
+    assert await changed(told, merge) == told.answers[0]
+    assert told.reads == 2
+
+
+async def test_an_async_fn_may_make_a_change_of_its_own_beside_slow_ones() -> None:
+    told, within = Told(won()), Told(won())
+
+    async def nested(state: Any) -> Any:
+        await changed(within, _slow)
+        return merge(state)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(changed(told, _slow))
+        group.create_task(changed(told, nested))
+    assert (len(told.sent), len(within.sent)) == (2, 1)
+
+
+def _slow(state: Any) -> Any:
+    time.sleep(BUSY_S)
+    return merge(state)
 
 
 @pytest.mark.parametrize(
