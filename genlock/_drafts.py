@@ -14,7 +14,7 @@ from genlock._states import ReadableKind, State
 from genlock.commands import Command, command
 from genlock.errors import InvalidMessage
 from genlock.schemas.base import CommandData
-from genlock.schemas.catalogue import TYPE_OF
+from genlock.schemas.catalogue import SUBJECTS, TYPE_OF
 from genlock.schemas.consumers import ConsumerSetAllocations
 from genlock.schemas.documents import DocumentDelete, DocumentMerge, DocumentPut
 from genlock.schemas.providers import (
@@ -74,19 +74,24 @@ def completed(draft: Any, kind: ReadableKind, record_id: str, state: State | Non
     """Make a command of a draft, with the token of the state that its author saw.
 
     Raises InvalidMessage for anything else than a draft on this record, for a token that is not the state's, for one
-    that needs a record where there is none, and for values that the command cannot have.
+    that needs a record where there is none, or makes one where there is one, and for values that the command cannot
+    have.
     """
-    if isinstance(draft, Command):
-        if draft.subject != record_id:
-            raise InvalidMessage(f"fn returned a command on {draft.subject}; change is called for {record_id}.")
-        return draft.model_copy(update={"data": _data(draft.data, kind, record_id, state)})
-    return command(_data(draft, kind, record_id, state), subject=record_id)
+    if not isinstance(draft, Command):
+        return command(_data(draft, kind, record_id, state), subject=record_id)
+    data = _data(draft.data, kind, record_id, state)
+    # A UUID may be written in capitals.
+    if draft.subject != SUBJECTS[kind].validate_python(record_id):
+        raise InvalidMessage(f"fn returned a command on {draft.subject}; change is called for {record_id}.")
+    return draft.model_copy(update={"data": data})
 
 
 def _data(draft: Any, kind: ReadableKind, record_id: str, state: State | None) -> CommandData:
     model = _model(draft, kind)
     token = next((name for name in TOKENS if name in model.model_fields), None)
     seen = _token(state)
+    if token is None and state is not None:
+        raise InvalidMessage(f"There is a {kind} {record_id} already, and {TYPE_OF[model].name} makes one.")
     if token is not None:
         _check_token(draft, TYPE_OF[model].name, token, seen)
         if state is None and NoneType not in get_args(model.model_fields[token].annotation):

@@ -19,7 +19,7 @@ from genlock._drafts import completed
 from genlock._states import ReadableKind, State, read_state
 from genlock._turns import turn_of
 from genlock.commands import Command
-from genlock.errors import ClientClosed, Disconnected, GaveUp, NoAnswer, NoService
+from genlock.errors import ClientClosed, Disconnected, GaveUp, InvalidMessage, NoAnswer, NoService
 from genlock.schemas.outcomes import Conflict, Outcome
 
 TIMEOUT_S = 30.0
@@ -111,7 +111,7 @@ class Change:
 
     def _share_s(self) -> float:
         """How long one read or sending may wait, so that one whose answer is lost is repeated in time."""
-        return min(self._left_s(), self._timeout_s / SENDINGS_MIN)
+        return min(max(self._left_s(), 0.0), self._timeout_s / SENDINGS_MIN)
 
     async def _read(self) -> State | None:
         """Read the record, again while no answer comes."""
@@ -151,6 +151,8 @@ class Change:
 
     def _command(self, draft: Any, state: State | None) -> Command:
         try_ = completed(draft, self._kind, self._record_id, state)
+        if any(try_.id == conflict.command_id for conflict in self._conflicts):
+            raise InvalidMessage(f"fn returned the id {try_.id} again: give each try an id of its own.")
         # The whole chain has one correlation id: by default that of its first command.
         self._correlationid = self._correlationid or try_.correlationid or try_.id
         return try_.model_copy(

@@ -303,8 +303,8 @@ class Client:
         3 at least, limits the tries too. Returns Succeeded, Rejected, a Conflict after which a retry makes no sense, or
         None where `fn` stopped. Raises GaveUp at the deadline or after the last attempt if nothing of this call has an
         effect; NoAnswer or Disconnected at the deadline if a command was under way, whose id is `command_id`;
-        InvalidMessage for what is no such command, has another token, or needs a record where there is none; and what
-        `get` and `send` raise.
+        InvalidMessage for what is no such command, has another token or the id of an earlier try, needs a record where
+        there is none, or makes one where there is one; and what `get` and `send` raise.
         """
         changing = Change(
             self, kind, record_id, fn, attempts=attempts, timeout_s=timeout_s, correlationid=correlationid

@@ -296,6 +296,30 @@ async def test_a_whole_command_keeps_its_id_and_is_numbered() -> None:
     ]
 
 
+async def test_a_whole_command_with_the_id_of_an_earlier_try_is_refused() -> None:
+    made = genlock.command(DocumentPut(expected_generation=3, body={}), subject="x")
+    told = Told(_of(made), won())
+    with pytest.raises(genlock.InvalidMessage, match=f"the id {made.id} again"):
+        await changed(told, lambda _state: made)
+    assert len(told.sent) == 1
+
+
+def _of(command: genlock.Command) -> Outcome:
+    """A conflict of this very command."""
+    return late().model_copy(update={"causationid": command.id})
+
+
+def test_an_id_in_capitals_is_the_same_record() -> None:
+    draft = genlock.command(genlock.StackCreate(name="a", template={}), subject=STACK.upper())
+    assert completed(draft, "stack", STACK.upper(), None).subject == STACK
+
+
+def test_a_command_that_makes_a_record_is_refused_where_there_is_one() -> None:
+    draft = partial(genlock.StackCreate, name="a", template={})
+    with pytest.raises(genlock.InvalidMessage, match=f"There is a stack {STACK} already, and stack.create makes one"):
+        completed(draft, "stack", STACK, stack(STACK))
+
+
 async def test_the_turn_of_others_is_waited_for_until_the_deadline() -> None:
     told, turn = Told(won()), turn_of("document", "x")
     turn.learn(BUSY_S)
