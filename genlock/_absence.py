@@ -74,6 +74,7 @@ class Watch:
     def answered(self, queue: str) -> None:
         """Note that a service is there: it has answered something from this queue."""
         self._answered_at[queue] = self._time()
+        self._absent_since.pop(queue, None)
 
     def need(self) -> None:
         """Begin to look, because something waits."""
@@ -108,7 +109,9 @@ class Watch:
         }
 
     async def _look(self, queues: set[str]) -> None:
-        self._absent_since = {queue: since for queue, since in self._absent_since.items() if queue in queues}
+        # Also while none has waited for long: a caller may ask again and again, each time with a short time-out.
+        waited = {waiting.queue for waiting in self._waiting.values()}
+        self._absent_since = {queue: since for queue, since in self._absent_since.items() if queue in waited}
         for queue in queues:
             messages, consumers = await self._count(queue)
             if consumers != 0:

@@ -28,6 +28,7 @@ from genlock.service.sessions import PoolerError
 from genlock.service.settings import Settings
 
 DEFAULT_NAMESPACE = Settings.model_fields["namespace"].default
+DEFAULT_LANES = Settings.model_fields["lanes"].default
 FIRST_DATA = '{"expected_generation": null, "body": {"owner": "team-a"}}'
 
 _POLL_S = 0.1
@@ -51,11 +52,14 @@ def main() -> int:
 
 
 async def _serve(running: servers.Servers, port: int) -> int:
-    async with servers.database(running.database_url) as database_url, _namespace(running) as namespace:
+    settings = load_settings(amqp_url=running.amqp_url, database_url=running.database_url)
+    async with servers.database(running.database_url) as database_url, _namespace(running, settings) as namespace:
         await migrate(database_url)
         found = {"GENLOCK_AMQP_URL": running.amqp_url, "GENLOCK_DATABASE_URL": database_url}
         if namespace != DEFAULT_NAMESPACE:
             found["GENLOCK_NAMESPACE"] = namespace
+        if settings.lanes != DEFAULT_LANES:
+            found["GENLOCK_LANES"] = str(settings.lanes)
         health = f"http://127.0.0.1:{port}/readyz"
         service = await servers.start((sys.executable, "-m", "genlock.cli", "serve"), found | _own(namespace, port))
         if await _is_ready(service, health):
@@ -66,9 +70,8 @@ async def _serve(running: servers.Servers, port: int) -> int:
 
 
 @asynccontextmanager
-async def _namespace(running: servers.Servers) -> AsyncIterator[str]:
+async def _namespace(running: servers.Servers, settings: Settings) -> AsyncIterator[str]:
     """The service's namespace: one of its own on a broker that others may use, where it could meet another service."""
-    settings = load_settings(amqp_url=running.amqp_url, database_url=running.database_url)
     if running.how == "given":
         async with own_namespace(running.amqp_url, settings.lanes) as namespace:
             yield namespace

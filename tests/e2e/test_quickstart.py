@@ -275,6 +275,7 @@ async def test_given_servers_get_a_namespace_which_is_told_and_removed(servers: 
         variables = terminal.variables
         namespace = variables["GENLOCK_NAMESPACE"]
         assert namespace != "genlock"
+        assert variables["GENLOCK_LANES"] == "2"
         assert "document.put.succeeded" in await asyncio.to_thread(terminal.run, terminal.first_command)
         async with channel(variables) as probe:
             await probe.declare_queue(f"{namespace}.lane.1.of.2", passive=True)
