@@ -70,7 +70,7 @@ def read(url: str) -> ServerUrl:
 def brokers(url: str, heartbeat_s: int) -> list[URL]:
     """The URLs of all hosts that a URL names, in any order, so that those who connect spread over a cluster.
 
-    The heartbeat is the URL's if it says one. Raises InvalidUrl, and OSError for a file that should have the password.
+    The heartbeat is the URL's if it says one. Raises InvalidUrl, and PasswordFileError.
     """
     told = read(url)
     password = told.current_password()

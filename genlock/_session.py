@@ -27,7 +27,7 @@ from genlock._bulk import BulkLetter
 from genlock._connection import CLOSE_TIMEOUT_S, Connection, connect
 from genlock._letters import Letter
 from genlock._refusals import NotLetInError, needing
-from genlock._urls import InvalidUrl
+from genlock._urls import InvalidUrl, PasswordFileError
 from genlock.errors import CannotConnect, NoService, Refused, Unroutable
 
 AnyLetter = Letter | BulkLetter
@@ -230,8 +230,8 @@ async def open_session(url: str, timeout_s: float, absence_s: float, *, reopened
         raise CannotConnect(f"The broker at {address} {error.predicate}.", lasting=error.lasting) from error
     except ChannelAccessRefused as error:
         raise CannotConnect(f"The broker at {address} gives no queue for answers: {error}.", lasting=True) from error
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise CannotConnect(f"A file that the AMQP URL names cannot be read: {error}.", lasting=True) from error
+    except PasswordFileError as error:
+        raise CannotConnect(f"The broker at {address} is not asked: {error}.", lasting=True) from error
     except (*CONNECTION_EXCEPTIONS, ValueError) as error:
         raise CannotConnect(f"The broker at {address} cannot be reached: {reason(error)}.") from error
     except asyncio.CancelledError as error:

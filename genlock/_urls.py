@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from urllib.parse import quote, unquote, unquote_plus
@@ -38,6 +39,10 @@ _HOST = re.compile(
 )
 _HOST_NAME = re.compile(r"[\w-]+(?:\.[\w-]+)*\.?")
 _OPTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]*")
+
+
+class PasswordFileError(OSError):
+    """The file with a password gives none. The text goes on after a colon, and quotes neither file nor password."""
 
 
 class InvalidUrl(ValueError):  # noqa: N818 - what it is, as the client's errors
@@ -97,19 +102,31 @@ class ServerUrl:
         return self.password is not None or not {"password", PASSWORD_FILE}.isdisjoint(self.options)
 
     def current_password(self) -> str | None:
-        """The password that it has itself, or that stands in the file that it names. Raises OSError."""
+        """The password that it has itself, or that stands in the file that it names. Raises PasswordFileError."""
         return read_password(self.options.get(PASSWORD_FILE), self.password)
 
 
 def read_password(file: str | None, otherwise: str | None) -> str | None:
-    """The password in a file, without a line break at the end; without a file the other one. Raises OSError."""
+    """The password in a file, without a line break at the end; without a file the other one.
+
+    Raises PasswordFileError.
+    """
     if file is None:
         return otherwise or None
     try:
-        return Path(file).read_bytes().rstrip(b"\r\n").decode()
+        password = Path(file).read_bytes().rstrip(b"\r\n").decode()
     except UnicodeDecodeError:
         # The error would quote a piece of it.
-        raise OSError(f"the file {file} has to be UTF-8, as the password in it") from None
+        raise PasswordFileError(f"the file {file} has to be UTF-8, as the password in it") from None
+    except OSError as error:
+        # The error would quote the name, and the name may be the password itself, set where its file belongs.
+        raise PasswordFileError(
+            f"the file with the password cannot be read ({error.strerror}); password_file in the URL, or the setting "
+            "that ends in _PASSWORD_FILE, has to be its name"
+        ) from None
+    if "\0" in password:
+        raise PasswordFileError(f"the password in the file {file} must not have the character 0")
+    return password
 
 
 def parse(url: str, kind: Kind) -> ServerUrl:
@@ -201,12 +218,21 @@ def _options(query: str, kind: Kind) -> Iterable[tuple[str, str]]:
             raise InvalidUrl("its query has to look like ?option=value&option=value")
         if not known and name.lower() in kind.options:
             raise InvalidUrl(f"its option {name} has to be written in lower case")
+        if not known and _means_password(name.lower()):
+            raise InvalidUrl(
+                f"it has no option {name}: a password stands before the @, or in the file that {PASSWORD_FILE} names"
+            )
         if name in SECRETS:
             behind_secret = True
             # A space for some, and itself for others.
             if "+" in escaped:
                 raise InvalidUrl(f"a + in its {name} has to be percent-encoded, as %2B")
         yield name, _decoded(escaped, kind, plus=name != PASSWORD_FILE)
+
+
+def _means_password(name: str) -> bool:
+    """Tell whether a name that is no option is a password's, misspelt or another program's: what it says is secret."""
+    return name in ("pw", "pwd", "passphrase", "secret", "token") or bool(get_close_matches(name, ["password"]))
 
 
 def _decoded(text: str, kind: Kind, *, plus: bool = False) -> str:

@@ -106,7 +106,7 @@ class Hosts:
         return connection
 
     def _arguments(self, host: Host, attrs: str | None) -> dict[str, Any]:
-        """What asyncpg is told of a host; never the URL, which its errors would quote. Raises OSError."""
+        """What asyncpg is told of a host; never the URL, which its errors would quote. Raises PasswordFileError."""
         target = self._target
         return {
             "dsn": target.tls_url,

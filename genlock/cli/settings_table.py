@@ -1,6 +1,7 @@
 """The settings as a table shows them: no secret in it, also none that stands in a URL."""
 
 import contextlib
+import os
 import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -8,7 +9,7 @@ from urllib.parse import unquote
 from pydantic import SecretStr
 
 from genlock import _broker_urls
-from genlock._urls import InvalidUrl, ServerUrl, parse
+from genlock._urls import PASSWORD_FILE, InvalidUrl, ServerUrl, parse
 from genlock.service import postgres_urls
 from genlock.service.settings import Settings
 
@@ -33,7 +34,7 @@ def rows(settings: Settings) -> list[Row]:
     return [
         Row(
             f"{prefix}{name}".upper(),
-            masked(getattr(settings, name)),
+            _file_name(getattr(settings, name)) if name.endswith(PASSWORD_FILE) else masked(getattr(settings, name)),
             "environment" if name in settings.model_fields_set else "default",
             masked(field.default),
             field.description or "",
@@ -54,8 +55,15 @@ def masked(value: Any) -> Any:
 
 
 def _masked_option(option: str) -> str:
-    name, mark, _ = option.partition("=")
+    name, mark, value = option.partition("=")
+    if unquote(name) == PASSWORD_FILE:
+        return f"{name}{mark}{value if _file_name(unquote(value)) != MASK else MASK}"
     return f"{name}{mark}{MASK}" if mark and _SECRET.search(unquote(name)) else option
+
+
+def _file_name(name: str) -> str:
+    """Return the name of a file that is there, which unlike a password in its place may be shown."""
+    return name if not name or os.access(name, os.R_OK) else MASK
 
 
 def address(url: SecretStr) -> str:

@@ -60,7 +60,7 @@ LASTING = {
     "no TLS on the port for it": r"expects TLS|closes the connection without a reason: .* expects TLS \(amqps://\)",
     "no authority": r"shows a certificate that is not trusted \(certificate verify failed",
     "no file of an authority": "a file that the URL names cannot be read",
-    "no file of a password": "A file that the AMQP URL names cannot be read: .*/none",
+    "no file of a password": "is not asked: the file with the password cannot be read",
     "bad file of an authority": "a certificate or key in the URL is not valid",
 }
 

@@ -321,6 +321,8 @@ def test_a_broker_that_is_not_there_is_1_and_a_sentence(capsys: pytest.CaptureFi
         ),
         ("postgresql://host/db?pass%77ord=secret", "postgresql://host/db?pass%77ord=***"),
         ("postgresql://host/db?sslkey=secret", "postgresql://host/db?sslkey=***"),
+        ("amqp://user@host/?password_file=secret", "amqp://user@host/?password_file=***"),
+        (f"amqp://user@host/?password_file={__file__}", f"amqp://user@host/?password_file={__file__}"),
         ("secret", "***"),
     ],
 )
@@ -335,12 +337,16 @@ def test_an_address_holds_no_secret() -> None:
 
 def test_settings_shows_every_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("GENLOCK_AMQP_URL", "amqp://user:secret@host/")
+    monkeypatch.setenv("GENLOCK_AMQP_PASSWORD_FILE", "secret")
+    monkeypatch.setenv("GENLOCK_DATABASE_PASSWORD_FILE", __file__)
     monkeypatch.setenv("GENLOCK_BATCH_SIZE_MAX", "7")
     assert _run("settings", "--json") == 0
     rows = {row["variable"]: row for row in json.loads(capsys.readouterr().out)}
     assert set(rows) == {f"GENLOCK_{name.upper()}" for name in Settings.model_fields}
     assert all(row["description"] for row in rows.values())
     assert rows["GENLOCK_AMQP_URL"]["value"] == "amqp://user:***@host/"
+    assert rows["GENLOCK_AMQP_PASSWORD_FILE"]["value"] == "***"
+    assert rows["GENLOCK_DATABASE_PASSWORD_FILE"]["value"] == __file__
     assert (rows["GENLOCK_BATCH_SIZE_MAX"]["value"], rows["GENLOCK_BATCH_SIZE_MAX"]["default"]) == (7, 256)
     assert _run("settings") == 0
     table = capsys.readouterr().out

@@ -8,12 +8,14 @@ import pytest
 from pydantic import SecretStr
 
 from genlock import _broker_urls
-from genlock._urls import InvalidUrl, elsewhere, with_password_file
+from genlock._urls import InvalidUrl, PasswordFileError, elsewhere, with_password_file
 from genlock.cli.settings_table import masked
 from genlock.service import postgres_urls
 from genlock.service.settings import Settings
 
 MARK = "XyZzY"
+
+NO_OPTION = "it has no option"
 
 SPECIAL = [*"@/#?%[] \t\n\x00\x7f\u200b\u2100", "%zz", "\r\n", "%00", "%ff"]
 """One of those beyond ASCII is invisible, and the other holds a slash for some readers."""
@@ -121,13 +123,26 @@ def test_errors_of_settings_say_the_form_alone() -> None:
         ("amqp://h/?happy_eyeballs_delay=x", "its option happy_eyeballs_delay has to be a number of seconds"),
         ("amqp://h/?heartbeat", "its query has to look like"),
         ("amqp://h/?HeartBeat=1", "its option HeartBeat has to be written in lower case"),
-        (f"amqp://h/?password=x&{MARK}=1", "behind the password in its query stands what is no option"),
+        (f"amqp://h/?password=x&{MARK}=1", f"{NO_OPTION} password: a password stands before the @"),
+        (f"amqp://h/?PassWord={MARK}", f"{NO_OPTION} PassWord: a password stands before the @"),
     ],
 )
 def test_option_that_the_broker_cannot_have_is_named(url: str, why: str) -> None:
     with pytest.raises(InvalidUrl, match=f"^{why}") as raised:
         _broker_urls.read(url)
     assert MARK not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["passwd", "pass", "pasword", "pwd", "pg_password", "secret"])
+def test_misspelt_password_is_no_setting_of_the_server(name: str) -> None:
+    with pytest.raises(InvalidUrl, match=f"^{NO_OPTION} {name}: a password stands before the @") as raised:
+        postgres_urls.read(f"postgresql://host/?{name}={MARK}&{MARK}=1")
+    assert MARK not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["password_encryption", "statement_timeout", "app.user"])
+def test_setting_of_the_server_is_no_misspelt_password(name: str) -> None:
+    assert postgres_urls.read(f"postgresql://host/?{name}=x").server_settings == {name: "x"}
 
 
 PASSWORD = "/%: ä"  # noqa: S105 - of no server
@@ -158,9 +173,24 @@ def test_without_a_file_a_url_is_as_it_is() -> None:
     assert with_password_file("amqp://user@host/?a=b", "", _broker_urls.KIND) == "amqp://user@host/?a=b"
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nothing"):
-        _broker_urls.brokers(f"amqp://user@host/?password_file={tmp_path}/nothing", heartbeat_s=10)
+@pytest.mark.parametrize("name", [MARK, f"/{MARK}", f"{MARK}/%26%23%40", MARK * 100])
+def test_password_in_place_of_its_file_is_not_quoted(name: str) -> None:
+    with pytest.raises(PasswordFileError, match=r"^the file with the password cannot be read \(.*\); ") as raised:
+        _broker_urls.brokers(f"amqp://user@host/?password_file={name}", heartbeat_s=10)
+    assert MARK not in "".join(traceback.format_exception(raised.value))
+
+
+def test_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PasswordFileError, match="directory"):
+        _broker_urls.brokers(f"amqp://user@host/?password_file={tmp_path}", heartbeat_s=10)
+
+
+def test_password_file_with_the_character_0_is_named_and_not_quoted(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text(f"{MARK}\0")
+    with pytest.raises(PasswordFileError, match=f"the file {file} must not have the character 0$") as raised:
+        _broker_urls.brokers(f"amqp://user@host/?password_file={file}", heartbeat_s=10)
+    assert MARK not in str(raised.value)
 
 
 def test_password_file_that_is_not_text_is_named_and_not_quoted(tmp_path: Path) -> None:
