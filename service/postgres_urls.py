@@ -111,6 +111,7 @@ def why_refused(settings: Mapping[str, str], message: str, *, unknown: bool) -> 
         return None
     if not unknown:
         return f"it does not take its setting {name} from GENLOCK_DATABASE_URL as it stands there"
-    near = get_close_matches(name, [*libpq.OPTIONS], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    # A misspelt setting of the server, none of which are known here, is never very near an option.
+    near = get_close_matches(name, [*libpq.OPTIONS], n=1, cutoff=0.8)
+    hint = f" (did you mean {near[0]}?)" if near else ""
     return f"{name} in GENLOCK_DATABASE_URL is neither an option nor a setting of this server{hint}"

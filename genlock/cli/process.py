@@ -38,6 +38,7 @@ def migrate() -> None:
     # For the same reason as in serve.
     import asyncpg  # noqa: PLC0415
 
+    from genlock.cli.connections import why  # noqa: PLC0415
     from genlock.consumers import logs  # noqa: PLC0415
     from genlock.service.lock_waits import LockedError  # noqa: PLC0415
     from genlock.service.migrate import SchemaError, migrate  # noqa: PLC0415
@@ -54,8 +55,7 @@ def migrate() -> None:
     except asyncpg.InsufficientPrivilegeError as error:
         raise Failure(f"PostgreSQL at {address(url)} says: {error}. To migrate, connect as the owner.") from error
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        why = str(error) or type(error).__name__
-        raise Failure(f"PostgreSQL at {address(url)} cannot be migrated: {why}.") from error
+        raise Failure(f"PostgreSQL at {address(url)} cannot be migrated: {why(error)}.") from error
     for migration in applied:
         typer.echo(f"Applied {migration.version:04} {migration.name.replace('_', ' ')}.")
     if not applied:
