@@ -37,6 +37,9 @@ LOCK_TIMEOUT_S = 0.5
 """How long a migration waits for a table, and batches wait behind it. Less than PostgreSQL's deadlock_timeout, so that
 in a deadlock it is the migration that gives way."""
 
+LOCK_TIMEOUT_MAX_MS = 2**31 - 1
+"""The longest that PostgreSQL takes, 24 days. Who waits for longer than that is tried again."""
+
 LOCK_PAUSE_S = 2.0
 """Between two tries, in which the batches that had to wait are decided."""
 
@@ -172,7 +175,8 @@ async def _keep_lock(keeper: LoneConnection, observer: LoneConnection, wait_s: f
 
 
 async def _set_lock_timeout(connection: LoneConnection, seconds: float) -> None:
-    await connection.execute("SELECT set_config('lock_timeout', $1, true)", f"{seconds * 1000:.0f}")
+    milliseconds = min(seconds * 1000, LOCK_TIMEOUT_MAX_MS)
+    await connection.execute("SELECT set_config('lock_timeout', $1, true)", f"{milliseconds:.0f}")
 
 
 @dataclass(frozen=True, slots=True)

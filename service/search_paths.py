@@ -194,8 +194,9 @@ async def _check_found(connection: LoneConnection, place: Place, service_role: s
 def _unfound(place: Place, service_role: str, path: str, first: str | None) -> str:
     instead = f"finds tables of the same names in schema {quoted(first)}" if first else "does not look there"
     home, database = quoted(place.home), quoted(place.database)
+    are = "are" if place.found_in else "would be made"
     return (
-        f"Genlock's tables are in schema {home} of database {database}, and role {quoted(service_role)} {instead} "
+        f"Genlock's tables {are} in schema {home} of database {database}, and role {quoted(service_role)} {instead} "
         f"(search_path {path}): run ALTER ROLE {quoted(service_role)} IN DATABASE {database} SET search_path = {home}, "
         "or migrate with a search_path that begins with a schema of the service's."
     )

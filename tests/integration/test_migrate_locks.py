@@ -59,6 +59,14 @@ def owned_by(settings: Settings, url: str) -> Settings:
     return settings.model_copy(update={"database_url": SecretStr(url)})
 
 
+@pytest.mark.parametrize("wait_s", ["inf", "1e9"])
+async def test_migration_may_wait_for_longer_than_postgresql_counts(
+    settings: Settings, empty_url: str, wait_s: str
+) -> None:
+    ran = await genlock(owned_by(settings, empty_url), "migrate", GENLOCK_MIGRATE_WAIT_S=wait_s)
+    assert ran.code == 0, ran.err
+
+
 @pytest.mark.usefixtures("hasty")
 async def test_waiting_for_another_migration_says_for_whom_again_and_again_and_ends(
     empty_url: str, backup: Connection

@@ -69,7 +69,8 @@ async def test_schema_named_like_the_owner_is_refused_before_anything_is_made(in
     await install.admin.execute(f"CREATE SCHEMA AUTHORIZATION {install.owner.name}")
     with pytest.raises(
         SchemaError,
-        match=f'in schema "{install.owner.name}" .*role "{install.service.name}" does not look there .*'
+        match=f'^Genlock.s tables would be made in schema "{install.owner.name}" .*'
+        f'role "{install.service.name}" does not look there .*'
         f'run ALTER ROLE "{install.service.name}" IN DATABASE "{install.database}" '
         f'SET search_path = "{install.owner.name}"',
     ):
