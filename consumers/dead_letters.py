@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelLockedResource
 
+from genlock._refusals import owning
 from genlock.consumers.deliveries import read
 from genlock.consumers.letters import Letter, letter_of
 from genlock.consumers.session import BROKER_ERRORS, Session
@@ -143,7 +144,8 @@ async def _hold(_message: DeliveredMessage) -> None:
 async def opened(session: Session, settings: Settings) -> AsyncIterator[DeadLetters]:
     """Be the one reader of the dead letters for the time of the context. Raises BeingReadError and BROKER_ERRORS."""
     topology = Topology(settings.namespace)
-    await _become_reader(session, topology.dead_letters_reader, settings.publish_timeout_s)
+    with owning(topology.namespace):
+        await _become_reader(session, topology.dead_letters_reader, settings.publish_timeout_s)
     channel = await session.channel(prefetch=PAGE)
     underlay = await channel.get_underlay_channel()
     letters = DeadLetters(underlay, topology.dead_letters, settings.publish_timeout_s)

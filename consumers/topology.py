@@ -14,6 +14,7 @@ import aiormq
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue, ExchangeType
 from aiormq.abc import AbstractChannel as UnderlayChannel
 
+from genlock._refusals import owning
 from genlock.schemas.catalogue import COMMANDS
 from genlock.service.settings import Settings
 
@@ -127,16 +128,20 @@ class Topology:
     async def declare(self, channel: AbstractChannel) -> None:
         """Declare everything. Raises TopologyError, which closes the channel too."""
         try:
-            await self._refuse_change_under_way(channel)
-            if self.lanes > 1:
-                await self._refuse_inbox_alone(channel)
-                await self.declare_lanes(channel)
-            else:
-                await self._refuse_lanes(channel)
-                commands, inbox = await self.declare_inbox(channel)
-                await inbox.bind(commands, routing_key="#")
+            with owning(self.namespace):
+                await self._declare(channel)
         except aiormq.exceptions.ChannelPreconditionFailed as error:
             raise TopologyError(f"The broker has it otherwise: {error}") from error
+
+    async def _declare(self, channel: AbstractChannel) -> None:
+        await self._refuse_change_under_way(channel)
+        if self.lanes > 1:
+            await self._refuse_inbox_alone(channel)
+            await self.declare_lanes(channel)
+        else:
+            await self._refuse_lanes(channel)
+            commands, inbox = await self.declare_inbox(channel)
+            await inbox.bind(commands, routing_key="#")
 
     async def declare_inbox(self, channel: AbstractChannel) -> tuple[AbstractExchange, AbstractQueue]:
         """Declare what there is with any number of lanes; return the exchange for commands and the inbox, unbound."""

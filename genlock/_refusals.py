@@ -128,6 +128,19 @@ def needing(*, queue: Permission | None = None, exchange: Permission | None = No
         raise ChannelAccessRefused(_lacking(str(error), {"queue": queue, "exchange": exchange})) from error
 
 
+@contextmanager
+def owning(namespace: str) -> Iterator[None]:
+    """Name the permissions that the service needs on what is its own, where a broker refuses an operation on it."""
+    try:
+        with needing():
+            yield
+    except ChannelAccessRefused as error:
+        raise ChannelAccessRefused(
+            f"{error}: give the service's user permission to configure, to write to and to read from all whose names "
+            f"begin with {namespace} and a dot"
+        ) from error
+
+
 def _lacking(text: str, needed: dict[str, Permission | None]) -> str:
     """Say which permission a user lacks on what, if the broker's words are those that we know."""
     refused = _REFUSED.search(text)
@@ -135,10 +148,9 @@ def _lacking(text: str, needed: dict[str, Permission | None]) -> str:
         return text
     on_topic = refused["kind"] == "topic"
     permission = refused["permission"] or needed["exchange" if on_topic else refused["kind"]]
-    if permission is None:
-        return text
     what = f"{refused['kind']} {refused['name']}"
     if on_topic:
         what = f"exchange {refused['exchange']} with the routing key {refused['name']}"
-    lacks = f"the user {refused['user']} lacks the {'topic ' if on_topic else ''}permission"
-    return f"{lacks} to {DOES[permission]} the {what} in the virtual host {refused['vhost']} (ACCESS_REFUSED)"
+    topic = "topic " if on_topic else ""
+    lack = f"the {topic}permission to {DOES[permission]}" if permission else f"a {topic}permission on"
+    return f"the user {refused['user']} lacks {lack} the {what} in the virtual host {refused['vhost']} (ACCESS_REFUSED)"

@@ -204,3 +204,20 @@ async def test_a_client_that_is_let_in_no_more_stops_asking(secured: Secured, mo
                     await client.get("document", "x")
         finally:
             await asyncio.to_thread(secured.rabbit.control, "change_password", "ann", SECRET)
+
+
+@pytest.mark.usefixtures("vhost")
+@pytest.mark.parametrize("arguments", [("serve",), ("lanes", "1"), ("dead", "list")], ids=" ".join)
+async def test_permissions_of_the_service_are_named(
+    secured: Secured, settings: Settings, arguments: tuple[str, ...]
+) -> None:
+    there = settings.model_copy(update={"amqp_url": SecretStr(url(secured))})
+    with permitted(secured, "^$", ".*", ".*"):
+        ran = await commandline.genlock(there, *arguments, GENLOCK_START_TIMEOUT_S="1", GENLOCK_HTTP_PORT="0")
+    assert ran.code == 1
+    assert re.search(
+        rf"the user ann lacks (a|the) permission .*(exchange|queue) {settings.namespace}\..* virtual host farm .*"
+        f"give the service's user permission to configure, .* whose names begin with {settings.namespace} and a dot",
+        ran.err,
+    ), ran.err
+    assert "cannot be reached" not in ran.err
