@@ -1,31 +1,32 @@
 """Direct replies: answers to names of the broker's own, `amq.rabbitmq.reply-to.…`, on connections of their own.
 
 RabbitMQ reads the id of a process out of such a name, and before version 4.2 it ends the connection that publishes to
-one which it cannot read. The name stands in a stranger's message, so nothing else may depend on that connection. Names
-that look as the broker writes them share one connection; all others have a second one, which an attacker can only end
-for other attackers.
+one which it cannot read, or which names a node that it does not know. The name stands in a stranger's message, so
+nothing else may depend on that connection. Names share one connection if the broker is known to read their like,
+because it has written one itself or has confirmed a reply to one. All others have a second connection, which an
+attacker can only end for other attackers.
 
 The broker keeps no direct reply: it hands it to a consumer that waits, or drops it. In the same spirit a reply here is
 sent without anything waiting for it, and dropped where it cannot be sent (tests/e2e/test_direct_replies.py).
 """
 
 import asyncio
-import base64
-import binascii
 import contextlib
-import re
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from uuid import uuid4
 
 import structlog
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
 
+from genlock.consumers import wire
 from genlock.consumers.metrics import Metrics
 from genlock.consumers.publisher import Outgoing, Publisher
-from genlock.consumers.session import BROKER_ERRORS, open_aside
+from genlock.consumers.reply_names import PREFIX, Origins
+from genlock.consumers.session import BROKER_ERRORS, Session, answering, open_aside
 from genlock.service.settings import Settings
-
-PREFIX = "amq.rabbitmq.reply-to"
 
 WAITING_MAX = 1_000
 WAITING_BYTES_MAX = 16 * 2**20
@@ -43,15 +44,6 @@ PAUSE_FIRST_S = 0.1
 FLUSH_TIMEOUT_S = 2.0
 """How long a stop waits for the replies that are still to be sent."""
 
-_NAME = re.compile(rf"{re.escape(PREFIX)}\.(?P<process>[A-Za-z0-9+/]+=*)\.(?P<key>[A-Za-z0-9+/]+=*)")
-
-_PROCESS = re.compile(
-    # The external form of a process id: version, kind, the node as an atom with a hash after the @, and numbers.
-    rb"\x83(?:(?P<new>X)|g)(?:[ws](?P<short>.)|[dv](?P<long>..))(?P<node>[^@]{1,200}@[0-9]{1,10})(?P<numbers>.{9,12})",
-    re.DOTALL,
-)
-_NUMBERS_BYTES, _NEW_NUMBERS_BYTES = 9, 12
-
 log = structlog.get_logger()
 
 
@@ -60,34 +52,19 @@ def is_direct(reply_to: str) -> bool:
     return reply_to.startswith(PREFIX)
 
 
-def is_well_formed(reply_to: str) -> bool:
-    """Tell whether a name is written as RabbitMQ 3.10 to 4.2 write the names of direct replies."""
-    found = _NAME.fullmatch(reply_to)
-    if found is None:
-        return False
-    try:
-        process, key = (base64.b64decode(part, validate=True) for part in found.groups())
-    except binascii.Error:
-        return False
-    parts = _PROCESS.fullmatch(process)
-    if parts is None or not key:
-        return False
-    length = int.from_bytes(parts["short"] or parts["long"], "big")
-    numbers = _NEW_NUMBERS_BYTES if parts["new"] else _NUMBERS_BYTES
-    return length == len(parts["node"]) and numbers == len(parts["numbers"])
-
-
 class DirectReplies:
     """Sends direct replies in the background."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._known = _Line(settings, metrics, "direct replies")
-        self._strange = _Line(settings, metrics, "direct replies to strange names")
+        self._origins = Origins()
+        self._known = _Line(settings, metrics, self._origins, "direct replies")
+        self._strange = _Line(settings, metrics, self._origins, "direct replies to strange names")
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["DirectReplies"]:
         """Send what is given until the context ends, and what is left then within FLUSH_TIMEOUT_S."""
         lines = (self._known, self._strange)
+        self._known.open()
         sending = [asyncio.create_task(line.run()) for line in lines]
         try:
             yield self
@@ -111,7 +88,7 @@ class DirectReplies:
 
     def send(self, reply: Outgoing) -> None:
         """Send a reply some time soon, or drop it where too many wait."""
-        line = self._known if is_well_formed(reply.routing_key) else self._strange
+        line = self._known if self._origins.vouch_for(reply.routing_key) else self._strange
         line.put(reply)
 
 
@@ -126,12 +103,13 @@ class _Waiting:
 class _Line:
     """Sends replies over a connection that it opens when there is something to send."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, purpose: str) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, origins: Origins, purpose: str) -> None:
         self.idle = asyncio.Event()
         """Set while nothing waits and nothing is under way."""
         self.idle.set()
         self._settings = settings
         self._metrics = metrics
+        self._origins = origins
         self._purpose = purpose
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
@@ -139,6 +117,10 @@ class _Line:
         self._full = False
         """Whether it was full at the last reply: a flood is one line in the log."""
         self._pause_s = PAUSE_FIRST_S
+
+    def open(self) -> None:
+        """Connect before there is anything to send."""
+        self._work.set()
 
     def put(self, message: Outgoing) -> None:
         size = len(message.body)
@@ -157,15 +139,40 @@ class _Line:
             await self._work.wait()
             try:
                 async with open_aside(self._settings, self._purpose) as session:
-                    publisher = await Publisher.on(session, self._settings.publish_timeout_s)
-                    while not session.is_lost:
-                        await self._work.wait()
-                        if not session.is_lost:
-                            await self._send(publisher)
+                    await self._send_over(session)
             except BROKER_ERRORS as error:
                 log.debug("no connection", action="reply", purpose=self._purpose, why=str(error))
             await asyncio.sleep(self._pause_s)
             self._pause_s = min(2 * self._pause_s, self._settings.retry_delay_max_s)
+
+    async def _send_over(self, session: Session) -> None:
+        """Send until the session is lost; then the next one is opened at once, to learn where that leads."""
+        publisher = await Publisher.on(session, self._settings.publish_timeout_s)
+        await self._learn(session)
+        self._pause_s = PAUSE_FIRST_S
+        session.on_lost(self._work.set)
+        while not session.is_lost:
+            if self._waiting:
+                await self._send(publisher)
+            else:
+                self._settled(())
+                await self._work.wait()
+
+    async def _learn(self, session: Session) -> None:
+        """Learn how the node at the other end writes names: it returns one in a message that no queue takes."""
+        channel = await session.channel(confirms=True, vital=False)
+        underlay = await channel.get_underlay_channel()
+        asking = Basic.Properties(reply_to=PREFIX)
+        try:
+            async with answering(self._settings):
+                await underlay.basic_consume(PREFIX, wire.not_called, no_ack=True)
+                told = await underlay.basic_publish(b"", routing_key=str(uuid4()), properties=asking, mandatory=True)
+            if isinstance(told, DeliveredMessage):
+                self._origins.note(told.header.properties.reply_to or "")
+            await session.leave(channel)
+        except BROKER_ERRORS as error:
+            # Then it is learnt from the first reply that the broker confirms.
+            log.debug("no name learnt", action="reply", purpose=self._purpose, why=str(error))
 
     async def _send(self, publisher: Publisher) -> None:
         """Send some of what waits: what has met a loss before alone, all else together."""
@@ -177,7 +184,8 @@ class _Line:
         except BROKER_ERRORS:
             self._put_back(sending)
             raise
-        self._pause_s = PAUSE_FIRST_S
+        for waiting in sending:
+            self._origins.note(waiting.message.routing_key)
         self._settled(sending)
 
     def _put_back(self, sent: list[_Waiting]) -> None:

@@ -71,6 +71,10 @@ class Session:
         """Tell whether it is of no use any more."""
         return self._lost.done()
 
+    def on_lost(self, call: Callable[[], None]) -> None:
+        """Have something called when the session is lost."""
+        self._lost.add_done_callback(lambda _lost: call())
+
     async def wait_lost(self) -> NoReturn:
         """Wait until the session is lost, and raise SessionLostError."""
         raise SessionLostError(await asyncio.shield(self._lost))

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +15,10 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from genlock.consumers import direct_replies
-from genlock.consumers.direct_replies import DirectReplies, is_well_formed
+from genlock.consumers.direct_replies import DirectReplies
 from genlock.consumers.metrics import Metrics
 from genlock.consumers.publisher import Outgoing
+from genlock.consumers.reply_names import Origins
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, json_bytes, new_id
 from tests.fuzz.wire import Message, publish, short
@@ -53,6 +54,15 @@ STRANGE = {
 }
 NOBODYS = name_of(b"\x83X" + atom(b"reply@1") + bytes(12))
 """Written as the broker writes names, of a process that is none."""
+
+
+FORGED: dict[str, Callable[[str], str]] = {
+    "of a node that is none": lambda _true: NOBODYS,
+    "of a node in no alphabet": lambda _true: name_of(b"\x83X" + atom(b"\xff\xfe@1") + bytes(12)),
+    "with a number that is too large": lambda true: with_numbers(true, 2**31, 0),
+    "with a serial that is too large": lambda true: with_numbers(true, 0, 2**31),
+}
+"""Written as the broker writes names; it ends the connection that publishes to one all the same, before version 4.2."""
 
 
 def creation(subject: str | None = None) -> Json:
@@ -125,15 +135,54 @@ def sessions_lost(logs: Iterable[MutableMapping[str, Any]]) -> list[MutableMappi
 
 
 async def test_askers_get_direct_replies(settings: Settings, asker: DirectAsker) -> None:
-    async with serving(settings):
+    async with serving(settings) as service:
         await asker.ask_all(2)
-    assert all(is_well_formed(name) for name in asker.names)
+        assert asker.names
+        assert all(service._replies._origins.vouch_for(name) for name in asker.names)
+
+
+async def test_names_of_the_broker_are_known_before_the_first_reply(settings: Settings, asker: DirectAsker) -> None:
+    async with DirectReplies(settings, Metrics()).running() as replies:
+        name = await name_of_asker(asker)
+
+        async def known() -> bool:
+            return replies._origins.vouch_for(name)
+
+        await until(known)
+
+
+def with_numbers(name: str, number: int, serial: int) -> str:
+    """The name of a process of the same node with other numbers."""
+    process, key = (base64.b64decode(part) for part in name.removeprefix(f"{DIRECT}.").split("."))
+    return name_of(process[:-12] + number.to_bytes(4, "big") + serial.to_bytes(4, "big") + process[-4:], key)
 
 
 @pytest.mark.parametrize("name", STRANGE)
 def test_strange_name_is_not_taken_for_one_of_the_brokers(name: str) -> None:
-    assert is_well_formed(NOBODYS)
-    assert not is_well_formed(STRANGE[name])
+    origins = Origins()
+    origins.note(NOBODYS)
+    assert origins.vouch_for(NOBODYS)
+    assert not origins.vouch_for(STRANGE[name])
+
+
+def test_name_is_known_by_what_the_broker_has_read_of_the_same_start_of_a_node() -> None:
+    origins = Origins()
+    assert not origins.vouch_for(NOBODYS)
+    origins.note(with_numbers(NOBODYS, 2**20, 0))
+    assert origins.vouch_for(NOBODYS)
+    assert origins.vouch_for(with_numbers(NOBODYS, 2**20 + 1, 1))
+    assert not origins.vouch_for(with_numbers(NOBODYS, 2**21, 0))
+    assert not origins.vouch_for(with_numbers(NOBODYS, 0, 2**13))
+    assert not origins.vouch_for(name_of(b"\x83X" + atom(b"reply@1") + bytes(11) + b"\1"))
+    assert not origins.vouch_for(name_of(b"\x83X" + atom(b"reply@2") + bytes(12)))
+
+
+def test_only_so_many_nodes_are_remembered() -> None:
+    origins, names = Origins(), [name_of(b"\x83X" + atom(b"reply@%d" % number) + bytes(12)) for number in range(200)]
+    for name in names:
+        origins.note(name)
+    assert not origins.vouch_for(names[0])
+    assert origins.vouch_for(names[-1])
 
 
 @pytest.mark.parametrize("name", STRANGE)
@@ -147,6 +196,23 @@ async def test_strange_name_ends_no_session_and_takes_no_answer_from_others(
                 await asker.ask_all(1)
     assert sessions_lost(logs) == []
     assert await client.depth(client.topology.inbox) == await client.depth(client.topology.queries) == 0
+
+
+@pytest.mark.parametrize("forge", FORGED)
+async def test_forged_name_delays_no_answer_to_others(
+    client: Client, settings: Settings, asker: DirectAsker, forge: str
+) -> None:
+    forged = FORGED[forge](await name_of_asker(asker))
+    async with serving(settings, retry_delay_max_s=DEADLINE_S) as service:
+        await asker.ask_all(1)
+        for _ in range(SEVERAL):
+            await send_strange(client, forged)
+            await asker.ask_all(1)
+
+        async def dropped() -> bool:
+            return bool(service.registry.get_sample_value("genlock_direct_replies_dropped_total"))
+
+        await until(dropped)
 
 
 async def test_flood_of_strange_names_is_dropped_and_counted(
