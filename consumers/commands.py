@@ -101,7 +101,7 @@ class CommandConsumer:
         self._inbox: AbstractChannel
         self._publisher: Publisher
         self._cautious = cautious
-        """Whether to hold one delivery alone until something is settled: a lost session costs each one it holds."""
+        """Whether to hold one delivery alone until one is settled or parked: a lost session costs each that is held."""
         self._consumer_tag: str | None = None
         self._prefetch = 0
         self._set_aside: Delivery | None = None
@@ -252,10 +252,9 @@ class CommandConsumer:
             while deciding := await self._deciding.get():
                 # Its own loop cancels it where all of this ends; a second time would break off its roll-back.
                 batch = await asyncio.shield(deciding)
-                if not batch.deliveries:
-                    continue
-                self._note_size(batch)
-                await self._leave_in_haste()
+                if batch.deliveries:
+                    self._note_size(batch)
+                    await self._leave_in_haste()
                 self._vitals.metrics.answered(_commands(batch.deliveries), batch.answers.events)
                 outgoing = messages(
                     batch.deliveries, batch.answers, self._topology, self._settings.source, self._vitals.metrics
@@ -268,12 +267,13 @@ class CommandConsumer:
         while published := await self._publishing.get():
             batch, publishing = published
             await asyncio.shield(publishing)
-            self._reached(Step.PUBLISHED)
-            await self._settle(batch)
             self._cautious = False
-            self._confirmations.add(batch.answers.batch_ids)
-            self._vitals.settled(len(batch.deliveries))
-            self._reached(Step.SETTLED)
+            if batch.deliveries:
+                self._reached(Step.PUBLISHED)
+                await self._settle(batch)
+                self._confirmations.add(batch.answers.batch_ids)
+                self._vitals.settled(len(batch.deliveries))
+                self._reached(Step.SETTLED)
             await self._take()
 
     def _note_size(self, batch: Batch) -> None:
@@ -332,14 +332,15 @@ class CommandConsumer:
         """Register the consumer, unless it is or must not be.
 
         Not while something is held: if this process dies, the broker may bring what it has delivered to a later
-        consumer of a channel before what it had delivered to an earlier one.
+        consumer of a channel before what it had delivered to an earlier one. What is parked has lost its order, and
+        counts in the prefetch alone.
         """
-        if self._vitals.held or self._stopping:
+        if self._in_order_held or self._stopping:
             return
-        prefetch = self._messages_wanted()
-        if self._prefetch != prefetch and not self._queue.in_order:
+        prefetch = self._messages_wanted() - self._parking.late
+        if self._prefetch != prefetch and not self._queue.in_order and not self._parking.late:
             await self._cancel()
-        if self._consumer_tag is None and not self._vitals.held:
+        if self._consumer_tag is None and prefetch > 0 and not self._in_order_held:
             underlay = await self._inbox.get_underlay_channel()
             async with self._asking_broker():
                 await self._inbox.set_qos(prefetch)
@@ -348,6 +349,11 @@ class CommandConsumer:
             self._vitals.joined()
             if self._stopping:
                 await self._hold()
+
+    @property
+    def _in_order_held(self) -> bool:
+        """Tell whether anything is held that has not been parked."""
+        return self._vitals.held > self._parking.late
 
     async def _leave_in_haste(self) -> None:
         """Cancel a consumer that holds too little or far too much, though it holds something.

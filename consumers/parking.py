@@ -23,8 +23,12 @@ class Parking:
         self._pause_s = pause_s
         self._parked: list[Delivery] = []
         self._late: set[int] = set()
-        """The tags of deliveries that have been parked and are not acknowledged."""
         self._added = asyncio.Event()
+
+    @property
+    def late(self) -> int:
+        """How many deliveries have been parked, and are not acknowledged yet."""
+        return len(self._late)
 
     def park(self, deliveries: Sequence[Delivery], command_ids: Collection[str], why: str) -> list[Delivery]:
         """Take the deliveries with these commands, and return the others."""

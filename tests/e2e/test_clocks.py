@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from genlock.consumers.commands import FIRST_MESSAGES
 from genlock.servers_ports import give_port_back, take_port
 from genlock.servers_programs import program
 from genlock.service.settings import Settings
@@ -117,3 +118,21 @@ async def test_replica_whose_clock_jumps_is_not_ready_and_rejects_nothing_as_exp
         await until(ready)
         await client.until_empty(client.topology.inbox)
         await client.ask(create())
+
+
+async def test_what_is_held_for_the_clocks_keeps_no_other_command_waiting(
+    client: Client, settings: Settings, faked: Faked
+) -> None:
+    """From the first batch on, after which a replica registers anew with a larger prefetch."""
+    async with replica(settings, faked):
+        faked.set(DAYS_20_S)
+        dated = [create(time=datetime.now(UTC).isoformat()) for _ in range(3)]
+        first, later = create(), [create() for _ in range(FIRST_MESSAGES * 2)]
+        await client.send(*dated, first)
+        await client.decided(first)
+        await client.send(*later)
+        await client.decided(*later)
+        assert not any(client.bodies.get(command["id"]) for command in dated)
+        faked.set(0)
+        await client.decided(*dated)
+        await client.until_empty(client.topology.inbox)
