@@ -71,6 +71,23 @@ async def test_what_is_past_the_retention_is_forgotten_and_its_history_kept(
     assert await second.fetchval("SELECT count(*) FROM changes") == len(old) + len(young)
 
 
+async def test_batch_whose_time_was_noted_while_the_clock_was_behind_is_remembered(
+    decider: Decider, keeper: Upkeep, second: Connection
+) -> None:
+    before = await decide_in_batches(decider, 1, 2)
+    meanwhile = await decide_in_batches(decider, 2, 2)
+    behind, ids = timedelta(days=20), [command.id for command in meanwhile]
+    await second.execute(
+        "UPDATE batches SET decided_at = decided_at - $1::interval"
+        " WHERE id IN (SELECT batch_id FROM ledger WHERE id = ANY ($2::uuid[]))",
+        behind,
+        ids,
+    )
+    assert await keeper.forget() == 0
+    await age(second, 14.1)
+    assert await keeper.forget() == len(before) + len(meanwhile)
+
+
 async def test_batch_that_is_not_confirmed_is_remembered_however_old_it_is(
     decider: Decider, keeper: Upkeep, second: Connection
 ) -> None:
