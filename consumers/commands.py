@@ -7,7 +7,7 @@ delivery order; a batch is settled when the broker has confirmed all its events.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -20,13 +20,14 @@ from pamqp.commands import Basic
 
 from genlock.consumers import wire
 from genlock.consumers.abreast import Abreast, Touches
+from genlock.consumers.burial import Burial
 from genlock.consumers.confirmations import Confirmations
 from genlock.consumers.deliveries import Delivery, read
 from genlock.consumers.direct_replies import DirectReplies
 from genlock.consumers.messages import messages
 from genlock.consumers.parking import Parking
 from genlock.consumers.publisher import Outgoing, Publisher, RefusedError
-from genlock.consumers.session import BROKER_ERRORS, Session, answering
+from genlock.consumers.session import Session, answering
 from genlock.consumers.topology import CommandQueue, Topology
 from genlock.consumers.vitals import Vitals
 from genlock.schemas.decode import Command
@@ -97,13 +98,15 @@ class CommandConsumer:
         self._parking = Parking(self._arrived.put_nowait, vitals.activity, settings.retry_delay_max_s)
         self._abreast = Abreast(settings.batch_size_max)
         self._deciding: asyncio.Queue[asyncio.Task[Batch] | None] = asyncio.Queue(maxsize=1)
-        self._publishing: asyncio.Queue[tuple[Batch, asyncio.Task[None]] | None] = asyncio.Queue(maxsize=1)
+        self._publishing: asyncio.Queue[tuple[Batch, asyncio.Task[list[Outgoing]]] | None] = asyncio.Queue(maxsize=1)
         self._inbox: AbstractChannel
         self._publisher: Publisher
+        self._burial: Burial
         self._cautious = cautious
         """Whether to hold one delivery alone until one is settled or parked: a lost session costs each that is held."""
         self._consumer_tag: str | None = None
         self._prefetch = 0
+        self._taking = asyncio.Lock()
         self._set_aside: Delivery | None = None
         """A delivery that did not belong into the batch before; it is the next one's first."""
         self._commands_per_message = 1 if queue.in_order else 0
@@ -118,13 +121,16 @@ class CommandConsumer:
         self._inbox = await self._session.channel()
         wire.TakeDeliveries(await self._inbox.get_underlay_channel(), self._on_message)
         self._publisher = await Publisher.on(self._session, self._settings.publish_timeout_s)
+        self._burial = Burial(self._session, self._publisher, self._settings, self._vitals, self._buried)
         await self._take()
 
     async def run(self) -> None:
         """Work until `stop`, then return once everything that was held is settled."""
         watch(lambda: self._vitals.activity.waiting(self._settings.decide_timeout_s))
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(task) for task in (self._confirmations.run(), self._parking.run())]
+            beside = [
+                group.create_task(task) for task in (self._confirmations.run(), self._parking.run(), self._burial.run())
+            ]
             group.create_task(self._decide_batches())
             group.create_task(self._publish_batches())
             await group.create_task(self._settle_batches())
@@ -266,13 +272,15 @@ class CommandConsumer:
     async def _settle_batches(self) -> None:
         while published := await self._publishing.get():
             batch, publishing = published
-            await asyncio.shield(publishing)
+            letters = await asyncio.shield(publishing)
             self._cautious = False
             if batch.deliveries:
                 self._reached(Step.PUBLISHED)
-                await self._settle(batch)
+                held = {letter.tag for letter in letters}
+                await self._settle(batch, held)
+                self._burial.hold(letters)
                 self._confirmations.add(batch.answers.batch_ids)
-                self._vitals.settled(len(batch.deliveries))
+                self._vitals.settled(len(batch.deliveries) - len(held))
                 self._reached(Step.SETTLED)
             await self._take()
 
@@ -281,46 +289,53 @@ class CommandConsumer:
         largest = max(len(delivery.parts) for delivery in batch.deliveries)
         self._commands_per_message = max(1 << (largest - 1).bit_length(), self._commands_per_message // 2)
 
-    async def _publish(self, outgoing: list[Outgoing]) -> None:
+    async def _publish(self, outgoing: list[Outgoing]) -> list[Outgoing]:
         """Publish, however long the broker refuses: a queue of a subscriber may be full, or the broker's disk.
+
+        Returns the dead letters that it did not take, for which nobody else has to wait.
 
         What is held stays held meanwhile, and with the prefetch limit no more than that comes.
         """
         delay_s = RETRY_DELAY_FIRST_S
+        letters: list[Outgoing] = []
         with self._vitals.publishing():
             while True:
                 try:
-                    return await self._publisher.publish(outgoing, patient=True)
+                    await self._publisher.publish(outgoing, patient=True)
                 except RefusedError as refusal:
+                    letters += (message for message in refusal.messages if message.mandatory)
                     # Not what others have been told of.
-                    outgoing = list(refusal.messages)
+                    outgoing = [message for message in refusal.messages if not message.mandatory]
+                    if not outgoing:
+                        return letters
                     log.warning("publishing put off", action="publish", why=str(refusal), again_in_s=delay_s)
-                    if refusal.unrouted:
-                        await self._declare_dead_letters()
                     await asyncio.sleep(delay_s)
                     delay_s = min(2 * delay_s, self._settings.retry_delay_max_s)
                     await self._publisher.renew()
+                else:
+                    return letters
 
-    async def _declare_dead_letters(self) -> None:
-        """Declare the queue of the dead letters again, which somebody has deleted or unbound.
+    async def _settle(self, batch: Batch, held: Collection[int]) -> None:
+        """Acknowledge a batch, by its last delivery if none is late, save those whose dead letters are held.
 
-        Where the broker does not let us, an operator has to; the letters are held until then.
+        Batches are settled in order.
         """
-        try:
-            channel = await self._session.channel(vital=False)
-            async with answering(self._settings):
-                await self._topology.declare_dead_letters(channel)
-            await self._session.leave(channel)
-        except BROKER_ERRORS as error:
-            queue, why = self._topology.dead_letters, str(error)
-            log.error("no queue for dead letters", action="dead_letter", queue=queue, why=why)  # noqa: TRY400 - `why` says it
-
-    async def _settle(self, batch: Batch) -> None:
-        """Acknowledge a batch, by its last delivery if nothing is parked: batches are settled in order."""
+        self._parking.delay(held)
         underlay = await self._inbox.get_underlay_channel()
         async with self._asking_broker():
-            for tag, multiple in self._parking.acknowledgements([delivery.tag for delivery in batch.deliveries]):
+            settled = [delivery.tag for delivery in batch.deliveries if delivery.tag not in held]
+            for tag, multiple in self._parking.acknowledgements(settled):
                 await underlay.basic_ack(tag, multiple=multiple)
+
+    async def _buried(self, tags: Collection[int]) -> None:
+        """Acknowledge deliveries whose dead letters were held, each by itself."""
+        underlay = await self._inbox.get_underlay_channel()
+        async with self._asking_broker():
+            for tag in tags:
+                await underlay.basic_ack(tag)
+                self._parking.acknowledged(tag)
+        self._vitals.settled(len(tags))
+        await self._take()
 
     def _on_message(self, message: DeliveredMessage) -> None:
         if self._stopping and self._queue.in_order:
@@ -335,20 +350,21 @@ class CommandConsumer:
         consumer of a channel before what it had delivered to an earlier one. What is parked has lost its order, and
         counts in the prefetch alone.
         """
-        if self._in_order_held or self._stopping:
-            return
-        prefetch = self._messages_wanted() - self._parking.late
-        if self._prefetch != prefetch and not self._queue.in_order and not self._parking.late:
-            await self._cancel()
-        if self._consumer_tag is None and prefetch > 0 and not self._in_order_held:
-            underlay = await self._inbox.get_underlay_channel()
-            async with self._asking_broker():
-                await self._inbox.set_qos(prefetch)
-                consumed = await underlay.basic_consume(self._queue.name, wire.not_called)
-            self._consumer_tag, self._prefetch = consumed.consumer_tag, prefetch
-            self._vitals.joined()
-            if self._stopping:
-                await self._hold()
+        async with self._taking:
+            if self._in_order_held or self._stopping:
+                return
+            prefetch = self._messages_wanted() - self._parking.late
+            if self._prefetch != prefetch and not self._queue.in_order and not self._parking.late:
+                await self._cancel()
+            if self._consumer_tag is None and prefetch > 0 and not self._in_order_held:
+                underlay = await self._inbox.get_underlay_channel()
+                async with self._asking_broker():
+                    await self._inbox.set_qos(prefetch)
+                    consumed = await underlay.basic_consume(self._queue.name, wire.not_called)
+                self._consumer_tag, self._prefetch = consumed.consumer_tag, prefetch
+                self._vitals.joined()
+                if self._stopping:
+                    await self._hold()
 
     @property
     def _in_order_held(self) -> bool:

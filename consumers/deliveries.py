@@ -173,7 +173,9 @@ def dead_letter(delivery: Delivery, part: Part, reason: str, topology: Topology)
         message_type=came.message_type,
         app_id=came.app_id,
     )
-    return Outgoing(topology.dead, delivery.routing_key, part.body, properties.marshal(), mandatory=True)
+    return Outgoing(
+        topology.dead, delivery.routing_key, part.body, properties.marshal(), mandatory=True, tag=delivery.tag
+    )
 
 
 def writable(headers: FieldTable) -> FieldTable:

@@ -1,10 +1,11 @@
 """Parking: deliveries that cannot be decided until the clocks agree wait here, and the others of their batch go on.
 
-From then on deliveries are no longer settled in their order, so each is acknowledged by itself while any is late.
+From then on deliveries are no longer settled in their order, so each is acknowledged by itself while any is late. One
+whose dead letter no queue takes is late too (burial.py).
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import structlog
 
@@ -27,8 +28,16 @@ class Parking:
 
     @property
     def late(self) -> int:
-        """How many deliveries have been parked, and are not acknowledged yet."""
+        """How many deliveries others have overtaken, and are not acknowledged yet."""
         return len(self._late)
+
+    def delay(self, tags: Iterable[int]) -> None:
+        """Note that others will be acknowledged before these deliveries."""
+        self._late.update(tags)
+
+    def acknowledged(self, tag: int) -> None:
+        """Note that a delivery of those was acknowledged by itself."""
+        self._late.discard(tag)
 
     def park(self, deliveries: Sequence[Delivery], command_ids: Collection[str], why: str) -> list[Delivery]:
         """Take the deliveries with these commands, and return the others."""

@@ -36,6 +36,8 @@ class Outgoing:
     """Whether nothing but a line in the log follows where the broker refuses it, as a full queue does."""
     mandatory: bool = False
     """Whether it counts as refused where no queue takes it. The broker confirms such a message all the same."""
+    tag: int = 0
+    """The delivery that must not be acknowledged before this dead letter of it is in a queue."""
 
 
 class RefusedError(AMQPError):
