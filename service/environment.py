@@ -34,7 +34,7 @@ _PORT_LINK = re.compile("(?:tcp|udp|sctp)://.*")
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """A sentence on each variable that starts as a setting does and is none. No value is in it."""
     return [
-        f"{name.encode('ascii', 'backslashreplace').decode()} is not a setting; {_hint(name.upper())}"
+        f"{name.encode('unicode_escape').decode()} is not a setting; {_hint(name.upper())}"
         for name, value in sorted(environment.items())
         if name.upper().startswith(PREFIX) and not _is_known(name.upper(), value)
     ]

@@ -61,3 +61,8 @@ def test_every_name_in_the_tree_is_known_and_every_other_one_is_in_it() -> None:
     found = {name for text in texts for name in re.findall(r"\bGENLOCK_[A-Z0-9_]*[A-Z0-9]\b", text)}
     assert found - SETTINGS - OTHERS <= MISSPELT
     assert OTHERS - found <= {"GENLOCK_INSTALL"}
+
+
+def test_name_of_a_variable_brings_no_control_character_to_a_terminal() -> None:
+    (warning,) = unknown_variables({"GENLOCK_\x1b[31m\x9b": "1"})
+    assert warning.startswith(r"GENLOCK_\x1b[31m\x9b is not a setting")
