@@ -27,7 +27,7 @@ from genlock._urls import InvalidUrl, elsewhere
 from genlock.servers_asking import READY_TIMEOUT_S, ask_postgres, ask_rabbit, await_answer
 from genlock.servers_local import LocalPostgres, LocalRabbit
 from genlock.servers_programs import Programs, ServersUnavailable
-from genlock.servers_signals import run_to_end, start, unwind_at_signals
+from genlock.servers_signals import run_to_end, signals_passed_over, start, unwind_at_signals
 from genlock.service import postgres_urls
 from genlock.service.connecting import connect
 
@@ -85,7 +85,8 @@ def running(postgres_options: Sequence[str] = ()) -> Iterator[Servers]:
     Raises ServersUnavailable.
     """
     began = time.monotonic()
-    with ExitStack() as stack:
+    stack = ExitStack()
+    try:
         servers, postgres, rabbit = _find(stack, postgres_options)
         _require("PostgreSQL", postgres, POSTGRES_MIN)
         _require("RabbitMQ", rabbit, RABBIT_MIN)
@@ -93,6 +94,9 @@ def running(postgres_options: Sequence[str] = ()) -> Iterator[Servers]:
         took_s = time.monotonic() - began
         _say(f"{servers.how}, PostgreSQL {postgres} and RabbitMQ {rabbit}, {verb} in {took_s:.1f} s")
         yield servers
+    finally:
+        with signals_passed_over():
+            stack.close()
 
 
 def prepare() -> None:

@@ -4,8 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +25,23 @@ def unwind_at_signals() -> None:
     for number in _UNWINDING:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
+@contextmanager
+def signals_passed_over() -> Iterator[None]:
+    """Do not end by a signal for the time of the context: a second Ctrl-C must not interrupt what is taken back."""
+    before: dict[signal.Signals, Any] = {}
+    # No other thread may set handlers, and none is interrupted.
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, *_UNWINDING):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                # Not SIG_IGN, which programs that are started meanwhile would inherit.
+                before[number] = signal.signal(number, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_to_end(main: Coroutine[Any, Any, T]) -> T:

@@ -219,6 +219,21 @@ def test_interrupt_reaches_the_command_and_leaves_nothing(place: Path) -> None:
     assert not list(place.iterdir())
 
 
+@pytest.mark.usefixtures("programs")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_impatient_user_leaves_nothing_either(place: Path, number: signal.Signals) -> None:
+    """One signal after another comes while the servers are being ended and removed."""
+    with python(*THE_COMMAND, TMPDIR=str(place), GENLOCK_SERVERS="local") as (parent, _):
+        processes = descendants(parent.pid)
+        parent.send_signal(signal.SIGINT)
+        while parent.poll() is None:
+            parent.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                parent.wait(0.05)
+        await_gone(processes)
+    assert not list(place.iterdir())
+
+
 async def test_given_servers_get_a_database_and_lose_it_again(servers: Servers) -> None:
     environment = {"GENLOCK_DATABASE_URL": servers.database_url, "GENLOCK_AMQP_URL": servers.amqp_url}
     before = await database_names(servers.database_url)
