@@ -13,7 +13,7 @@ _DEBIAN = Path("/usr/lib")
 
 _PACKAGES = ("postgresql", "rabbitmq-server")
 
-_WHY = "the demo and the tests need PostgreSQL and RabbitMQ, and not all of their programs are here"
+_WHY = "PostgreSQL and RabbitMQ are needed to run on, and not all of their programs are here"
 
 
 class ServersUnavailable(Exception):  # noqa: N818 - it is the answer to a question, not somebody's mistake
