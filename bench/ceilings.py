@@ -26,8 +26,8 @@ from bench.stage import Stage
 from bench.workloads import EACH, FIRST, Preload
 from genlock import servers
 from genlock.schemas.decode import Command, decode
-from genlock.service.database import DECIDING_PLANS, Pool, open_pool
-from genlock.service.decide import Decider
+from genlock.service.database.transactions import DECIDING_PLANS, Pool, open_pool
+from genlock.service.deciding.decide import Decider
 from genlock.service.settings import Settings
 
 BATCH_SIZE: int = Settings.model_fields["batch_size_max"].default

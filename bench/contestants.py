@@ -16,7 +16,7 @@ from bench.peers import celery_handler, faststream_handler
 from bench.workloads import CLASSES, FIRST, document_body
 from genlock.consumers.topology import Topology
 from genlock.schemas.base import Kind
-from genlock.service.migrate import migrate
+from genlock.service.database.migrate import migrate
 from genlock.service.settings import Settings
 
 

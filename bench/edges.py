@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 
 from genlock.consumers import process, replica
 from genlock.schemas.decode import Command
-from genlock.service.decide import Answers, Decider
-from genlock.service.events import Event, timestamp_now
+from genlock.service.deciding.decide import Answers, Decider
+from genlock.service.ledger.events import Event, timestamp_now
 from genlock.service.settings import Settings
 
 EVENT_BYTES = 773

@@ -12,7 +12,7 @@ import asyncpg
 from bench.messages import Message
 from bench.workloads import FIRST, document_body, document_id, put
 from genlock import servers
-from genlock.service.migrate import migrate
+from genlock.service.database.migrate import migrate
 
 LOADED_AT_ONCE = 1_000_000
 LOAD_TIMEOUT_S = 1_800.0

@@ -16,8 +16,8 @@ import asyncpg
 from bench.history import load
 from bench.running import positive, say, with_servers
 from genlock import servers
-from genlock.service.migrate import migrate
-from genlock.service.verify import verify
+from genlock.service.database.migrate import migrate
+from genlock.service.database.verify import verify
 
 CHANGES = 10_000_000
 STATISTICS_LATE_S = 1.5

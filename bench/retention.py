@@ -30,9 +30,9 @@ from bench.running import positive, say, with_servers
 from bench.workloads import FIELDS, message_of
 from genlock import servers
 from genlock.schemas.documents import DocumentPut
-from genlock.service.database import DECIDING_PLANS, open_pool
-from genlock.service.migrate import migrate
-from genlock.service.upkeep import Upkeep
+from genlock.service.database.migrate import migrate
+from genlock.service.database.transactions import DECIDING_PLANS, open_pool
+from genlock.service.ledger.retention import Upkeep
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from genlock.schemas.base import Kind
 from genlock.schemas.decode import Command
-from genlock.service.rules import footprint_of
+from genlock.service.kinds.registry import footprint_of
 
 AT_ONCE = 2
 """How many are, at most; each needs a connection to PostgreSQL."""

@@ -31,12 +31,12 @@ from genlock.consumers.session import Session, answering
 from genlock.consumers.topology import CommandQueue, Topology
 from genlock.consumers.vitals import Vitals
 from genlock.schemas.decode import Command
-from genlock.service.clocks import ClocksDifferError
-from genlock.service.database import DatabaseTroubleError
-from genlock.service.decide import Answers, Decider
+from genlock.service.database.clocks import ClocksDifferError
+from genlock.service.database.transactions import DatabaseTroubleError
+from genlock.service.database.waiting import watch
+from genlock.service.deciding.decide import Answers, Decider
+from genlock.service.deciding.failpoints import Reached, Step, ignore
 from genlock.service.settings import Settings
-from genlock.service.steps import Reached, Step, ignore
-from genlock.service.waiting import watch
 
 T = TypeVar("T")
 

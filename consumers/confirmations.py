@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 
 import structlog
 
-from genlock.service.database import DatabaseTroubleError
-from genlock.service.decide import Decider
+from genlock.service.database.transactions import DatabaseTroubleError
+from genlock.service.deciding.decide import Decider
 
 QUIET_S = 0.2
 

@@ -17,7 +17,7 @@ from genlock.schemas.decode import COMMAND_BYTES_MAX, Command, Undecodable, deco
 from genlock.schemas.media_types import media_type
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
 from genlock.schemas.values import value
-from genlock.service.events import timestamp_now
+from genlock.service.ledger.events import timestamp_now
 
 DECODE_IN_THREAD_BYTES = COMMAND_BYTES_MAX // 4
 """From this size on a message is decoded in a thread, so that a hostile one does not stop the heartbeats."""

@@ -9,8 +9,8 @@ from genlock.consumers.metrics import Metrics
 from genlock.consumers.publisher import Outgoing, bulk_reply, event_message, reply_message
 from genlock.consumers.topology import Topology
 from genlock.schemas.decode import Undecodable
-from genlock.service.decide import Answers
-from genlock.service.events import Event, is_internal_error
+from genlock.service.deciding.decide import Answers
+from genlock.service.ledger.events import Event, is_internal_error
 
 REPLY_BYTES_MAX = 8 * 1024 * 1024
 """The outcomes of one bulk message are one reply, as long as they do not come to more than this."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from genlock.schemas.decode import Command
-from genlock.service.events import Event
+from genlock.service.ledger.events import Event
 
 HOTTEST = 20
 """How many records are named as the hottest."""

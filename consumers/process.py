@@ -11,7 +11,7 @@ from genlock.consumers.garbage import search_seldom
 from genlock.consumers.http import PortTakenError, serving_if
 from genlock.consumers.replica import RefusedError, Service, StartError
 from genlock.consumers.workers import Workers
-from genlock.service import tracing
+from genlock.service.deciding import tracing
 from genlock.service.settings import Settings
 
 __all__ = ["Service", "main"]

@@ -17,7 +17,7 @@ from genlock.consumers import wire
 from genlock.consumers.session import Session
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
 from genlock.schemas.values import value
-from genlock.service.events import Event
+from genlock.service.ledger.events import Event
 
 PERSISTENT = 2
 

@@ -24,9 +24,9 @@ from genlock.schemas.media_types import media_type
 from genlock.schemas.outcomes import CONTENT_TYPE
 from genlock.schemas.queries import QUERIES, result_id
 from genlock.schemas.strictjson import parse, without_mark
-from genlock.service.database import Pool
-from genlock.service.events import timestamp_now
-from genlock.service.reads import Answer, QueryError, read
+from genlock.service.database.transactions import Pool
+from genlock.service.ledger.events import timestamp_now
+from genlock.service.reading.reads import Answer, QueryError, read
 from genlock.service.settings import Settings
 
 TRANSIENT = 1

@@ -21,18 +21,18 @@ from genlock.consumers.session import BROKER_ERRORS, Session, SessionLostError, 
 from genlock.consumers.sweep import Sweep
 from genlock.consumers.topology import CommandQueue, Topology, TopologyError
 from genlock.consumers.vitals import ProcessVitals
-from genlock.service import ledger
-from genlock.service.clocks import WrongClockError, check_clocks, compare
-from genlock.service.connecting import RefusedSettingError
-from genlock.service.database import DECIDING_PLANS, READING_PLANS, Pool, await_standby, closing, open_pool
-from genlock.service.decide import Decider
-from genlock.service.lock_waits import LockedError
-from genlock.service.migrate import SchemaError, check_schema
-from genlock.service.safety import UnsafeDatabaseError, check_safety
-from genlock.service.sessions import PoolerError
+from genlock.service.database.clocks import WrongClockError, check_clocks, compare
+from genlock.service.database.connecting import RefusedSettingError
+from genlock.service.database.durability import UnsafeDatabaseError, check_safety
+from genlock.service.database.lock_waits import LockedError
+from genlock.service.database.migrate import SchemaError, check_schema
+from genlock.service.database.sessions import PoolerError
+from genlock.service.database.transactions import DECIDING_PLANS, READING_PLANS, Pool, await_standby, closing, open_pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.deciding.failpoints import Reached, ignore
+from genlock.service.ledger import ledger
+from genlock.service.ledger.retention import Upkeep
 from genlock.service.settings import Settings
-from genlock.service.steps import Reached, ignore
-from genlock.service.upkeep import Upkeep
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from typing import Any
 from genlock.consumers.publisher import Outgoing, Publisher, event_message
 from genlock.consumers.session import BROKER_ERRORS, Session
 from genlock.consumers.topology import Topology
-from genlock.service import ledger
-from genlock.service.database import Pool, acquired, await_standby, transaction
-from genlock.service.ledger import Recorded
+from genlock.service.database.transactions import Pool, acquired, await_standby, transaction
+from genlock.service.ledger import ledger
+from genlock.service.ledger.ledger import Recorded
 from genlock.service.settings import Settings
 
 EVENTS_AT_ONCE = 100

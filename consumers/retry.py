@@ -1,6 +1,7 @@
 """Retrying dead letters: publish a letter's command to be decided again, and only then remove the letter.
 
-Whoever is interrupted between the two finds the letter again, and the ledger answers the copy (service/retries.py).
+Whoever is interrupted between the two finds the letter again, and the ledger answers the copy: see
+service/ledger/retry_ids.py.
 """
 
 from dataclasses import dataclass
@@ -23,10 +24,10 @@ from genlock.schemas.decode import Command, Undecodable, decode
 from genlock.schemas.envelope import read_id
 from genlock.schemas.outcomes import CONTENT_TYPE, ConflictData, RejectedData, SucceededData, Verdict
 from genlock.schemas.strictjson import parse, without_mark
-from genlock.service.database import Pool, acquired, await_standby
-from genlock.service.events import timestamp, verdict_name
-from genlock.service.rehearse import rehearse
-from genlock.service.retries import Settled, first_id, next_try
+from genlock.service.database.transactions import Pool, acquired, await_standby
+from genlock.service.deciding.rehearse import rehearse
+from genlock.service.ledger.events import timestamp, verdict_name
+from genlock.service.ledger.retry_ids import Settled, first_id, next_try
 from genlock.service.settings import Settings
 
 OF_ITS_DEATHS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-genlock-")

@@ -12,8 +12,8 @@ import structlog
 from genlock.consumers.publisher import Publisher, RefusedError, event_message
 from genlock.consumers.session import Session
 from genlock.consumers.topology import Topology
-from genlock.service import ledger
-from genlock.service.database import DatabaseTroubleError, Pool, await_standby
+from genlock.service.database.transactions import DatabaseTroubleError, Pool, await_standby
+from genlock.service.ledger import ledger
 from genlock.service.settings import Settings
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ from time import monotonic
 
 from genlock.consumers.metrics import Metrics
 from genlock.consumers.topology import CommandQueue
-from genlock.service.clocks import Clocks
+from genlock.service.database.clocks import Clocks
 
 MARGIN_S = 2.0
 """How much longer than it may a wait takes on a busy machine."""

@@ -22,7 +22,7 @@ from genlock.consumers.garbage import search_seldom
 from genlock.consumers.health import CHECK_EVERY_S, Status
 from genlock.consumers.http import serving_if
 from genlock.consumers.replica import RefusedError, Service, StartError
-from genlock.service import tracing
+from genlock.service.deciding import tracing
 from genlock.service.settings import Settings
 
 RESTART_DELAY_S = 1.0

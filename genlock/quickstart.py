@@ -23,8 +23,8 @@ from genlock import servers
 from genlock.cli.failure import Failure, load_settings
 from genlock.demo.stage import own_namespace
 from genlock.servers_ports import give_port_back, take_port
-from genlock.service.migrate import SchemaError, migrate
-from genlock.service.sessions import PoolerError
+from genlock.service.database.migrate import SchemaError, migrate
+from genlock.service.database.sessions import PoolerError
 from genlock.service.settings import Settings
 
 DEFAULT_NAMESPACE = Settings.model_fields["namespace"].default

@@ -28,8 +28,8 @@ from genlock.servers_asking import READY_TIMEOUT_S, ask_postgres, ask_rabbit, aw
 from genlock.servers_local import LocalPostgres, LocalRabbit
 from genlock.servers_programs import Programs, ServersUnavailable
 from genlock.servers_signals import run_to_end, signals_passed_over, start, unwind_at_signals
-from genlock.service import postgres_urls
-from genlock.service.connecting import connect
+from genlock.service.database import postgres_urls
+from genlock.service.database.connecting import connect
 
 __all__ = [
     "LocalPostgres",

@@ -15,7 +15,7 @@ import asyncpg
 from genlock._broker_urls import read
 from genlock._urls import Host
 from genlock.servers_programs import ServersUnavailable
-from genlock.service.connecting import Hosts
+from genlock.service.database.connecting import Hosts
 
 READY_TIMEOUT_S = 60.0
 ATTEMPT_TIMEOUT_S = 2.0

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from genlock import _broker_urls
 from genlock._urls import with_password_file
 from genlock.schemas.namespaces import Namespace
-from genlock.service import postgres_urls
+from genlock.service.database import postgres_urls
 
 LANES_MAX = 32
 """Each lane is a queue of its own on the broker, and two channels and two connections to PostgreSQL in each process."""

@@ -10,9 +10,9 @@ import asyncpg
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, Outcome, Rejected, Succeeded
-from genlock.service.database import Pool
-from genlock.service.decide import Decider
-from genlock.service.steps import Step
+from genlock.service.database.transactions import Pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.deciding.failpoints import Step
 from tests.allocation_rows import check_sums
 from tests.factories import Json, new_id
 from tests.harness import outcomes

@@ -11,9 +11,9 @@ import asyncpg
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Outcome, Succeeded
-from genlock.service.database import DECIDING_PLANS, open_pool
-from genlock.service.decide import Decider
-from genlock.service.steps import Step
+from genlock.service.database.transactions import DECIDING_PLANS, open_pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.deciding.failpoints import Step
 from tests.consumer_factories import set_allocations
 from tests.factories import new_id
 from tests.harness import outcomes, until_waiting

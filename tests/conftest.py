@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from genlock import servers as servers_module
 from genlock.servers import Role, Servers
 from genlock.servers_programs import Programs, ServersUnavailable
-from genlock.service.database import DECIDING_PLANS, Pool, open_pool
-from genlock.service.decide import Decider
-from genlock.service.migrate import migrate
+from genlock.service.database.migrate import migrate
+from genlock.service.database.transactions import DECIDING_PLANS, Pool, open_pool
+from genlock.service.deciding.decide import Decider
 from genlock.service.settings import Settings
 from tests.harness import Client, connected
 from tests.pooler import Mode, PgBouncer, Pooling

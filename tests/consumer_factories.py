@@ -7,8 +7,9 @@ from typing import Any
 
 from genlock.schemas.decode import Command
 from genlock.schemas.providers import Inventory
-from genlock.service.records import Allocations, Consumer, Provider
-from genlock.service.state import State
+from genlock.service.deciding.state import State
+from genlock.service.kinds.allocations.record import Allocations, Consumer
+from genlock.service.kinds.providers.record import Provider
 from tests.factories import Json, command, new_id, winner
 from tests.provider_factories import forest, provider_at
 

@@ -10,13 +10,16 @@ from genlock.schemas.base import Kind
 from genlock.schemas.decode import Command, Refusal, Undecodable, decode
 from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, Verdict, Winner
 from genlock.schemas.stacks import Action, Status
-from genlock.service.events import Event, build, timestamp
-from genlock.service.fold import Folded, fold
-from genlock.service.footprint import Footprint
-from genlock.service.records import Consumer, Document, Record, Stack
-from genlock.service.rules import footprint_of
-from genlock.service.state import State
-from genlock.service.stored import Stored
+from genlock.service.deciding.fold import Folded, fold
+from genlock.service.deciding.footprint import Footprint
+from genlock.service.deciding.json_text import Stored
+from genlock.service.deciding.record import Record
+from genlock.service.deciding.state import State
+from genlock.service.kinds.allocations.record import Consumer
+from genlock.service.kinds.documents.record import Document
+from genlock.service.kinds.registry import footprint_of
+from genlock.service.kinds.stacks.record import Stack
+from genlock.service.ledger.events import Event, build, timestamp
 
 Json = dict[str, Any]
 

@@ -15,8 +15,8 @@ from genlock.consumers.dead_letters import DeadLetters, opened
 from genlock.consumers.deliveries import REASON_HEADER, TIME_HEADER
 from genlock.consumers.retry import Retrier
 from genlock.consumers.topology import DELIVERY_LIMIT
-from genlock.service.events import timestamp
-from genlock.service.rules import RULES
+from genlock.service.kinds.registry import RULES
+from genlock.service.ledger.events import timestamp
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, json_bytes, new_id
 from tests.harness import Client, serving

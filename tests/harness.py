@@ -15,9 +15,9 @@ from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMess
 from genlock.consumers.process import Service
 from genlock.consumers.topology import Topology
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, Outcome, parse_outcome
-from genlock.service.decide import Answers
+from genlock.service.deciding.decide import Answers
+from genlock.service.deciding.failpoints import Reached, ignore
 from genlock.service.settings import Settings
-from genlock.service.steps import Reached, ignore
 from tests.factories import Json, json_bytes
 
 DEADLINE_S = 30.0

@@ -15,9 +15,9 @@ from typing import Any, Self, TypeAlias, cast
 import asyncpg
 
 from genlock.schemas.queries import QUERIES
-from genlock.service.database import Pool
-from genlock.service.reads import Answer, QueryError, read
-from genlock.service.sql import statement
+from genlock.service.database.statements import statement
+from genlock.service.database.transactions import Pool
+from genlock.service.reading.reads import Answer, QueryError, read
 from tests.factories import Json
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

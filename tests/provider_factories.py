@@ -4,9 +4,9 @@ from typing import Any
 
 from genlock.schemas.decode import Command
 from genlock.schemas.providers import Inventory
-from genlock.service.footprint import Footprint
-from genlock.service.records import Provider
-from genlock.service.state import State
+from genlock.service.deciding.footprint import Footprint
+from genlock.service.deciding.state import State
+from genlock.service.kinds.providers.record import Provider
 from tests.factories import Json, command, new_id, winner
 
 AMOUNT_MAX = 2**31 - 1

@@ -8,7 +8,7 @@ import asyncpg
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Outcome
-from genlock.service.decide import Answers, Decider
+from genlock.service.deciding.decide import Answers, Decider
 from tests.harness import outcomes, until, until_waiting
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

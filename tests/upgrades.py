@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from genlock.service import migrate
-from genlock.service.migrate import Migration, migrations
+from genlock.service.database import migrate
+from genlock.service.database.migrate import Migration, migrations
 
 NEWEST = migrations()[-1].version
 

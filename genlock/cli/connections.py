@@ -11,10 +11,10 @@ from genlock.cli.failure import Failure, say_if_default
 from genlock.cli.settings_table import address
 from genlock.consumers.session import BROKER_ERRORS, Session, open_session
 from genlock.consumers.topology import TopologyError
-from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, Pool, closing, open_pool
-from genlock.service.lock_waits import LockedError
-from genlock.service.migrate import SchemaError, check_schema
-from genlock.service.sessions import PoolerError
+from genlock.service.database.lock_waits import LockedError
+from genlock.service.database.migrate import SchemaError, check_schema
+from genlock.service.database.sessions import PoolerError
+from genlock.service.database.transactions import DECIDING_PLANS, DatabaseTroubleError, Pool, closing, open_pool
 from genlock.service.settings import Settings
 
 

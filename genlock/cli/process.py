@@ -40,9 +40,9 @@ def migrate() -> None:
 
     from genlock.cli.connections import why  # noqa: PLC0415
     from genlock.consumers import logs  # noqa: PLC0415
-    from genlock.service.lock_waits import LockedError  # noqa: PLC0415
-    from genlock.service.migrate import SchemaError, migrate  # noqa: PLC0415
-    from genlock.service.sessions import PoolerError  # noqa: PLC0415
+    from genlock.service.database.lock_waits import LockedError  # noqa: PLC0415
+    from genlock.service.database.migrate import SchemaError, migrate  # noqa: PLC0415
+    from genlock.service.database.sessions import PoolerError  # noqa: PLC0415
 
     settings = load_settings(warn=False)
     logs.configure(settings)
@@ -88,7 +88,7 @@ def demo(
     """
     # For the same reason as in serve.
     from genlock import demo, servers  # noqa: PLC0415
-    from genlock.service.sessions import PoolerError  # noqa: PLC0415
+    from genlock.service.database.sessions import PoolerError  # noqa: PLC0415
 
     warn_of_unknown_variables()
     commands = None if file is None else read_commands(file.read_bytes())

@@ -15,7 +15,7 @@ from genlock.cli.failure import Failure, load_settings
 from genlock.cli.output import console, plain
 
 if TYPE_CHECKING:
-    from genlock.service.verify import Begun
+    from genlock.service.database.verify import Begun
 
 TICK_S = 0.5
 REPORT_AFTER_S = 5.0
@@ -34,9 +34,9 @@ def verify(
     the first records. What is being checked is told on stderr.
     """
     # For the same reason as below.
-    from genlock.service.lock_waits import LockedError  # noqa: PLC0415
-    from genlock.service.migrate import SchemaError  # noqa: PLC0415
-    from genlock.service.sessions import PoolerError  # noqa: PLC0415
+    from genlock.service.database.lock_waits import LockedError  # noqa: PLC0415
+    from genlock.service.database.migrate import SchemaError  # noqa: PLC0415
+    from genlock.service.database.sessions import PoolerError  # noqa: PLC0415
 
     url = load_settings().database
     try:
@@ -50,9 +50,9 @@ def verify(
 
 async def _verify(url: str, *, quiet: bool) -> int:
     # Only this command needs it.
-    from genlock.service.migrate import check_schema  # noqa: PLC0415
-    from genlock.service.verify import remembered_since  # noqa: PLC0415
-    from genlock.service.verify import verify as checks  # noqa: PLC0415
+    from genlock.service.database.migrate import check_schema  # noqa: PLC0415
+    from genlock.service.database.verify import remembered_since  # noqa: PLC0415
+    from genlock.service.database.verify import verify as checks  # noqa: PLC0415
 
     await check_schema(url)
     progress = Progress()

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from genlock import _broker_urls
 from genlock._urls import PASSWORD_FILE, InvalidUrl, ServerUrl, parse
-from genlock.service import postgres_urls
+from genlock.service.database import postgres_urls
 from genlock.service.settings import Settings
 
 MASK = "***"

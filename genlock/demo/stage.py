@@ -20,7 +20,7 @@ from genlock.client import Client, connect
 from genlock.consumers.topology import Topology
 from genlock.schemas.base import JsonObject
 from genlock.schemas.outcomes import Outcome
-from genlock.service.migrate import migrate
+from genlock.service.database.migrate import migrate
 
 READY_TIMEOUT_S = 60.0
 

@@ -13,7 +13,7 @@ from kubernetes_validate.utils import validate
 from genlock import _broker_urls, cli
 from genlock._urls import with_password_file
 from genlock.consumers.topology import Topology
-from genlock.service import postgres_urls
+from genlock.service.database import postgres_urls
 from genlock.service.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -8,11 +8,11 @@ from typing import Any
 
 from genlock.consumers import process
 from genlock.schemas.decode import Command
-from genlock.service import documents
-from genlock.service.rules import RULES
+from genlock.service.deciding.state import State
+from genlock.service.deciding.verdicts import Decision
+from genlock.service.kinds.documents import rules as documents
+from genlock.service.kinds.registry import RULES
 from genlock.service.settings import Settings
-from genlock.service.state import State
-from genlock.service.verdicts import Decision
 
 
 def deadly(state: State, command: Command, body: Any, decided_at: str) -> Decision:

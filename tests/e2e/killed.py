@@ -7,8 +7,8 @@ import sys
 
 from genlock.consumers import logs
 from genlock.consumers.process import Service
+from genlock.service.deciding.failpoints import Step
 from genlock.service.settings import Settings
-from genlock.service.steps import Step
 
 
 class Executioner:

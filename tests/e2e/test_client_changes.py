@@ -151,7 +151,7 @@ async def test_a_retry_starts_from_the_conflict_without_a_read(user: Client) -> 
 async def test_a_state_that_did_not_fit_into_the_conflict_is_read(user: Client, monkeypatch: Any) -> None:
     subject = new_id()
     await put(user, subject, None, {"n": 0})
-    monkeypatch.setattr("genlock.service.events.EVENT_BYTES_MAX", 100)
+    monkeypatch.setattr("genlock.service.ledger.events.EVENT_BYTES_MAX", 100)
     asked, seen = Asked(user), []
 
     async def once_too_slow(doc: DocumentState | None) -> partial[DocumentMerge]:

@@ -11,7 +11,7 @@ import pytest
 
 from genlock.consumers.retry import UnroutableError
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, outcome_id
-from genlock.service.retries import retry_id
+from genlock.service.ledger.retry_ids import retry_id
 from genlock.service.settings import Settings
 from tests.commandline import genlock, start
 from tests.factories import Json, envelope, json_bytes, new_id

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
+from genlock.service.deciding.failpoints import Step
 from genlock.service.settings import Settings
-from genlock.service.steps import Step
 from tests.factories import Json, envelope, new_id
 from tests.harness import DEADLINE_S, Client, serving, until
 from tests.property.model import Model

@@ -11,7 +11,7 @@ import pytest
 from genlock.consumers import messages, topology
 from genlock.consumers.http import serving as answering
 from genlock.consumers.publisher import Outgoing, event_message
-from genlock.service.events import Event
+from genlock.service.ledger.events import Event
 from genlock.service.settings import Settings
 from tests.chains import broken, chains, links_of, send_chains
 from tests.consumer_factories import wanted

@@ -13,8 +13,8 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from genlock.service.deciding.failpoints import Step
 from genlock.service.settings import Settings
-from genlock.service.steps import Step
 from tests.chains import Chain, broken, chains, links_of, send_chains
 from tests.factories import envelope, new_id
 from tests.harness import DEADLINE_S, Client, connected, serving, until

@@ -13,7 +13,7 @@ from genlock.consumers import commands as consuming
 from genlock.consumers.commands import CommandConsumer
 from genlock.consumers.http import serving as answering
 from genlock.consumers.process import Service
-from genlock.service.decide import Decider
+from genlock.service.deciding.decide import Decider
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, new_id
 from tests.harness import Client, serving, until, until_ready

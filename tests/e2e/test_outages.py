@@ -11,9 +11,9 @@ from genlock.consumers import messages
 from genlock.consumers.commands import FIRST_MESSAGES
 from genlock.consumers.process import Service
 from genlock.consumers.publisher import Outgoing, event_message
-from genlock.service.events import Event
+from genlock.service.deciding.failpoints import Step
+from genlock.service.ledger.events import Event
 from genlock.service.settings import Settings
-from genlock.service.steps import Step
 from tests.factories import Json, envelope, new_id
 from tests.harness import Client, serving, until
 from tests.property.replay import check_explained

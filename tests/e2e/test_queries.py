@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from genlock.consumers import queries
 from genlock.schemas.queries import NoFilters, result_id
-from genlock.service import reads
-from genlock.service.database import Pool
-from genlock.service.reads import Answer
+from genlock.service.database.transactions import Pool
+from genlock.service.reading import reads
+from genlock.service.reading.reads import Answer
 from genlock.service.settings import Settings
 from tests.factories import SOME_ID, Json, envelope, json_bytes, new_id
 from tests.harness import DEADLINE_S, Client, serving, until

@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 import asyncpg
 
+from genlock.service.deciding.failpoints import Step
 from genlock.service.settings import Settings
-from genlock.service.steps import Step
 from tests.factories import Json, envelope, new_id
 from tests.harness import Client, serving
 from tests.property.replay import check_explained

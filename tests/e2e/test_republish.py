@@ -14,9 +14,9 @@ import pytest
 from genlock.cli.connections import broker, database
 from genlock.consumers import republish
 from genlock.consumers.republish import Republished, Republisher
-from genlock.service.database import DECIDING_PLANS
+from genlock.service.database.statements import statement
+from genlock.service.database.transactions import DECIDING_PLANS
 from genlock.service.settings import Settings
-from genlock.service.sql import statement
 from tests.commandline import genlock
 from tests.factories import Json, envelope, new_id
 from tests.harness import Client, connected, serving, until

@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 import asyncpg
 
+from genlock.service.database.verify import verify
 from genlock.service.settings import Settings
-from genlock.service.verify import verify
 from tests.factories import Json, envelope, new_id
 from tests.harness import Client, serving, until
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 import genlock
 from genlock import servers as servers_module
 from genlock.schemas.documents import DocumentPut
-from genlock.service.migrate import migrate
+from genlock.service.database.migrate import migrate
 from genlock.service.settings import Settings
 from tests import commandline
 from tests.factories import new_id

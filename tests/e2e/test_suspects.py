@@ -14,7 +14,7 @@ from pamqp.commands import Basic
 from pydantic import SecretStr
 
 from genlock.consumers.deliveries import RETURNS_HEADER, SUSPICIOUS_RETURNS, read
-from genlock.service.decide import DEATHS_MAX, Decider
+from genlock.service.deciding.decide import DEATHS_MAX, Decider
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, json_bytes, merge, new_id, put
 from tests.fuzz.wire import Message, long, publish, table

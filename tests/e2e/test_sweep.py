@@ -6,7 +6,7 @@ from typing import TypeAlias
 import asyncpg
 
 from genlock.schemas.decode import Command
-from genlock.service.decide import Decider
+from genlock.service.deciding.decide import Decider
 from genlock.service.settings import Settings
 from tests.factories import new_id, put
 from tests.harness import Client, serving, until

@@ -14,7 +14,7 @@ from genlock import servers as servers_module
 from genlock.consumers.process import Service
 from genlock.consumers.replica import StartError
 from genlock.schemas.documents import DocumentPut
-from genlock.service.migrate import migrate
+from genlock.service.database.migrate import migrate
 from genlock.service.settings import Settings
 from tests import commandline
 from tests.factories import new_id

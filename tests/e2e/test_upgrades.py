@@ -12,9 +12,9 @@ import asyncpg
 
 from genlock.consumers.commands import FOR_NEWER
 from genlock.servers import Role
-from genlock.service.migrate import migrate
+from genlock.service.database.migrate import migrate
+from genlock.service.database.verify import verify
 from genlock.service.settings import Settings
-from genlock.service.verify import verify
 from tests.commandline import ended, genlock, lines_until, start
 from tests.factories import Json, envelope, new_id
 from tests.harness import Client, serving, until

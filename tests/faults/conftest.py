@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from genlock.servers import LocalPostgres, LocalRabbit, Role, make_role
 from genlock.servers_programs import Programs
-from genlock.service.migrate import migrate
+from genlock.service.database.migrate import migrate
 from genlock.service.settings import Settings
 from tests.faults.load import Load, loaded
 from tests.proxy import Proxy, proxied

@@ -20,7 +20,7 @@ from aio_pika.abc import AbstractChannel
 from genlock.consumers.deliveries import REASON_HEADER
 from genlock.consumers.topology import Topology
 from genlock.schemas.outcomes import id_reused_id, outcome_id
-from genlock.service.verify import verify
+from genlock.service.database.verify import verify
 from tests.factories import Json
 from tests.faults.clients import connect
 from tests.faults.journal import Journal

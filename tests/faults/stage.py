@@ -13,7 +13,7 @@ from genlock.consumers.topology import Topology
 from genlock.servers import LocalPostgres, LocalRabbit, make_role
 from genlock.servers_ports import take_port
 from genlock.servers_programs import Programs
-from genlock.service.migrate import migrate
+from genlock.service.database.migrate import migrate
 from tests.faults.clients import events_of, replies_of
 from tests.faults.cluster import Cluster, cluster
 from tests.faults.load import Load, loaded

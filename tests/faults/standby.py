@@ -7,7 +7,7 @@ import asyncpg
 
 from genlock.servers import LocalPostgres, make_role
 from genlock.servers_programs import Programs
-from genlock.service.migrate import migrate
+from genlock.service.database.migrate import migrate
 from tests.harness import until
 from tests.proxy import joined
 

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from genlock.servers_ports import take_port
-from genlock.service.migrate import migrate
+from genlock.service.database.migrate import migrate
 from tests.faults.injection import on_replica
 from tests.faults.load import Load
 from tests.faults.replica import Replica, running

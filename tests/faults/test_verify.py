@@ -1,7 +1,7 @@
 """The proof holds at every moment of a system at work, not only once all is quiet."""
 
+from genlock.service.database.verify import verify
 from genlock.service.settings import Settings
-from genlock.service.verify import verify
 from tests.faults.load import Load
 from tests.harness import serving
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from genlock.schemas.catalogue import COMMANDS
 from genlock.schemas.queries import QUERIES
+from genlock.service.database.verify import verify
 from genlock.service.settings import Settings
-from genlock.service.verify import verify
 from tests.fuzz.bodies import DATA, QUERY_DATA
 from tests.fuzz.drafts import Draft, commands, drawn, queries
 from tests.fuzz.stage import watching

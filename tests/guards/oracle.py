@@ -3,7 +3,7 @@
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
-from genlock.service.verify import verify
+from genlock.service.database.verify import verify
 
 TWICE = "No command has changed a record twice in the history,"
 UNCHANGED = "Every accepted command that the ledger remembers has changed a record:"

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from genlock.service.sql import statement
+from genlock.service.database.statements import statement
 
 
 @dataclass(frozen=True)
@@ -35,32 +35,37 @@ class Edit:
 RECORDS = {"documents": "generation", "providers": "generation", "consumers": "generation", "stacks": "sequence"}
 """The tables of records, and the column of each whose fence lets one of two authors pass."""
 
+KINDS = {table: f"service/kinds/{table}" for table in RECORDS} | {"consumers": "service/kinds/allocations"}
+"""The packages that these tables belong to."""
+
 PUBLISHING, SETTLING = "CommandConsumer._publish_batches", "CommandConsumer._settle_batches"
 NEXT = "\n                "
 """The next line there."""
 
 GUARDS: dict[str, tuple[Edit, ...]] = {
-    "the expected token": (Edit("service/generations.py", "if expected == actual:", "if True:", function="check"),),
+    "the expected token": (
+        Edit("service/deciding/generations.py", "if expected == actual:", "if True:", function="check"),
+    ),
     "the fence": tuple(
-        Edit(f"service/sql/update_{table}.sql", f"AND {table}.{column} = new.expected_{column}")
+        Edit(f"{KINDS[table]}/sql/update_{table}.sql", f"AND {table}.{column} = new.expected_{column}")
         for table, column in RECORDS.items()
     ),
-    "row locks": tuple(Edit(f"service/sql/lock_{table}.sql", "FOR NO KEY UPDATE") for table in RECORDS),
+    "row locks": tuple(Edit(f"{KINDS[table]}/sql/lock_{table}.sql", "FOR NO KEY UPDATE") for table in RECORDS),
     "the history's key": (
         Edit(
-            "service/store.py",
+            "service/deciding/store.py",
             'await must_write(connection, "insert_changes", [_change_row(change) for change in changes])',
             'await connection.execute(statement("insert_changes"), *columns(list(map(_change_row, changes))))',
             function="write",
         ),
     ),
     "the fence of capacity": (
-        Edit("service/sql/update_inventories.sql", "AND inventories.used = new.expected_used"),
-        Edit("service/sql/update_inventories.sql", "new.replaced\n", "true\n"),
+        Edit("service/kinds/providers/sql/update_inventories.sql", "AND inventories.used = new.expected_used"),
+        Edit("service/kinds/providers/sql/update_inventories.sql", "new.replaced\n", "true\n"),
     ),
     "tokens never go back": (
         Edit(
-            "service/documents.py",
+            "service/kinds/documents/rules.py",
             "else record.generation + 1",
             "else 0 if record.deleted else record.generation + 1",
             function="_stored",
@@ -68,7 +73,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     ),
     "known ids are answered": (
         Edit(
-            "service/decide.py",
+            "service/deciding/decide.py",
             "decided, told = await ledger.find_now(connection, {command.id for command in commands})",
             "decided, told = await ledger.find_now(connection, set())",
             function="Decider._transact",
@@ -76,19 +81,21 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     ),
     "missing ledger rows": (
         Edit(
-            "service/decide.py",
+            "service/deciding/decide.py",
             'raise DecideAgainError("another consumer decided one of the commands meanwhile")',
             "return []",
             function="_record",
         ),
     ),
     "waiting for the standby": (
-        Edit("service/decide.py", "if not entries:", "if False:", function="Decider._transact"),
+        Edit("service/deciding/decide.py", "if not entries:", "if False:", function="Decider._transact"),
     ),
-    "heeding warnings": (Edit("service/database.py", "if warnings:", "if False:", function="_heeding_warnings"),),
+    "heeding warnings": (
+        Edit("service/database/transactions.py", "if warnings:", "if False:", function="_heeding_warnings"),
+    ),
     "the maker of a token": (
         Edit(
-            "service/fold.py",
+            "service/deciding/fold.py",
             "if repeated := rule.repeated(state, command, record):",
             "if repeated := None:",
             function="decide",
@@ -96,38 +103,45 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     ),
     "the content's hash": (
         Edit(
-            "service/decide.py",
+            "service/deciding/decide.py",
             "if command.content_hash == decided.content_hash:",
             "if True:",
             function="Decider._answer",
         ),
     ),
-    "one order of row locks": (Edit("service/sql/lock_documents.sql", "ORDER BY id", "ORDER BY id DESC"),),
+    "one order of row locks": (
+        Edit("service/kinds/documents/sql/lock_documents.sql", "ORDER BY id", "ORDER BY id DESC"),
+    ),
     "one order of new ids": (
-        Edit("service/sql/insert_ledger.sql", "ORDER BY new.id"),
+        Edit("service/ledger/sql/insert_ledger.sql", "ORDER BY new.id"),
         Edit(
-            "service/decide.py",
+            "service/deciding/decide.py",
             "sorted(entries, key=lambda entry: entry.command_id)",
             "entries",
             function="_record",
         ),
     ),
-    "locks of names": (Edit("service/sql/lock_names.sql", "pg_advisory_xact_lock(key)", "key"),),
+    "locks of names": (Edit("service/deciding/sql/lock_names.sql", "pg_advisory_xact_lock(key)", "key"),),
     "the key of names": (
         Edit(
-            "service/store.py",
+            "service/deciding/store.py",
             'await must_write(connection, "insert_names", taken)',
             'await connection.execute(statement("insert_names"), *columns(taken))',
             function="write",
         ),
     ),
     "locks of roots": (
-        Edit("service/store.py", 'footprint.read("provider", *roots)', "pass", function="lock_and_read"),
-        Edit("service/trees.py", "if state.root_of(provider_id) not in locked:", "if False:", function="read"),
+        Edit("service/deciding/store.py", 'footprint.read("provider", *roots)', "pass", function="lock_and_read"),
+        Edit(
+            "service/kinds/providers/trees.py",
+            "if state.root_of(provider_id) not in locked:",
+            "if False:",
+            function="read",
+        ),
     ),
     "roots are found again": (
         Edit(
-            "service/trees.py",
+            "service/kinds/providers/trees.py",
             "if state.root_of(provider_id) not in locked:",
             "if False:",
             function="read",
@@ -135,7 +149,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     ),
     "halving": (
         Edit(
-            "service/decide.py",
+            "service/deciding/decide.py",
             "return await self._reject_poison(commands[0], confirmed)\n                break",
             "return await self._reject_poison(commands[0], confirmed)\n                raise",
             function="Decider.decide",
@@ -195,7 +209,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
     ),
     "one id for each retry": (
         Edit(
-            "service/retries.py",
+            "service/ledger/retry_ids.py",
             'uuid.uuid5(uuid.UUID(first_id), f"retry:{number}")',
             "uuid.uuid4()",
             function="retry_id",

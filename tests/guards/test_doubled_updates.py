@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from genlock.schemas.outcomes import Conflict, Outcome, Succeeded
-from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, open_pool
-from genlock.service.decide import Answers, Decider
+from genlock.service.database.transactions import DECIDING_PLANS, DatabaseTroubleError, open_pool
+from genlock.service.deciding.decide import Answers, Decider
 from tests.factories import merge, new_id, put
 from tests.guards.oracle import TWICE, found, wrong
 from tests.guards.removal import without

@@ -5,8 +5,8 @@ from typing import TypeAlias
 import asyncpg
 from pydantic import SecretStr
 
+from genlock.service.deciding.failpoints import Step
 from genlock.service.settings import Settings
-from genlock.service.steps import Step
 from tests.factories import Json, envelope, new_id
 from tests.guards.removal import without
 from tests.harness import Client, serving, until

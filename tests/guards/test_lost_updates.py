@@ -11,7 +11,7 @@ import pytest
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, Outcome, Rejected, Succeeded
-from genlock.service.decide import Decider
+from genlock.service.deciding.decide import Decider
 from tests.consumer_factories import set_allocations
 from tests.factories import delete_document, new_id, put, stack_command
 from tests.guards.oracle import UNCHANGED, found, wrong

@@ -10,7 +10,7 @@ import pytest
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Outcome, Rejected, Succeeded
-from genlock.service.decide import Decider
+from genlock.service.deciding.decide import Decider
 from tests.factories import new_id, stack_command
 from tests.guards.oracle import NAMES, TREES, found, wrong
 from tests.guards.removal import without

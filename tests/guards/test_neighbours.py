@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from genlock.consumers import topology
 from genlock.schemas.outcomes import Outcome, Rejected, Succeeded
-from genlock.service.decide import Decider
+from genlock.service.deciding.decide import Decider
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, json_bytes, new_id, put
 from tests.guards.removal import without

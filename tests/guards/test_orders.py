@@ -7,9 +7,9 @@ from typing import TypeAlias
 import asyncpg
 from structlog.testing import capture_logs
 
-from genlock.service.database import Pool
-from genlock.service.decide import Decider
-from genlock.service.steps import Step
+from genlock.service.database.transactions import Pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.deciding.failpoints import Step
 from tests.factories import merge, new_id, put
 from tests.guards.oracle import decided_again
 from tests.guards.removal import without

@@ -5,7 +5,9 @@ import re
 import pytest
 
 from genlock.schemas.decode import Command, Undecodable, decode
-from genlock.service import decide, ledger, store, tables
+from genlock.service.deciding import decide, store
+from genlock.service.deciding import table as tables
+from genlock.service.ledger import ledger
 from tests.factories import envelope, json_bytes
 from tests.guards.removal import GUARDS, Edit, without
 
@@ -17,7 +19,7 @@ def test_text_of_a_guard_is_in_the_product_and_it_is_noticed_when_nothing_comes_
 
 
 def test_text_that_is_there_no_longer_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(GUARDS, "moved", (Edit("service/sql/find_decided.sql", "WHERE key ="),))
+    monkeypatch.setitem(GUARDS, "moved", (Edit("service/ledger/sql/find_decided.sql", "WHERE key ="),))
     with pytest.raises(AssertionError, match=re.escape("find_decided.sql has no longer")), without("moved"):
         pass
 

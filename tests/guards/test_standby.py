@@ -10,8 +10,8 @@ import pytest
 
 from genlock.schemas.decode import Command
 from genlock.servers_programs import Programs, ServersUnavailable
-from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, open_pool
-from genlock.service.decide import Answers, Decider
+from genlock.service.database.transactions import DECIDING_PLANS, DatabaseTroubleError, open_pool
+from genlock.service.deciding.decide import Answers, Decider
 from tests.factories import merge, new_id, put
 from tests.faults.standby import Pair
 from tests.guards.removal import without

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from genlock import servers as servers_module
 from genlock.servers import Role, Servers
-from genlock.service.database import DECIDING_PLANS, READING_PLANS
+from genlock.service.database.transactions import DECIDING_PLANS, READING_PLANS
 from tests.large import Connection, fill
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, GenerationToken, Succeeded, outcome_id
-from genlock.service.database import Pool
+from genlock.service.database.transactions import Pool
 from tests.allocation_batch import Yard, inventories, open_yard, word
 from tests.allocation_rows import allocated, changes_of, consumer_row, generations, used
 from tests.consumer_factories import reshape, set_allocations, set_many, wanted

@@ -13,9 +13,10 @@ import pytest
 
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.outcomes import Conflict, GenerationToken, Rejected, Succeeded
-from genlock.service.database import DecideAgainError, Pool, must_write, transaction
-from genlock.service.records import Consumer
-from genlock.service.tables import TABLES, Table
+from genlock.service.database.transactions import DecideAgainError, Pool, must_write, transaction
+from genlock.service.deciding.table import Table
+from genlock.service.kinds.allocations.record import Consumer
+from genlock.service.kinds.allocations.table import TABLE
 from tests.allocation_rows import allocated, generations, used
 from tests.allocation_yard import LOCK_CONSUMERS, LOCK_ONE, Yard, open_yard
 from tests.consumer_factories import set_allocations, set_many, wanted
@@ -26,7 +27,7 @@ from tests.races import in_turn
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-CONSUMERS: Table[Consumer] = next(table for table in TABLES if table.kind == "consumer")
+CONSUMERS: Table[Consumer] = TABLE
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ At full size (see tests/large.py) each statement touches 3 to 28 pages for each 
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from importlib import resources
 from typing import Any
 
 import asyncpg
 import pytest
 
-from genlock.service.database import DECIDING_PLANS
+from genlock.service.database.statements import statement_files
+from genlock.service.database.transactions import DECIDING_PLANS
 from tests.large import Connection, named, prepared_plan
 
 Columns = list[Sequence[Any]]
@@ -128,5 +128,6 @@ ABOUT = ("provider", "inventor", "ancestors", "children", "consumer", "allocat",
 
 
 async def test_every_statement_about_providers_and_consumers_is_planned() -> None:
-    files = {file.name.removesuffix(".sql") for file in resources.files("genlock.service.sql").iterdir()}
-    assert {name for name in files if any(word in name for word in ABOUT)} == (BATCHES.keys() | READS) - {"find_names"}
+    assert {name for name in statement_files() if any(word in name for word in ABOUT)} == (BATCHES.keys() | READS) - {
+        "find_names"
+    }

@@ -13,8 +13,8 @@ import pytest
 from genlock.schemas.consumers import ConsumerSetAllocations
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Outcome, Rejected, Succeeded
-from genlock.service.database import DECIDING_PLANS, open_pool
-from genlock.service.decide import Decider
+from genlock.service.database.transactions import DECIDING_PLANS, open_pool
+from genlock.service.deciding.decide import Decider
 from tests.consumer_factories import set_allocations
 from tests.factories import new_id
 from tests.harness import outcomes

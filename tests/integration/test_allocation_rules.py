@@ -8,7 +8,7 @@ import pytest
 
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
-from genlock.service.database import Pool
+from genlock.service.database.transactions import Pool
 from tests.allocation_batch import Yard, inventories, open_yard
 from tests.allocation_rows import allocated, changes_of, generations, used
 from tests.consumer_factories import reshape, set_allocations, set_many, wanted

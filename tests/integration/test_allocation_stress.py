@@ -14,9 +14,9 @@ import pytest
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, GenerationToken, Outcome, Rejected, Succeeded, Token
-from genlock.service.database import DECIDING_PLANS, open_pool
-from genlock.service.decide import Decider
-from genlock.service.steps import Step
+from genlock.service.database.transactions import DECIDING_PLANS, open_pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.deciding.failpoints import Step
 from tests.allocation_rows import check_sums
 from tests.consumer_factories import reshape, set_allocations, set_many, wanted
 from tests.factories import Json, new_id

@@ -6,10 +6,10 @@ from typing import TypeAlias
 import asyncpg
 import pytest
 
-from genlock.service.clocks import ClocksDifferError, WrongClockError, check_clocks
-from genlock.service.database import Pool
-from genlock.service.decide import Decider
-from genlock.service.upkeep import Upkeep
+from genlock.service.database.clocks import ClocksDifferError, WrongClockError, check_clocks
+from genlock.service.database.transactions import Pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.ledger.retention import Upkeep
 from tests.factories import new_id, put
 from tests.harness import outcomes
 

@@ -3,7 +3,7 @@
 import pytest
 
 from genlock.consumers.confirmations import Confirmations
-from genlock.service.decide import Decider
+from genlock.service.deciding.decide import Decider
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from genlock.schemas.base import GENERATION_MAX
 from genlock.schemas.codes import Code
 from genlock.schemas.outcomes import Succeeded
 from genlock.schemas.queries import QUERIES
-from genlock.service.database import READING_PLANS, Pool, open_pool
-from genlock.service.decide import Decider
-from genlock.service.reads import QueryError, read
+from genlock.service.database.transactions import READING_PLANS, Pool, open_pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.reading.reads import QueryError, read
 from tests.consumer_factories import set_allocations
 from tests.factories import SOME_ID, Json, new_id
 from tests.harness import outcomes

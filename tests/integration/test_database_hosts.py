@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from genlock.service.connecting import connect
-from genlock.service.database import DatabaseTroubleError, acquired, open_pool, transaction
-from genlock.service.postgres_urls import read
+from genlock.service.database.connecting import connect
+from genlock.service.database.postgres_urls import read
+from genlock.service.database.transactions import DatabaseTroubleError, acquired, open_pool, transaction
 from tests.proxy import joined, proxied
 
 KEPT_ALIVE = (

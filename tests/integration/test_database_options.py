@@ -10,9 +10,9 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 import pytest
 
-from genlock.service.connecting import RefusedSettingError, connect
-from genlock.service.database import open_pool
-from genlock.service.postgres_urls import KEEP_ALIVE
+from genlock.service.database.connecting import RefusedSettingError, connect
+from genlock.service.database.postgres_urls import KEEP_ALIVE
+from genlock.service.database.transactions import open_pool
 from tests.proxy import joined, proxied
 
 WithOptions = Callable[[str], str]

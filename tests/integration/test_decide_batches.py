@@ -11,8 +11,8 @@ import asyncpg
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, GenerationToken, Rejected, Succeeded, outcome_id
-from genlock.service.database import Pool
-from genlock.service.decide import Decider
+from genlock.service.database.transactions import Pool
+from genlock.service.deciding.decide import Decider
 from tests.factories import Json, delete_document, merge, new_id, put, received, refused_command, stack_command
 from tests.factories import envelope as envelope_of
 from tests.harness import outcomes

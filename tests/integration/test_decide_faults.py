@@ -11,9 +11,9 @@ import pytest
 
 from genlock.schemas.codes import Code
 from genlock.schemas.outcomes import Rejected, Succeeded, outcome_id
-from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, Pool, open_pool
-from genlock.service.decide import TRIES_MAX, Decider
-from genlock.service.steps import Step
+from genlock.service.database.transactions import DECIDING_PLANS, DatabaseTroubleError, Pool, open_pool
+from genlock.service.deciding.decide import TRIES_MAX, Decider
+from genlock.service.deciding.failpoints import Step
 from tests.factories import merge, new_id, put, stack_command
 from tests.failing import fail
 from tests.harness import outcomes, until, until_waiting

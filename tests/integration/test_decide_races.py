@@ -14,10 +14,10 @@ import pytest
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, GenerationToken, Rejected, Succeeded, TraversalToken
-from genlock.service.database import DECIDING_PLANS, open_pool
-from genlock.service.decide import Answers, Decider
-from genlock.service.steps import Step
-from genlock.service.store import _lock_key
+from genlock.service.database.transactions import DECIDING_PLANS, open_pool
+from genlock.service.deciding.decide import Answers, Decider
+from genlock.service.deciding.failpoints import Step
+from genlock.service.deciding.store import _lock_key
 from tests.factories import delete_document, merge, new_id, put, stack_command
 from tests.harness import outcomes, until_waiting
 from tests.races import at_once, check_no_deadlock

@@ -38,7 +38,7 @@ MODULES = ("genlock", *(f"genlock.{name}" for name in MOVED))
 
 LEFTOVERS = (
     *("tests/conftest.py", "bench/__init__.py", "build/lib/genlock/__init__.py", "dist/genlock.py", ".venv/genlock.py"),
-    *("service/__pycache__/decide.cpython-311.pyc", "service/decide.pyc", "genlock/.mypy_cache/genlock.json"),
+    *("service/__pycache__/decide.cpython-311.pyc", "service/deciding/decide.pyc", "genlock/.mypy_cache/genlock.json"),
     *("consumers/build/lib.py", "consumers/.env", "genlock/cli/.vimrc", "schemas/genlock.egg-info/PKG-INFO"),
 )
 """What tools and people leave in a checkout, and nobody installs."""
@@ -107,10 +107,10 @@ def test_a_wheel_holds_what_is_needed_and_nothing_else(built: Built) -> None:
         "genlock/demo/commands.jsonl",
         "genlock/consumers/process.py",
         "genlock/schemas/catalogue.py",
-        "genlock/service/grants.sql",
-        "genlock/service/checks/applied_once.sql",
-        "genlock/service/migrations/0001_documents_and_stacks.sql",
-        "genlock/service/sql/insert_ledger.sql",
+        "genlock/service/database/grants.sql",
+        "genlock/service/ledger/checks/applied_once.sql",
+        "genlock/service/database/migrations/0001_documents_and_stacks.sql",
+        "genlock/service/ledger/sql/insert_ledger.sql",
     } <= names
 
 

@@ -10,10 +10,10 @@ import pytest
 from genlock import servers as servers_module
 from genlock.schemas.catalogue import COMMANDS
 from genlock.servers import Servers
-from genlock.service import migrate as migrate_module
-from genlock.service.decide import Decider
-from genlock.service.lock_waits import LockedError
-from genlock.service.migrate import HISTORY, RECORD, SchemaError, check_schema, migrate, migrations
+from genlock.service.database import migrate as migrate_module
+from genlock.service.database.lock_waits import LockedError
+from genlock.service.database.migrate import HISTORY, RECORD, SchemaError, check_schema, migrate, migrations
+from genlock.service.deciding.decide import Decider
 from tests.factories import new_id, put
 from tests.harness import outcomes, until_waiting
 from tests.upgrades import NEWEST, to_come, upgraded

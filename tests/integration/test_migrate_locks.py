@@ -16,10 +16,10 @@ from genlock import servers as servers_module
 from genlock.servers import Servers
 from genlock.servers_local import LocalPostgres
 from genlock.servers_programs import Programs
-from genlock.service import lock_waits
-from genlock.service import migrate as migrate_module
-from genlock.service.lock_waits import LockedError
-from genlock.service.migrate import LOCK_KEY, check_schema, migrate, migrations
+from genlock.service.database import lock_waits
+from genlock.service.database import migrate as migrate_module
+from genlock.service.database.lock_waits import LockedError
+from genlock.service.database.migrate import LOCK_KEY, check_schema, migrate, migrations
 from genlock.service.settings import Settings
 from tests.commandline import genlock, start
 from tests.harness import DEADLINE_S, until, until_waiting

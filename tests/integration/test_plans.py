@@ -5,7 +5,6 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib import resources
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -14,9 +13,9 @@ import pytest_asyncio
 
 from genlock import servers as servers_module
 from genlock.servers import Servers
-from genlock.service.database import DECIDING_PLANS, READING_PLANS
-from genlock.service.sql import statement
-from genlock.service.upkeep import SLICE_BATCHES, SLICE_COMMANDS
+from genlock.service.database.statements import statement, statement_files
+from genlock.service.database.transactions import DECIDING_PLANS, READING_PLANS
+from genlock.service.ledger.retention import SLICE_BATCHES, SLICE_COMMANDS
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -80,11 +79,7 @@ def _is_ours(name: str) -> bool:
     return name not in READS_ONLY | FORGETTING and tables <= FILLED
 
 
-DECIDING = sorted(
-    file.name.removesuffix(".sql")
-    for file in resources.files("genlock.service.sql").iterdir()
-    if file.name.endswith(".sql") and _is_ours(file.name.removesuffix(".sql"))
-)
+DECIDING = sorted(filter(_is_ours, statement_files()))
 NO_CONDITION_NEEDED = {"batches_unconfirmed"}
 """Indexes that hold nothing but what is looked for."""
 

@@ -11,12 +11,12 @@ import pytest
 
 from genlock import servers as servers_module
 from genlock.servers import Role, Servers
-from genlock.service.connecting import connect
-from genlock.service.database import DECIDING_PLANS, DatabaseTroubleError, acquired, open_pool
-from genlock.service.decide import Decider
-from genlock.service.migrate import LOCK_KEY, check_schema, migrate, migrations
-from genlock.service.sessions import PoolerError
-from genlock.service.verify import verify
+from genlock.service.database.connecting import connect
+from genlock.service.database.migrate import LOCK_KEY, check_schema, migrate, migrations
+from genlock.service.database.sessions import PoolerError
+from genlock.service.database.transactions import DECIDING_PLANS, DatabaseTroubleError, acquired, open_pool
+from genlock.service.database.verify import verify
+from genlock.service.deciding.decide import Decider
 from tests.factories import new_id, put
 from tests.harness import outcomes
 from tests.pooler import Mode, Pooling

@@ -8,10 +8,10 @@ import pytest
 from genlock.schemas.codes import Code
 from genlock.schemas.outcomes import Rejected, Succeeded
 from genlock.schemas.queries import ProviderList
-from genlock.service import provider_reads
-from genlock.service.database import Pool
-from genlock.service.decide import Decider
-from genlock.service.reads import QueryError, read
+from genlock.service.database.transactions import Pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.kinds.providers import reads as provider_reads
+from genlock.service.reading.reads import QueryError, read
 from tests.consumer_factories import set_allocations
 from tests.factories import Json, new_id
 from tests.harness import outcomes

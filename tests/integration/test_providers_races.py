@@ -13,9 +13,9 @@ import pytest
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, GenerationToken, Outcome, Rejected, Succeeded
-from genlock.service.database import Pool
-from genlock.service.decide import Decider
-from genlock.service.steps import Step
+from genlock.service.database.transactions import Pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.deciding.failpoints import Step
 from tests.factories import Json, new_id
 from tests.harness import outcomes, until, until_waiting
 from tests.provider_factories import (

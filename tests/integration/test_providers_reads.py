@@ -11,9 +11,9 @@ from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, GenerationToken, Succeeded
 from genlock.schemas.queries import NoFilters, ProviderList, RecordHistory
-from genlock.service.database import READING_PLANS, Pool, open_pool
-from genlock.service.decide import Decider
-from genlock.service.reads import Answer, QueryError, read
+from genlock.service.database.transactions import READING_PLANS, Pool, open_pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.reading.reads import Answer, QueryError, read
 from tests.factories import Json, new_id, put
 from tests.harness import outcomes
 from tests.provider_factories import (

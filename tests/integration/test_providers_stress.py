@@ -13,8 +13,8 @@ import pytest
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, GenerationToken, Outcome, Succeeded
-from genlock.service.database import DECIDING_PLANS, Pool, open_pool
-from genlock.service.decide import Decider
+from genlock.service.database.transactions import DECIDING_PLANS, Pool, open_pool
+from genlock.service.deciding.decide import Decider
 from tests.factories import new_id
 from tests.harness import outcomes
 from tests.provider_factories import create_provider, delete_provider, move_provider, rename_provider

@@ -8,9 +8,9 @@ from genlock.schemas.base import JsonObject
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.queries import QUERIES, NoFilters
-from genlock.service.database import Pool
-from genlock.service.decide import Decider
-from genlock.service.reads import QueryError, read
+from genlock.service.database.transactions import Pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.reading.reads import QueryError, read
 from tests.factories import delete_document, merge, new_id, put, stack_command
 from tests.harness import outcomes
 

@@ -11,12 +11,12 @@ from pydantic import BaseModel
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import RejectedData, SucceededData
-from genlock.service import rehearse as rehearsing
-from genlock.service.clocks import ClocksDifferError
-from genlock.service.database import DatabaseTroubleError, Pool
-from genlock.service.decide import Decider
-from genlock.service.rehearse import Rehearsed, rehearse
-from genlock.service.retries import Again, Settled, first_id, next_try, retry_id
+from genlock.service.database.clocks import ClocksDifferError
+from genlock.service.database.transactions import DatabaseTroubleError, Pool
+from genlock.service.deciding import rehearse as rehearsing
+from genlock.service.deciding.decide import Decider
+from genlock.service.deciding.rehearse import Rehearsed, rehearse
+from genlock.service.ledger.retry_ids import Again, Settled, first_id, next_try, retry_id
 from tests.e2e.test_kills import workload
 from tests.factories import Json, command, merge, new_id, put, received
 from tests.graves import broken, dump

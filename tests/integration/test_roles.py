@@ -3,7 +3,6 @@
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,8 +12,8 @@ import pytest_asyncio
 
 from genlock import servers as servers_module
 from genlock.servers import Role, Servers
-from genlock.service.migrate import SchemaError, check_schema, migrate
-from genlock.service.sql import statement
+from genlock.service.database.migrate import SchemaError, check_schema, migrate
+from genlock.service.database.statements import check_files, statement, statement_files
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -110,12 +109,7 @@ def listed() -> set[tuple[str, str]]:
 
 def statements() -> dict[str, str]:
     """Every statement that the service makes, and those of `genlock verify`, prepared under their names."""
-    found = {
-        file.name.removesuffix(".sql"): file.read_text()
-        for package in ("genlock.service.sql", "genlock.service.checks")
-        for file in resources.files(package).iterdir()
-        if file.name.endswith(".sql")
-    }
+    found = {name: file.read_text() for name, file in {**statement_files(), **check_files()}.items()}
     return found | {"schema_version": "SELECT max(version) FROM schema_versions"}
 
 

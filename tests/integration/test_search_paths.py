@@ -9,8 +9,8 @@ import pytest
 
 from genlock import servers as servers_module
 from genlock.servers import Role, Servers
-from genlock.service.migrate import SchemaError, check_schema, migrate, migrations
-from genlock.service.search_paths import TABLES, parse_path
+from genlock.service.database.migrate import SchemaError, check_schema, migrate, migrations
+from genlock.service.database.search_paths import TABLES, parse_path
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

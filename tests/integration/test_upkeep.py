@@ -10,11 +10,11 @@ import pytest
 from genlock.cli import proof
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Rejected
-from genlock.service import upkeep
-from genlock.service.database import Pool
-from genlock.service.decide import Decider
-from genlock.service.upkeep import Upkeep
-from genlock.service.verify import remembered_since, verify
+from genlock.service.database.transactions import Pool
+from genlock.service.database.verify import remembered_since, verify
+from genlock.service.deciding.decide import Decider
+from genlock.service.ledger import retention as upkeep
+from genlock.service.ledger.retention import Upkeep
 from tests.factories import merge, new_id, put
 from tests.harness import outcomes, until_waiting
 

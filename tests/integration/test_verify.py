@@ -7,9 +7,10 @@ import asyncpg
 import pytest
 
 from genlock.cli import proof
-from genlock.service import verify
-from genlock.service.decide import Decider
-from genlock.service.verify import Checked
+from genlock.service.database import verify
+from genlock.service.database.statements import check
+from genlock.service.database.verify import Checked
+from genlock.service.deciding.decide import Decider
 from tests.factories import delete_document, envelope, merge, new_id, put, received, stack_command
 from tests.harness import until
 from tests.provider_factories import create_provider, move_provider
@@ -106,7 +107,7 @@ async def test_check_that_takes_long_is_told_of_while_it_is_made(
     async def is_told() -> bool:
         nonlocal told
         told += capsys.readouterr().err
-        return "genlock: 2 of " in told
+        return "genlock: 1 of " in told
 
     async with worked.transaction():
         await worked.execute("LOCK TABLE providers")
@@ -120,7 +121,7 @@ async def test_check_that_takes_long_is_told_of_while_it_is_made(
 async def test_batch_that_was_under_way_when_the_snapshot_was_taken_is_not_too_old_by_the_end_of_a_long_check(
     worked: Connection,
 ) -> None:
-    statement = verify.statement("batches_confirmed")
+    statement = check("batches_confirmed")
     async with worked.transaction(isolation="repeatable_read"):
         await worked.execute("UPDATE batches SET confirmed_at = NULL, decided_at = now() - interval '59.9 seconds'")
         await worked.execute("SELECT pg_sleep(0.2)")

@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from genlock.schemas.outcomes import Succeeded
-from genlock.service import verify
-from genlock.service.decide import Decider
+from genlock.service.database import verify
+from genlock.service.deciding.decide import Decider
 from tests.consumer_factories import reshape, set_allocations, set_many, wanted
 from tests.factories import Json, new_id
 from tests.harness import outcomes

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from genlock import servers as servers_module
 from genlock.servers import Role, Servers
-from genlock.service.database import DECIDING_PLANS, open_pool
-from genlock.service.decide import Decider
+from genlock.service.database.transactions import DECIDING_PLANS, open_pool
+from genlock.service.deciding.decide import Decider
 from tests.factories import Json, received
 from tests.property.replay import Connection, check_explained
 from tests.property.strategies import command_lists, moved, splits

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from genlock import servers as servers_module
 from genlock.servers import Role, Servers
-from genlock.service import verify
-from genlock.service.database import DECIDING_PLANS, Pool, open_pool
-from genlock.service.decide import Decider
+from genlock.service.database import verify
+from genlock.service.database.transactions import DECIDING_PLANS, Pool, open_pool
+from genlock.service.deciding.decide import Decider
 from tests.factories import received
 from tests.property.model import Answer, Json, Model
 from tests.property.model_consumers import told_by

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from genlock import servers as servers_module
 from genlock.schemas.queries import NoFilters
 from genlock.servers import Role, Servers
-from genlock.service.database import DECIDING_PLANS, Pool, open_pool
-from genlock.service.decide import Decider
-from genlock.service.reads import QueryError, read
+from genlock.service.database.transactions import DECIDING_PLANS, Pool, open_pool
+from genlock.service.deciding.decide import Decider
+from genlock.service.reading.reads import QueryError, read
 from tests.factories import received
 from tests.property.model import Answer, Json, Model
 from tests.property.strategies import PROVIDERS_ONLY, answers_of, command_lists, comparable, moved, splits

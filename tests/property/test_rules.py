@@ -11,15 +11,19 @@ from hypothesis import strategies as st
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, Token, Verdict
-from genlock.service.decide import _sort_out
-from genlock.service.documents import merged
-from genlock.service.events import verdict_name
-from genlock.service.fold import Change, fold
-from genlock.service.footprint import Footprint
-from genlock.service.ledger import Decided
-from genlock.service.records import Consumer, Document, Provider, Record, RecordKey, Stack
-from genlock.service.rules import footprint_of
-from genlock.service.state import State
+from genlock.service.deciding.decide import _sort_out
+from genlock.service.deciding.fold import Change, fold
+from genlock.service.deciding.footprint import Footprint
+from genlock.service.deciding.record import Record, RecordKey
+from genlock.service.deciding.state import State
+from genlock.service.kinds.allocations.record import Consumer
+from genlock.service.kinds.documents.record import Document
+from genlock.service.kinds.documents.rules import merged
+from genlock.service.kinds.providers.record import Provider
+from genlock.service.kinds.registry import footprint_of
+from genlock.service.kinds.stacks.record import Stack
+from genlock.service.ledger.events import verdict_name
+from genlock.service.ledger.ledger import Decided
 from tests.factories import NOW, RETENTION, event_of, received
 from tests.property.model import Answer, Json, Model, merge_patch
 from tests.property.model_consumers import told_by

@@ -8,7 +8,7 @@ import pytest
 from genlock.schemas.codes import Code
 from genlock.schemas.outcomes import Shortage
 from genlock.schemas.providers import Inventory
-from genlock.service.capacity import Ask, Flaw, Load, capacity_of, flaws, in_use
+from genlock.service.kinds.providers.capacity import Ask, Flaw, Load, capacity_of, flaws, in_use
 from tests.provider_factories import AMOUNT_MAX, provider_at
 
 

@@ -9,9 +9,9 @@ from pamqp.commands import Basic
 from genlock.consumers.deliveries import Delivery, Part
 from genlock.consumers.parking import Parking
 from genlock.consumers.vitals import Activity
-from genlock.service.clocks import Clocks
-from genlock.service.events import timestamp
-from genlock.service.fold import Folded, fold
+from genlock.service.database.clocks import Clocks
+from genlock.service.deciding.fold import Folded, fold
+from genlock.service.ledger.events import timestamp
 from tests.factories import declare, put, state_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -6,8 +6,8 @@ import pytest
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, Verdict, parse_outcome
-from genlock.service.events import Event
-from genlock.service.state import State
+from genlock.service.deciding.state import State
+from genlock.service.ledger.events import Event
 from tests.consumer_factories import (
     consumer_at,
     nobody,

@@ -4,7 +4,7 @@ import pytest
 
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.outcomes import GenerationToken, Shortage
-from genlock.service.records import Provider
+from genlock.service.kinds.providers.record import Provider
 from tests.consumer_factories import (
     consumer_at,
     consumer_of,

@@ -8,7 +8,7 @@ from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import ERRORS_MAX, Command
 from genlock.schemas.outcomes import RejectedData, Shortage
 from genlock.schemas.providers import Inventory
-from genlock.service.state import State
+from genlock.service.deciding.state import State
 from tests.consumer_factories import (
     consumer_at,
     consumer_of,

@@ -3,9 +3,9 @@
 import pytest
 
 from genlock.schemas.outcomes import ConflictData, Verdict
-from genlock.service import crowds
-from genlock.service.crowds import LINGER_S, PACE_FIRST_S, WAIT_MAX_S, Crowds
-from genlock.service.verdicts import RETRY_AFTER_MS
+from genlock.service.deciding import contention as crowds
+from genlock.service.deciding.contention import LINGER_S, PACE_FIRST_S, WAIT_MAX_S, Crowds
+from genlock.service.deciding.verdicts import RETRY_AFTER_MS
 from tests.factories import accepted, conflicting, put, state_of
 
 TURN_MS = round(PACE_FIRST_S * 1000)

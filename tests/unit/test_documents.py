@@ -9,10 +9,10 @@ from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
 from genlock.schemas.documents import DocumentState
 from genlock.schemas.outcomes import GenerationToken
-from genlock.service.documents import merged
-from genlock.service.records import Document
-from genlock.service.stored import Stored
-from genlock.service.verdicts import RETRY_AFTER_MS
+from genlock.service.deciding.json_text import Stored
+from genlock.service.deciding.verdicts import RETRY_AFTER_MS
+from genlock.service.kinds.documents.record import Document
+from genlock.service.kinds.documents.rules import merged
 from tests.factories import (
     Json,
     accepted,

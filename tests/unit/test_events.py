@@ -26,9 +26,9 @@ from genlock.schemas.outcomes import (
     outcome_id,
     parse_outcome,
 )
-from genlock.service.events import Event, timestamp
-from genlock.service.stored import Stored
-from genlock.service.verdicts import refused
+from genlock.service.deciding.json_text import Stored
+from genlock.service.deciding.verdicts import refused
+from genlock.service.ledger.events import Event, timestamp
 from tests.factories import (
     NOW,
     Json,

@@ -10,11 +10,11 @@ from genlock.schemas.catalogue import COMMANDS
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command, Refusal
 from genlock.schemas.outcomes import GenerationToken, RejectedData, SucceededData, TraversalToken
-from genlock.service.events import timestamp
-from genlock.service.fold import EXPIRY_MARGIN, Folded
-from genlock.service.rules import RULES, footprint_of
-from genlock.service.state import State
-from genlock.service.verdicts import Decision
+from genlock.service.deciding.fold import EXPIRY_MARGIN, Folded
+from genlock.service.deciding.state import State
+from genlock.service.deciding.verdicts import Decision
+from genlock.service.kinds.registry import RULES, footprint_of
+from genlock.service.ledger.events import timestamp
 from tests.factories import (
     NOW,
     accepted,

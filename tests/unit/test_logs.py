@@ -5,11 +5,13 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 
 import pytest
 import structlog
 
+import genlock.consumers
+import genlock.service
 from genlock.consumers import logs
 from genlock.service.settings import Settings
 
@@ -29,10 +31,9 @@ class Call:
 
 def _calls() -> list[Call]:
     found = []
-    for package in ("genlock.service", "genlock.consumers"):
-        for file in resources.files(package).iterdir():
-            if file.name.endswith(".py"):
-                found += [_read(f"{file.name}:{node.lineno}", node) for node in _log_nodes(ast.parse(file.read_text()))]
+    for package in (genlock.service, genlock.consumers):
+        for file in Path(package.__path__[0]).rglob("*.py"):
+            found += [_read(f"{file.name}:{node.lineno}", node) for node in _log_nodes(ast.parse(file.read_text()))]
     return found
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from genlock._urls import Host, InvalidUrl
-from genlock.service.libpq import OPTIONS
-from genlock.service.postgres_urls import KEEP_ALIVE, read
+from genlock.service.database.libpq import OPTIONS
+from genlock.service.database.postgres_urls import KEEP_ALIVE, read
 
 LIBPQ = """
 host hostaddr port dbname user password passfile require_auth channel_binding connect_timeout client_encoding options

@@ -3,10 +3,10 @@
 import pytest
 
 from genlock.schemas.codes import Code, Reason
-from genlock.service.footprint import Footprint
-from genlock.service.records import Provider
-from genlock.service.rules import footprint_of
-from genlock.service.state import State
+from genlock.service.deciding.footprint import Footprint
+from genlock.service.deciding.state import State
+from genlock.service.kinds.providers.record import Provider
+from genlock.service.kinds.registry import footprint_of
 from tests.factories import accepted, conflicting, key, new_id, turned_down
 from tests.provider_factories import (
     below,

@@ -7,7 +7,7 @@ import pytest
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import GenerationToken
-from genlock.service.records import Provider
+from genlock.service.kinds.providers.record import Provider
 from tests.factories import Json, accepted, conflicting, key, new_id, put, refused_command, turned_down
 from tests.provider_factories import (
     below,

@@ -10,11 +10,11 @@ from genlock.schemas.catalogue import COMMANDS
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData
-from genlock.service.fold import Folded, fold
-from genlock.service.footprint import Footprint, UndeclaredError
-from genlock.service.rule import Guard, Rule
-from genlock.service.rules import RULES, footprint_of
-from genlock.service.state import State
+from genlock.service.deciding.fold import Folded, fold
+from genlock.service.deciding.footprint import Footprint, UndeclaredError
+from genlock.service.deciding.rule import Guard, Rule
+from genlock.service.deciding.state import State
+from genlock.service.kinds.registry import RULES, footprint_of
 from tests.consumer_factories import consumer_at, placed, reshape, set_allocations, set_many, wanted, with_room
 from tests.factories import (
     NOW,

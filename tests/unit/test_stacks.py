@@ -8,8 +8,8 @@ import pytest
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, TraversalToken
 from genlock.schemas.stacks import Action, Status
-from genlock.service.records import Stack
-from genlock.service.stored import Stored
+from genlock.service.deciding.json_text import Stored
+from genlock.service.kinds.stacks.record import Stack
 from tests.factories import (
     PREVIOUS_TEMPLATE,
     TEMPLATE,

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from genlock import _broker_urls
 from genlock._urls import InvalidUrl, PasswordFileError, elsewhere, with_password_file
 from genlock.cli.settings_table import masked
-from genlock.service import postgres_urls
+from genlock.service.database import postgres_urls
 from genlock.service.settings import Settings
 
 MARK = "XyZzY"

@@ -1,0 +1,1 @@
+"""Deciding: from commands and the rows that they touch to verdicts, in one transaction."""

@@ -1,0 +1,130 @@
+"""The fold: a batch, decided one command after the other over the states that were read under the locks.
+
+Pure: no SQL, no await, no clock. It runs the guard of each rule, so that no rule can forget its own.
+"""
+
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Self
+
+from genlock.schemas.codes import Code
+from genlock.schemas.decode import Command, Refusal
+from genlock.schemas.outcomes import Verdict
+from genlock.schemas.values import value
+from genlock.service.database.clocks import Clocks
+from genlock.service.deciding.record import Record
+from genlock.service.deciding.rule import Rule
+from genlock.service.deciding.state import State
+from genlock.service.deciding.verdicts import Decision, refused
+from genlock.service.kinds.registry import RULES
+from genlock.service.ledger.events import timestamp
+
+EXPIRY_MARGIN = timedelta(days=1)
+"""A command this much younger than the ledger's memory is refused already: its first copy may be forgotten soon."""
+
+
+class DoubtfulError(Exception):
+    """Whether a command is expired depends on the clock, and the clocks disagree."""
+
+
+@value
+class Memory:
+    """Since when everything is remembered, by the clock that is behind, and by the one that is ahead."""
+
+    since: datetime
+    since_at_the_latest: datetime
+    agreed: bool
+
+    @classmethod
+    def of(cls, clocks: Clocks, length: timedelta) -> Self:
+        return cls(clocks.earlier - length, clocks.later - length, clocks.agree)
+
+    def has_lost(self, time: datetime) -> bool:
+        """Tell whether a command of that time may have been forgotten, by both clocks.
+
+        Raises DoubtfulError where they disagree.
+        """
+        if time >= self.since and time < self.since_at_the_latest and not self.agreed:
+            raise DoubtfulError
+        return time < self.since
+
+
+@value
+class Change:
+    """One accepted command of one record, as history keeps it."""
+
+    record: Record
+    command: Command
+    decided_at: str
+
+
+@dataclass(slots=True)
+class Folded:
+    """What a batch comes to: a verdict for each command, in their order, and every change of a record."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    faults: list[tuple[Command, str]] = field(default_factory=list)
+    """Commands whose rule raised, with the traceback for the log."""
+    doubtful: list[str] = field(default_factory=list)
+    """The ids of commands that are expired by one of two clocks that disagree."""
+
+
+def fold(
+    state: State,
+    commands: Iterable[Command],
+    now: datetime,
+    retention: timedelta,
+    rules: Mapping[str, Rule] = RULES,
+    *,
+    clocks: Clocks | None = None,
+) -> Folded:
+    """Decide each command over what the ones before it left; `state` ends as the batch leaves it.
+
+    By one clock where `clocks` does not tell of two. What comes with doubtful commands is not to be kept.
+    """
+    folded = Folded()
+    decided_at = timestamp(now)
+    memory = Memory.of(clocks or Clocks(now, now, now), retention - EXPIRY_MARGIN)
+    for command in commands:
+        try:
+            decision = decide(state, command, rules, decided_at, memory)
+            state.apply(decision.changed)
+        except DoubtfulError:
+            folded.doubtful.append(command.id)
+            continue
+        except Exception:  # noqa: BLE001 - a rule that fails takes down its own command alone
+            folded.faults.append((command, traceback.format_exc()))
+            decision = refused(command, None, INTERNAL_ERROR)
+        folded.verdicts.append(decision.verdict)
+        folded.changes.extend(Change(record, command, decided_at) for record in decision.changed)
+    return folded
+
+
+INTERNAL_ERROR = Refusal(
+    Code.INTERNAL_ERROR, "The command could not be decided because of a fault in the service, which logged it."
+)
+
+
+def decide(state: State, command: Command, rules: Mapping[str, Rule], decided_at: str, memory: Memory) -> Decision:
+    """Decide one command that is not forgotten, in the order of checks that the contract has.
+
+    Raises DoubtfulError where that depends on the clock, and the clocks disagree.
+    The rules come last: a refused, repeated or outlived command never reaches them.
+    """
+    record = state.find((command.kind, command.subject)) if command.kind and command.subject else None
+    if isinstance(command.data, Refusal):
+        return refused(command, record, command.data)
+    rule = rules[command.type]
+    if repeated := rule.repeated(state, command, record):
+        return repeated
+    if command.time is not None and memory.has_lost(command.time):
+        # As it came: a time on the first day of the calendar has no UTC to show (tests/e2e/test_bad_input.py).
+        message = f"The command is from {command.time.isoformat()}, too old to know whether it was decided before."
+        return refused(command, record, Refusal(Code.EXPIRED, message))
+    prepared = rule.prepare(state, command, command.data)
+    if isinstance(prepared, Decision):
+        return prepared
+    return rule.guard.check(state, command, prepared) or rule.apply(state, command, prepared, decided_at)

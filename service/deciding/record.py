@@ -1,0 +1,41 @@
+"""What the fold needs of a record of any kind: a value, read under its lock and folded command by command."""
+
+from typing import ClassVar, Protocol
+
+from genlock.schemas.base import JsonObject, Kind
+from genlock.schemas.outcomes import Token, Winner
+
+RecordKey = tuple[Kind, str]
+"""Kind and id."""
+
+Name = tuple[Kind, str]
+"""A name, unique among the live records of its kind."""
+
+
+class Record(Protocol):
+    """A guarded thing. `sequence` counts its accepted commands, `maker` made its current token."""
+
+    kind: ClassVar[Kind]
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def maker(self) -> Winner: ...
+    @property
+    def deleted(self) -> bool: ...
+    @property
+    def token(self) -> Token: ...
+    @property
+    def name(self) -> str | None:
+        """The unique name that it holds now, None for a kind without names and for a tombstone."""
+        ...
+
+    def state(self) -> JsonObject:
+        """The record as reads and conflicts show it."""
+        ...
+
+    def summary(self) -> JsonObject:
+        """The record as success events show it."""
+        ...

@@ -1,0 +1,1 @@
+"""Consumers and what is allocated to them, guarded by generations and capacity."""

@@ -1,0 +1,48 @@
+"""A consumer with its allocations, guarded by a generation."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from genlock.schemas.base import JsonObject, Kind
+from genlock.schemas.consumers import ConsumerState
+from genlock.schemas.outcomes import GenerationToken, Winner
+from genlock.schemas.values import value
+
+Allocations = Mapping[str, Mapping[str, int]]
+"""Amounts by provider and resource class."""
+
+
+@value
+class Consumer:
+    kind: ClassVar[Kind] = "consumer"
+
+    id: str
+    generation: int
+    sequence: int
+    maker: Winner
+    project_id: str
+    user_id: str
+    consumer_type: str | None
+    allocations: Allocations
+    deleted: bool
+
+    @property
+    def token(self) -> GenerationToken:
+        return GenerationToken(generation=self.generation)
+
+    @property
+    def name(self) -> None:
+        return None
+
+    def state(self) -> JsonObject:
+        return ConsumerState(
+            id=self.id,
+            generation=self.generation,
+            project_id=self.project_id,
+            user_id=self.user_id,
+            consumer_type=self.consumer_type,
+            allocations={name: dict(sorted(amounts.items())) for name, amounts in sorted(self.allocations.items())},
+        ).model_dump()
+
+    def summary(self) -> JsonObject:
+        return self.state()

@@ -1,0 +1,1 @@
+"""Documents: any JSON object, guarded by a generation."""

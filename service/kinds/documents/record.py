@@ -1,0 +1,40 @@
+"""A document: any JSON object, guarded by a generation."""
+
+from typing import ClassVar
+
+from genlock.schemas.base import JsonObject, Kind
+from genlock.schemas.outcomes import GenerationToken, Winner
+from genlock.schemas.values import value
+from genlock.service.deciding.json_text import Stored
+
+
+@value
+class Document:
+    kind: ClassVar[Kind] = "document"
+
+    id: str
+    generation: int
+    sequence: int
+    maker: Winner
+    body: Stored | None
+    """None is a tombstone."""
+
+    @property
+    def deleted(self) -> bool:
+        return self.body is None
+
+    @property
+    def token(self) -> GenerationToken:
+        return GenerationToken(generation=self.generation)
+
+    @property
+    def name(self) -> None:
+        return None
+
+    def state(self) -> JsonObject:
+        """The document with its body, an empty one for a tombstone."""
+        # DocumentState says what it is; made without it, which would take longer than all the rest of the rule.
+        return {"id": self.id, "generation": self.generation, "body": self.body.value if self.body else {}}
+
+    def summary(self) -> JsonObject:
+        return self.state()

@@ -1,0 +1,29 @@
+"""The table of documents."""
+
+import asyncpg
+
+from genlock.service.deciding.table import Row, Table, maker_of, maker_row, stored, text_of
+from genlock.service.kinds.documents.record import Document
+
+
+def document_of(row: asyncpg.Record) -> Document:
+    return Document(
+        id=row["id"],
+        generation=row["generation"],
+        sequence=row["sequence"],
+        maker=maker_of(row),
+        body=stored(row["body"]),
+    )
+
+
+def _row(document: Document) -> Row:
+    return (
+        document.id,
+        document.generation,
+        document.sequence,
+        text_of(document.body),
+        *maker_row(document.maker),
+    )
+
+
+TABLE = Table("document", "documents", document_of, _row, lambda document: (document.generation,))

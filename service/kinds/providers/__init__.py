@@ -1,0 +1,1 @@
+"""Resource providers: trees, inventories, traits and aggregates, guarded by a generation."""

@@ -1,0 +1,1 @@
+"""Stacks, guarded by a traversal."""

@@ -1,0 +1,1 @@
+"""The ledger: what was decided, and the events that tell it."""
