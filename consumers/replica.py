@@ -259,7 +259,7 @@ class Service:
                 sweeping.cancel()
                 watching.cancel()
         finally:
-            await decider.withdraw()
+            await decider.suspects.withdraw_attempts()
 
     async def _until_renewal(self) -> None:
         """Wait for `stop`, or until the session has lasted for long enough and nothing keeps it from being settled.

@@ -25,7 +25,7 @@ from genlock.schemas.envelope import read_id
 from genlock.schemas.outcomes import CONTENT_TYPE, ConflictData, RejectedData, SucceededData, Verdict
 from genlock.schemas.strictjson import parse, without_mark
 from genlock.service.database.transactions import Pool, acquired, await_standby
-from genlock.service.deciding.rehearse import rehearse
+from genlock.service.deciding.decide import Decider
 from genlock.service.ledger.events import timestamp, verdict_name
 from genlock.service.ledger.retry_ids import Settled, first_id, next_try
 from genlock.service.settings import Settings
@@ -83,6 +83,8 @@ class Retrier:
         self._pool = pool
         self._settings = settings
         self._topology = Topology(settings.namespace)
+        retention = timedelta(days=settings.ledger_retention_days)
+        self._decider = Decider(pool, source=settings.source, retention=retention, timeout_s=settings.decide_timeout_s)
 
     @classmethod
     async def on(cls, session: Session, pool: Pool, settings: Settings) -> "Retrier":
@@ -107,9 +109,9 @@ class Retrier:
         reason = part.content.reason if isinstance(part.content, Undecodable) else letter.summary.reason
         return dead_letter(letter.delivery, part, reason, self._topology)
 
-    async def rehearse(self, letter: Letter) -> list[Retried]:
+    async def dry_run(self, letter: Letter) -> list[Retried]:
         """Say what a retry of each command would come to now. Changes nothing. Raises DatabaseTroubleError."""
-        return [await self._rehearse(letter.delivery, part) for part in letter.delivery.parts]
+        return [await self._dry_run(letter.delivery, part) for part in letter.delivery.parts]
 
     async def _retry(self, delivery: Delivery, part: Part) -> Retried:
         prepared = await self._prepare(delivery, part)
@@ -120,16 +122,15 @@ class Retrier:
         detail = "under its own id" if prepared.command.id == prepared.was else "under a new id"
         return Retried(Result.RETRIED, detail, prepared.was, prepared.command.id)
 
-    async def _rehearse(self, delivery: Delivery, part: Part) -> Retried:
+    async def _dry_run(self, delivery: Delivery, part: Part) -> Retried:
         prepared = await self._prepare(delivery, part)
         if isinstance(prepared, Retried):
             return prepared
-        retention = timedelta(days=self._settings.ledger_retention_days)
-        command, timeout_s = prepared.command, self._settings.decide_timeout_s
-        rehearsed = await rehearse(self._pool, command, retention=retention, timeout_s=timeout_s)
-        if rehearsed.decided:
-            return _decided(prepared.was, command.id, rehearsed.verdict)
-        match rehearsed.verdict:
+        command = prepared.command
+        dry_run = await self._decider.dry_run(command)
+        if dry_run.decided:
+            return _decided(prepared.was, command.id, dry_run.verdict)
+        match dry_run.verdict:
             case SucceededData():
                 return Retried(Result.WOULD_APPLY, "", prepared.was, command.id)
             case ConflictData(reason=reason):
@@ -137,7 +138,7 @@ class Retrier:
             case RejectedData(code=code):
                 return Retried(Result.WOULD_BE_REJECTED, code, prepared.was, command.id)
             case _:
-                assert_never(rehearsed.verdict)
+                assert_never(dry_run.verdict)
 
     async def _prepare(self, delivery: Delivery, part: Part) -> _Fresh | Retried:
         """Find out under which id a command may be decided, and write it so; or why there is nothing to publish."""

@@ -90,7 +90,7 @@ async def retry(settings: Settings, selection: Selection, limit: int | None, *, 
         search = Search(letters, selection, limit)
         try:
             async for letter in search.run():
-                results = await (retrier.rehearse(letter) if dry_run else retrier.retry(letters, letter))
+                results = await (retrier.dry_run(letter) if dry_run else retrier.retry(letters, letter))
                 counts.update(retried.result for retried in results)
                 await _print(print_retried, letter.summary, results, as_json=wants_json(as_json=as_json))
             await letters.settle()

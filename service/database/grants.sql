@@ -28,7 +28,7 @@ GRANT SELECT, INSERT ON changes TO :"service";
 GRANT SELECT, INSERT, DELETE ON ledger TO :"service";
 GRANT SELECT, INSERT, UPDATE (confirmed_at), DELETE ON batches TO :"service";
 
--- Accused, withdrawn, and acquitted.
+-- Attempts are recorded, withdrawn, and cleared.
 GRANT SELECT, INSERT, UPDATE, DELETE ON suspects TO :"service";
 
 -- For reads; and to see whether this program knows the schema, and a newer one a type of command.

@@ -185,8 +185,8 @@ async def _borrowed(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
 
 
 @contextlib.asynccontextmanager
-async def transaction(pool: Pool, timeout_s: float, *, rehearsal: bool = False) -> AsyncIterator[Connection]:
-    """Run the body in one transaction at READ COMMITTED, and commit it; a rehearsal is rolled back instead.
+async def transaction(pool: Pool, timeout_s: float, *, dry_run: bool = False) -> AsyncIterator[Connection]:
+    """Run the body in one transaction at READ COMMITTED, and commit it, or roll it back after a dry run.
 
     Raises as `acquired` does. After a COMMIT without an answer the connection is abandoned.
     """
@@ -197,7 +197,7 @@ async def transaction(pool: Pool, timeout_s: float, *, rehearsal: bool = False) 
         except BaseException:
             await _roll_back(connection)
             raise
-        if rehearsal:
+        if dry_run:
             await _roll_back(connection)
         else:
             await _commit(connection, timeout_s)

@@ -3,7 +3,6 @@
 This page is the whole trip of a batch through PostgreSQL. The WHERE clauses fence, the fold explains.
 """
 
-import asyncio
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,8 @@ import structlog
 
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal
-from genlock.schemas.outcomes import Verdict, id_reused_id
+from genlock.schemas.outcomes import SucceededData, Verdict, id_reused_id, parse_outcome
+from genlock.schemas.values import value
 from genlock.service.database import clocks as two_clocks
 from genlock.service.database.clocks import Clock, Clocks, ClocksDifferError
 from genlock.service.database.statements import statement
@@ -34,6 +34,7 @@ from genlock.service.deciding.fold import INTERNAL_ERROR, Folded, fold
 from genlock.service.deciding.outcome_log import log_outcomes
 from genlock.service.deciding.state import State
 from genlock.service.deciding.store import lock_and_read, write
+from genlock.service.deciding.suspects import CRASHES_MAX, Suspects
 from genlock.service.deciding.tracing import BatchTrace
 from genlock.service.deciding.verdicts import refused
 from genlock.service.kinds.registry import footprint_of
@@ -43,12 +44,6 @@ from genlock.service.ledger.ledger import Decided, Entry
 
 TRIES_MAX = 5
 """How often a batch is decided again as a whole before it is halved."""
-
-DEATHS_MAX = 3
-"""How many processes may die over a command alone; after that it is rejected without being decided."""
-
-WITHDRAW_TIMEOUT_S = 1.0
-"""How long an end in good order may take to say that it is none of those deaths."""
 
 log = structlog.get_logger()
 
@@ -67,6 +62,30 @@ class Answers:
 
     def __add__(self, other: "Answers") -> "Answers":
         return Answers(self.events + other.events, self.batch_ids + other.batch_ids, self.faulty | other.faulty)
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """The verdict that a command would get; `decided` if it has it already and would only be told it again."""
+
+    verdict: Verdict
+    decided: bool = False
+
+
+@value
+class _Batch:
+    """A batch that is decided, and not committed yet."""
+
+    fresh: Sequence[Command]
+    """The commands that were decided now, with an entry for the ledger each."""
+    decided: dict[str, Decided]
+    """What was decided now or before, by the id of its command."""
+    folded: Folded
+    entries: list[Entry]
+    ids: list[int]
+    """The batch in the ledger; none where nothing was decided anew."""
+    state: State
+    decided_at: str
 
 
 class Decider:
@@ -89,8 +108,7 @@ class Decider:
         self._clock = clock
         self._reached = reached
         self._crowds = Crowds()
-        self._accused: dict[str, int] = {}
-        """Suspects that this process has not decided yet, and how many processes have accused them, it included."""
+        self.suspects = Suspects(pool, timeout_s)
 
     async def decide(self, commands: Sequence[Command], confirmed: Collection[int] = ()) -> Answers:
         """Decide the commands in their order and return their events, which are in the ledger by then.
@@ -146,84 +164,90 @@ class Decider:
 
         Raises as `decide` does; calling again in the same process is the same try.
         """
-        deaths = await self._accuse(command.id)
-        if deaths >= DEATHS_MAX:
-            log.error("gave up", action="poison", command_id=command.id, type=command.type, deaths=deaths)
+        crashes = await self.suspects.record_attempt(command.id)
+        if crashes >= CRASHES_MAX:
+            log.error("gave up", action="poison", command_id=command.id, type=command.type, crashes=crashes)
             answers = await self._reject_poison(command, confirmed)
         else:
             answers = await self.decide([command], confirmed)
-        async with transaction(self._pool, self._timeout_s) as connection:
-            await connection.execute(statement("acquit"), command.id)
-        self._accused.pop(command.id, None)
+        await self.suspects.clear_attempts(command.id)
         return answers
 
-    async def _accuse(self, command_id: str) -> int:
-        """Note that this process may die over the command; return how many others have.
+    async def dry_run(self, command: Command) -> DryRun:
+        """Decide a command alone, against what is there now, in a transaction that is rolled back.
 
-        One that is decided is only answered, and over that nobody dies.
+        Its records are locked meanwhile, as by any command. Raises DatabaseTroubleError.
         """
-        if command_id not in self._accused:
-            async with transaction(self._pool, self._timeout_s) as connection:
-                if await ledger.find(connection, {command_id}):
-                    return 0
-                accusers = await connection.fetchval(statement("accuse"), command_id)
-            self._accused[command_id] = accusers
-        return self._accused[command_id] - 1
+        for before in range(TRIES_MAX):
+            try:
+                async with transaction(self._pool, self._timeout_s, dry_run=True) as connection:
+                    batch = await self._decide(connection, [command], (), tracing.OFF, alone=before > 0)
+            except DecideAgainError:
+                continue
+            except DatabaseTroubleError:
+                raise
+            except Exception:  # noqa: BLE001 - what poisons its transaction would be rejected for that
+                return DryRun(refused(command, None, INTERNAL_ERROR).verdict)
+            return self._dry_run(command, batch)
+        raise DatabaseTroubleError(f"command {command.id} was rolled back {TRIES_MAX} times")
 
-    async def withdraw(self) -> None:
-        """Take the accusations of suspects that were not decided back: the work ends, but in good order.
-
-        Without the database they stand, and count as one death unless this process gets the command again.
-        """
-        if not self._accused:
-            return
-        try:
-            async with (
-                asyncio.timeout(WITHDRAW_TIMEOUT_S),
-                transaction(self._pool, WITHDRAW_TIMEOUT_S) as connection,
-            ):
-                await connection.execute(statement("withdraw"), list(self._accused))
-        except (TimeoutError, DatabaseTroubleError) as trouble:
-            log.warning("accusations stand", action="withdraw", why=str(trouble), suspects=len(self._accused))
-        else:
-            self._accused.clear()
+    def _dry_run(self, command: Command, batch: _Batch) -> DryRun:
+        if not batch.entries:
+            known = batch.decided[command.id].content_hash == command.content_hash
+            return DryRun(parse_outcome(self._answer(command, batch).body).data, decided=known)
+        (verdict,) = batch.folded.verdicts
+        # A success that changes nothing is that of a command whose ledger row has expired.
+        return DryRun(verdict, decided=isinstance(verdict, SucceededData) and not batch.folded.changes)
 
     async def _transact(
         self, commands: Sequence[Command], confirmed: Collection[int], traced: BatchTrace, *, alone: bool = False
     ) -> Answers:
-        """Answer known ids, lock and read, fold, write, and last the ledger: one transaction.
-
-        `alone` keeps other batches from moving anything meanwhile, so that it cannot be gone again at each try.
-        """
+        """Decide a batch in one transaction, and commit it."""
         async with transaction(self._pool, self._timeout_s) as connection:
-            self._reached(Step.BEGUN)
-            now = self._clock()
-            decided, told = await ledger.find_now(connection, {command.id for command in commands})
-            clocks = Clocks(now, told, self._clock())
-            fresh, reused = _sort_out(commands, decided)
-            self._reached(Step.KNOWN_ANSWERED)
-            state = await lock_and_read(connection, footprint_of([*fresh, *reused]), alone=alone)
-            before = dict(state.records)
-            self._reached(Step.LOCKED)
-            folded = fold(state, fresh, now, self._retention, clocks=clocks)
-            if folded.doubtful:
-                raise ClocksDifferError(frozenset(folded.doubtful), clocks)
-            await write(connection, before, state, folded.changes)
-            self._reached(Step.WRITTEN)
-            folded.verdicts = self._crowds.advise(folded.verdicts, time.monotonic())
-            entries = self._entries(fresh, folded, timestamp(now), traced)
-            batch_ids = await _record(connection, entries)
-            if confirmed:
-                await ledger.confirm(connection, confirmed)
-            self._reached(Step.RECORDED)
-        if not entries:
+            batch = await self._decide(connection, commands, confirmed, traced, alone=alone)
+        if not batch.entries:
             # Nothing was written, so that no COMMIT has waited for the standby to have what the ledger says.
             async with acquired(self._pool, self._timeout_s) as connection:
                 await await_standby(connection, self._timeout_s)
         self._reached(Step.COMMITTED)
+        answers = [self._answer(command, batch) for command in commands]
+        return Answers(answers, batch.ids, _log(batch))
+
+    async def _decide(
+        self,
+        connection: Connection,
+        commands: Sequence[Command],
+        confirmed: Collection[int],
+        traced: BatchTrace,
+        *,
+        alone: bool,
+    ) -> _Batch:
+        """Answer known ids, lock and read, fold, write, and last the ledger.
+
+        `alone` keeps other batches from moving anything meanwhile, so that it cannot be gone again at each try.
+        """
+        self._reached(Step.BEGUN)
+        now = self._clock()
+        decided, told = await ledger.find_now(connection, {command.id for command in commands})
+        clocks = Clocks(now, told, self._clock())
+        fresh, reused = _sort_out(commands, decided)
+        self._reached(Step.KNOWN_ANSWERED)
+        state = await lock_and_read(connection, footprint_of([*fresh, *reused]), alone=alone)
+        before = dict(state.records)
+        self._reached(Step.LOCKED)
+        folded = fold(state, fresh, now, self._retention, clocks=clocks)
+        if folded.doubtful:
+            raise ClocksDifferError(frozenset(folded.doubtful), clocks)
+        await write(connection, before, state, folded.changes)
+        self._reached(Step.WRITTEN)
+        folded.verdicts = self._crowds.advise(folded.verdicts, time.monotonic())
+        entries = self._entries(fresh, folded, timestamp(now), traced)
+        batch_ids = await _record(connection, entries)
+        if confirmed:
+            await ledger.confirm(connection, confirmed)
+        self._reached(Step.RECORDED)
         decided |= {entry.command_id: Decided(entry.content_hash, entry.event) for entry in entries}
-        answers = [self._answer(command, decided[command.id], state, timestamp(now)) for command in commands]
-        return Answers(answers, batch_ids, _log(fresh, folded))
+        return _Batch(fresh, decided, folded, entries, batch_ids, state, timestamp(now))
 
     async def confirm(self, batch_ids: Collection[int]) -> None:
         """Note that the broker has confirmed the batches, when no transaction came along to carry the note."""
@@ -255,15 +279,16 @@ class Decider:
             entries.append(Entry(command.id, command.content_hash, events.verdict_name(verdict), event))
         return entries
 
-    def _answer(self, command: Command, decided: Decided, state: State, decided_at: str) -> Event:
+    def _answer(self, command: Command, batch: _Batch) -> Event:
         """The decided event for a copy of its command; for another command under its id, that the id is used up."""
+        decided = batch.decided[command.id]
         if command.content_hash == decided.content_hash:
             return decided.event
         refusal = Refusal(Code.ID_REUSED, f"The id {command.id} was used before, for other content.")
-        record = state.records.get((command.kind, command.subject)) if command.kind else None
+        record = batch.state.records.get((command.kind, command.subject)) if command.kind else None
         verdict: Verdict = refused(command, record, refusal).verdict
         event_id = id_reused_id(command.id, command.content_hash)
-        return events.build(command, verdict, self._source, decided_at, event_id=event_id)
+        return events.build(command, verdict, self._source, batch.decided_at, event_id=event_id)
 
 
 def _sort_out(commands: Sequence[Command], decided: dict[str, Decided]) -> tuple[list[Command], list[Command]]:
@@ -289,9 +314,9 @@ async def _record(connection: Connection, entries: Sequence[Entry]) -> list[int]
     return [batch_id]
 
 
-def _log(fresh: Sequence[Command], folded: Folded) -> frozenset[str]:
+def _log(batch: _Batch) -> frozenset[str]:
     """Log what was decided; return the ids of the commands that a rule failed on."""
-    log_outcomes(fresh, folded.verdicts)
-    for command, trace in folded.faults:
+    log_outcomes(batch.fresh, batch.folded.verdicts)
+    for command, trace in batch.folded.faults:
         log.error("poison", action="poison", command_id=command.id, type=command.type, exception=trace)
-    return frozenset(command.id for command, _ in folded.faults)
+    return frozenset(command.id for command, _ in batch.folded.faults)

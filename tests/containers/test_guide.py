@@ -125,11 +125,11 @@ async def check_dead_letters(system: System, publisher: str, service: str, repli
         dead = await channel.get_exchange(topology.dead)
         for body in (json_bytes(command), b"not JSON"):
             await dead.publish(aio_pika.Message(body), routing_key="document.put")
-    look, rehearse = block("sh", "genlock dead list").splitlines()
+    look, dry_run = block("sh", "genlock dead list").splitlines()
     retry, drop = block("sh", "genlock dead retry").splitlines()
-    listed, rehearsed = in_replica(system, replica, look), in_replica(system, replica, rehearse)
+    listed, tried = in_replica(system, replica, look), in_replica(system, replica, dry_run)
     assert [row["id"] for row in listed] == [command["id"], None]
-    assert [row["result"] for row in rehearsed] == ["would apply", "cannot be decoded"]
+    assert [row["result"] for row in tried] == ["would apply", "cannot be decoded"]
     assert [row["result"] for row in in_replica(system, replica, retry)] == ["retried", "cannot be decoded"]
     async with genlock.connect(publisher) as client:
 

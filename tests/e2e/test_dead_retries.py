@@ -341,7 +341,7 @@ async def test_a_dry_run_says_what_would_become_of_each_letter_and_changes_nothi
     assert len(client.events) == events
 
 
-async def test_a_dry_run_rehearses_each_letter_alone_against_the_records_of_today(
+async def test_a_dry_run_tries_each_letter_alone_against_the_records_of_today(
     client: Client, settings: Settings
 ) -> None:
     create, copy = creation("one"), creation("one")

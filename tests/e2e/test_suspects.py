@@ -14,7 +14,8 @@ from pamqp.commands import Basic
 from pydantic import SecretStr
 
 from genlock.consumers.deliveries import RETURNS_HEADER, SUSPICIOUS_RETURNS, read
-from genlock.service.deciding.decide import DEATHS_MAX, Decider
+from genlock.service.deciding.decide import Decider
+from genlock.service.deciding.suspects import CRASHES_MAX
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, json_bytes, merge, new_id, put
 from tests.fuzz.wire import Message, long, publish, table
@@ -39,7 +40,7 @@ async def test_command_that_kills_its_process_is_given_up_and_its_neighbours_suc
     deaths = await _start_until_decided(database_url, amqp_url, client, deadly["id"])
 
     # Twice with its neighbours, for the broker's count says nothing before; then alone.
-    assert deaths == 2 + DEATHS_MAX
+    assert deaths == 2 + CRASHES_MAX
     types = [event["type"] for event in await client.decided(before, deadly, after)]
     assert types == ["document.put.succeeded", "document.put.rejected", "document.put.succeeded"]
     (rejected,) = set(client.bodies[deadly["id"]])
@@ -106,7 +107,7 @@ async def test_stops_in_good_order_are_not_counted_as_deaths(
     async with second.transaction():
         command = envelope("document.merge", await lock_document(second, decider), {"patch": {}})
         await send_suspicious(client, command)
-        for _ in range(DEATHS_MAX + 1):
+        for _ in range(CRASHES_MAX + 1):
             async with serving(settings, shutdown_timeout_s=0.2, decide_timeout_s=decide_timeout_s):
                 await until_waiting(second, 1)
             await client.until_depth(client.topology.inbox, 1)
@@ -119,7 +120,7 @@ async def test_lost_sessions_of_many_replicas_are_not_counted_as_deaths(
     async with second.transaction(), proxied(amqp_url) as broker:
         command = envelope("document.merge", await lock_document(second, decider), {"patch": {}})
         await send_suspicious(client, command)
-        for _ in range(DEATHS_MAX + 1):
+        for _ in range(CRASHES_MAX + 1):
             async with serving(settings, amqp_url=SecretStr(broker.url)) as service:
                 await until_waiting(second, 1)
                 await broker.refuse()
@@ -139,7 +140,7 @@ async def test_suspect_that_was_decided_is_answered_from_the_ledger_however_many
     document = new_id()
     command = merge(document, {})
     _, event = (await decider.decide([put(document, None), command])).events
-    await second.execute("INSERT INTO suspects (id, times) VALUES ($1, $2)", command.id, DEATHS_MAX + 5)
+    await second.execute("INSERT INTO suspects (id, times) VALUES ($1, $2)", command.id, CRASHES_MAX + 5)
     copy = envelope("document.merge", document, {"patch": {}}, id=command.id)
     await send_suspicious(client, copy)
     await check_applied(client, second, settings, copy)

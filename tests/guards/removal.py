@@ -76,7 +76,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
             "service/deciding/decide.py",
             "decided, told = await ledger.find_now(connection, {command.id for command in commands})",
             "decided, told = await ledger.find_now(connection, set())",
-            function="Decider._transact",
+            function="Decider._decide",
         ),
     ),
     "missing ledger rows": (
@@ -88,7 +88,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "waiting for the standby": (
-        Edit("service/deciding/decide.py", "if not entries:", "if False:", function="Decider._transact"),
+        Edit("service/deciding/decide.py", "if not batch.entries:", "if False:", function="Decider._transact"),
     ),
     "heeding warnings": (
         Edit("service/database/transactions.py", "if warnings:", "if False:", function="_heeding_warnings"),

@@ -1,4 +1,4 @@
-"""Rehearsals: each says what deciding comes to, leaves nothing behind, and is not in the way of others for long."""
+"""Dry runs: each says what deciding comes to, leaves nothing behind, and is not in the way of others for long."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -11,11 +11,11 @@ from pydantic import BaseModel
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import RejectedData, SucceededData
-from genlock.service.database.clocks import ClocksDifferError
+from genlock.service.database import clocks
+from genlock.service.database.clocks import Clock, ClocksDifferError
 from genlock.service.database.transactions import DatabaseTroubleError, Pool
-from genlock.service.deciding import rehearse as rehearsing
-from genlock.service.deciding.decide import Decider
-from genlock.service.deciding.rehearse import Rehearsed, rehearse
+from genlock.service.deciding import decide
+from genlock.service.deciding.decide import Decider, DryRun
 from genlock.service.ledger.retry_ids import Again, Settled, first_id, next_try, retry_id
 from tests.e2e.test_kills import workload
 from tests.factories import Json, command, merge, new_id, put, received
@@ -27,8 +27,9 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 RETENTION = timedelta(days=14)
 
 
-async def rehearsed(pool: Pool, each: Command) -> Rehearsed:
-    return await rehearse(pool, each, retention=RETENTION, timeout_s=20)
+async def dry_run(pool: Pool, each: Command, clock: Clock = clocks.now) -> DryRun:
+    decider = Decider(pool, source="/genlock", retention=RETENTION, timeout_s=20, clock=clock)
+    return await decider.dry_run(each)
 
 
 def shown(data: BaseModel) -> Json:
@@ -39,7 +40,7 @@ def shown(data: BaseModel) -> Json:
     return members
 
 
-async def test_a_rehearsal_says_what_deciding_then_comes_to_and_leaves_nothing(
+async def test_a_dry_run_says_what_deciding_then_comes_to_and_leaves_nothing(
     pool: Pool, decider: Decider, second: Connection
 ) -> None:
     commands = [received(members) for members in workload()]
@@ -54,15 +55,15 @@ async def test_a_rehearsal_says_what_deciding_then_comes_to_and_leaves_nothing(
     decided: set[str] = set()
     for each in [*commands, *providers, consumer]:
         before = await dump(second)
-        rehearsal = await rehearsed(pool, each)
+        tried = await dry_run(pool, each)
         assert await dump(second) == before
         (outcome,) = outcomes(await decider.decide([each]))
-        expected, found = shown(outcome.data), shown(rehearsal.verdict)
-        if isinstance(rehearsal.verdict, RejectedData) and rehearsal.verdict.code == Code.ID_REUSED:
+        expected, found = shown(outcome.data), shown(tried.verdict)
+        if isinstance(tried.verdict, RejectedData) and tried.verdict.code == Code.ID_REUSED:
             assert found["code"] == expected["code"]
             continue
         assert found == expected
-        assert rehearsal.decided == (each.id in decided)
+        assert tried.decided == (each.id in decided)
         decided.add(each.id)
 
 
@@ -72,9 +73,9 @@ async def test_a_command_that_its_record_remembers_is_decided_already(
     create = put(new_id(), None)
     await decider.decide([create])
     await second.execute("DELETE FROM ledger")
-    rehearsal = await rehearsed(pool, create)
-    assert rehearsal.decided
-    assert isinstance(rehearsal.verdict, SucceededData)
+    tried = await dry_run(pool, create)
+    assert tried.decided
+    assert isinstance(tried.verdict, SucceededData)
 
 
 async def test_what_poisons_its_transaction_would_be_an_internal_error(
@@ -82,20 +83,20 @@ async def test_what_poisons_its_transaction_would_be_an_internal_error(
 ) -> None:
     create = put(new_id(), None)
     with broken("document.put"):
-        by_rule = await rehearsed(pool, create)
+        by_rule = await dry_run(pool, create)
 
     async def fail(*_: Any) -> None:
         raise asyncpg.DataError
 
-    monkeypatch.setattr(rehearsing, "write", fail)
-    by_write = await rehearsed(pool, create)
-    for rehearsal in (by_rule, by_write):
-        assert isinstance(rehearsal.verdict, RejectedData)
-        assert rehearsal.verdict.code == Code.INTERNAL_ERROR
+    monkeypatch.setattr(decide, "write", fail)
+    by_write = await dry_run(pool, create)
+    for tried in (by_rule, by_write):
+        assert isinstance(tried.verdict, RejectedData)
+        assert tried.verdict.code == Code.INTERNAL_ERROR
     assert await second.fetchval("SELECT count(*) FROM ledger") == 0
 
 
-async def test_a_rehearsal_waits_for_a_batch_and_sees_what_it_leaves(
+async def test_a_dry_run_waits_for_a_batch_and_sees_what_it_leaves(
     pool: Pool, decider: Decider, second: Connection, database_url: str
 ) -> None:
     document = new_id()
@@ -106,11 +107,11 @@ async def test_a_rehearsal_waits_for_a_batch_and_sees_what_it_leaves(
     late = asyncio.create_task(decider.decide([merge(document, {})]))
     watcher = await asyncpg.connect(database_url)
     await until_waiting(watcher, 1)
-    rehearsal = asyncio.create_task(rehearsed(pool, put(document, 0)))
+    tried = asyncio.create_task(dry_run(pool, put(document, 0)))
     await until_waiting(watcher, 2)
     await holding.rollback()
     await late
-    verdict = (await rehearsal).verdict
+    verdict = (await tried).verdict
     assert verdict.model_dump()["reason"] == "stale"
     await watcher.close()
 
@@ -119,7 +120,7 @@ async def test_a_database_that_cannot_work_is_no_verdict(pool: Pool) -> None:
     await pool.expire_connections()
     await pool.close()
     with pytest.raises(DatabaseTroubleError):
-        await rehearsed(pool, put(new_id(), None))
+        await dry_run(pool, put(new_id(), None))
 
 
 def test_the_first_id_of_a_retry_is_that_of_its_cause() -> None:
@@ -157,14 +158,14 @@ async def test_next_try_passes_faults_and_foreign_content_and_stops_at_a_verdict
 
 
 @pytest.mark.parametrize(("days", "expired"), [(1, False), (30, True)])
-async def test_a_rehearsal_goes_by_the_time_at_which_it_is(pool: Pool, days: int, expired: bool) -> None:
+async def test_a_dry_run_goes_by_the_time_at_which_it_is(pool: Pool, days: int, expired: bool) -> None:
     dated = put(new_id(), None, time=(datetime.now(UTC) - timedelta(days=days)).isoformat())
-    rehearsal = await rehearse(pool, dated, retention=RETENTION, timeout_s=20)
-    assert (getattr(rehearsal.verdict, "code", None) == Code.EXPIRED) is expired
+    tried = await dry_run(pool, dated)
+    assert (getattr(tried.verdict, "code", None) == Code.EXPIRED) is expired
 
 
-async def test_a_rehearsal_says_nothing_about_a_command_that_one_clock_alone_calls_expired(pool: Pool) -> None:
+async def test_a_dry_run_says_nothing_about_a_command_that_one_clock_alone_calls_expired(pool: Pool) -> None:
     now = datetime.now(UTC)
     dated, wrong = put(new_id(), None, time=now.isoformat()), now + timedelta(days=20)
     with pytest.raises(ClocksDifferError):
-        await rehearse(pool, dated, retention=RETENTION, timeout_s=20, clock=lambda: wrong)
+        await dry_run(pool, dated, clock=lambda: wrong)
