@@ -6,8 +6,7 @@ delivery order; a batch is settled when the broker has confirmed all its events.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -27,7 +26,8 @@ from genlock.consumers.direct_replies import DirectReplies
 from genlock.consumers.messages import messages
 from genlock.consumers.parking import Parking
 from genlock.consumers.publisher import Outgoing, Publisher, RefusedError
-from genlock.consumers.session import Session, answering
+from genlock.consumers.registration import Registration
+from genlock.consumers.session import Session, asking_broker
 from genlock.consumers.topology import CommandQueue, Topology
 from genlock.consumers.vitals import Vitals
 from genlock.schemas.decode import Command
@@ -41,12 +41,6 @@ from genlock.service.settings import Settings
 T = TypeVar("T")
 
 RETRY_DELAY_FIRST_S = 0.1
-
-FIRST_MESSAGES = 16
-"""How many messages are taken before it is known how many commands each has."""
-
-TOO_MUCH = 4
-"""How many times the prefetch that is wanted may be held, because messages have become larger."""
 
 FOR_NEWER = "unknown_type: newer replicas can decide it; retry it when all are"
 """Why a command is a dead letter that an older replica got during an upgrade (docs/upgrading.md)."""
@@ -66,12 +60,7 @@ class Batch:
 
 
 class CommandConsumer:
-    """Consumes the inbox, or a lane, within one session.
-
-    A lane must never be left while something of it is held and not decided: the broker would bring what comes after
-    to the next consumer at once. So a lane's consumer stays registered until its session ends, and the broker gives
-    what is left to the next one, in order (tests/e2e/test_lanes_handover.py).
-    """
+    """Consumes the inbox, or a lane, within one session."""
 
     def __init__(
         self,
@@ -102,27 +91,26 @@ class CommandConsumer:
         self._inbox: AbstractChannel
         self._publisher: Publisher
         self._burial: Burial
+        self._registration: Registration
         self._cautious = cautious
-        """Whether to hold one delivery alone until one is settled or parked: a lost session costs each that is held."""
-        self._consumer_tag: str | None = None
-        self._prefetch = 0
-        self._taking = asyncio.Lock()
         self._set_aside: Delivery | None = None
         """A delivery that did not belong into the batch before; it is the next one's first."""
-        self._commands_per_message = 1 if queue.in_order else 0
-        """About the most that a message has had lately: the broker counts messages, and `prefetch` means commands.
-
-        0 while it is not known; a lane, which is not left easily, supposes that there is no bulk.
-        """
-        self._stopping = False
 
     async def start(self) -> None:
         """Open the channels and register the consumer."""
         self._inbox = await self._session.channel()
         wire.TakeDeliveries(await self._inbox.get_underlay_channel(), self._on_message)
         self._publisher = await Publisher.on(self._session, self._settings.publish_timeout_s)
+        self._registration = Registration(
+            self._inbox,
+            self._queue,
+            self._settings,
+            self._vitals,
+            lambda: self._parking.late,
+            cautious=self._cautious,
+        )
         self._burial = Burial(self._session, self._publisher, self._settings, self._vitals, self._buried)
-        await self._take()
+        await self._registration.take()
 
     async def run(self) -> None:
         """Work until `stop`, then return once everything that was held is settled."""
@@ -140,8 +128,7 @@ class CommandConsumer:
 
     async def stop(self) -> None:
         """Take no more deliveries; what is held is still decided, published and settled."""
-        self._stopping = self._vitals.leaving = True
-        await self._hold()
+        await self._registration.stop()
         self._arrived.put_nowait(None)
 
     async def _decide_batches(self) -> None:
@@ -259,8 +246,8 @@ class CommandConsumer:
                 # Its own loop cancels it where all of this ends; a second time would break off its roll-back.
                 batch = await asyncio.shield(deciding)
                 if batch.deliveries:
-                    self._note_size(batch)
-                    await self._leave_in_haste()
+                    self._registration.note_size(max(len(delivery.parts) for delivery in batch.deliveries))
+                    await self._registration.leave_in_haste()
                 self._vitals.metrics.answered(_commands(batch.deliveries), batch.answers.events)
                 outgoing = messages(
                     batch.deliveries, batch.answers, self._topology, self._settings.source, self._vitals.metrics
@@ -273,7 +260,7 @@ class CommandConsumer:
         while published := await self._publishing.get():
             batch, publishing = published
             letters = await asyncio.shield(publishing)
-            self._cautious = False
+            self._registration.cautious = False
             if batch.deliveries:
                 self._reached(Step.PUBLISHED)
                 held = {letter.tag for letter in letters}
@@ -282,12 +269,7 @@ class CommandConsumer:
                 self._confirmations.add(batch.answers.batch_ids)
                 self._vitals.settled(len(batch.deliveries) - len(held))
                 self._reached(Step.SETTLED)
-            await self._take()
-
-    def _note_size(self, batch: Batch) -> None:
-        """Keep up with how many commands messages have: in powers of two, and back in steps."""
-        largest = max(len(delivery.parts) for delivery in batch.deliveries)
-        self._commands_per_message = max(1 << (largest - 1).bit_length(), self._commands_per_message // 2)
+            await self._registration.take()
 
     async def _publish(self, outgoing: list[Outgoing]) -> list[Outgoing]:
         """Publish, however long the broker refuses: a queue of a subscriber may be full, or the broker's disk.
@@ -322,7 +304,7 @@ class CommandConsumer:
         """
         self._parking.delay(held)
         underlay = await self._inbox.get_underlay_channel()
-        async with self._asking_broker():
+        async with asking_broker(self._vitals.activity, self._settings):
             settled = [delivery.tag for delivery in batch.deliveries if delivery.tag not in held]
             for tag, multiple in self._parking.acknowledgements(settled):
                 await underlay.basic_ack(tag, multiple=multiple)
@@ -330,96 +312,18 @@ class CommandConsumer:
     async def _buried(self, tags: Collection[int]) -> None:
         """Acknowledge deliveries whose dead letters were held, each by itself."""
         underlay = await self._inbox.get_underlay_channel()
-        async with self._asking_broker():
+        async with asking_broker(self._vitals.activity, self._settings):
             for tag in tags:
                 await underlay.basic_ack(tag)
                 self._parking.acknowledged(tag)
         self._vitals.settled(len(tags))
-        await self._take()
+        await self._registration.take()
 
     def _on_message(self, message: DeliveredMessage) -> None:
-        if self._stopping and self._queue.in_order:
+        if self._registration.stopping and self._queue.in_order:
             return
         self._vitals.took(again=isinstance(message.delivery, Basic.Deliver) and bool(message.delivery.redelivered))
         self._arrived.put_nowait(message)
-
-    async def _take(self) -> None:
-        """Register the consumer, unless it is or must not be.
-
-        Not while something is held: if this process dies, the broker may bring what it has delivered to a later
-        consumer of a channel before what it had delivered to an earlier one. What is parked has lost its order, and
-        counts in the prefetch alone.
-        """
-        async with self._taking:
-            if self._in_order_held or self._stopping:
-                return
-            prefetch = self._messages_wanted() - self._parking.late
-            if self._prefetch != prefetch and not self._queue.in_order and not self._parking.late:
-                await self._cancel()
-            if self._consumer_tag is None and prefetch > 0 and not self._in_order_held:
-                underlay = await self._inbox.get_underlay_channel()
-                async with self._asking_broker():
-                    await self._inbox.set_qos(prefetch)
-                    consumed = await underlay.basic_consume(self._queue.name, wire.not_called)
-                self._consumer_tag, self._prefetch = consumed.consumer_tag, prefetch
-                self._vitals.joined()
-                if self._stopping:
-                    await self._hold()
-
-    @property
-    def _in_order_held(self) -> bool:
-        """Tell whether anything is held that has not been parked."""
-        return self._vitals.held > self._parking.late
-
-    async def _leave_in_haste(self) -> None:
-        """Cancel a consumer that holds too little or far too much, though it holds something.
-
-        It keeps the prefetch that it was registered with. What it holds is at risk meanwhile (docs/production.md,
-        "What a broker forgets"), so all else waits until nothing is held.
-        """
-        wanted = self._messages_wanted()
-        little = self._prefetch < wanted and self._prefetch <= FIRST_MESSAGES
-        much = wanted * TOO_MUCH <= self._prefetch
-        if (little or much) and self._may_leave():
-            await self._cancel()
-
-    def _messages_wanted(self) -> int:
-        """The prefetch: how many messages have about so many commands as may be held."""
-        if self._cautious:
-            return 1
-        if self._commands_per_message:
-            return max(1, self._settings.prefetch // self._commands_per_message)
-        return min(FIRST_MESSAGES, self._settings.prefetch)
-
-    def _may_leave(self) -> bool:
-        """Tell whether the order survives it when somebody else gets what comes next.
-
-        In a lane it does where one delivery is held and no other can come: this is asked when that one is decided.
-        """
-        return not self._queue.in_order or self._prefetch == 1
-
-    async def _hold(self) -> None:
-        """Have nothing more brought before the end, and keep what was: no redelivery is counted on an open channel.
-
-        A lane's consumer stays (see the class): what it is brought from now on goes back unread.
-        """
-        if not self._queue.in_order:
-            await self._cancel()
-
-    async def _cancel(self) -> None:
-        if self._consumer_tag is not None:
-            tag, self._consumer_tag = self._consumer_tag, None
-            underlay = await self._inbox.get_underlay_channel()
-            async with self._asking_broker():
-                await underlay.basic_cancel(tag)
-            self._vitals.left()
-
-    @contextlib.asynccontextmanager
-    async def _asking_broker(self) -> AsyncIterator[None]:
-        """Give the broker its time, in which nothing else moves. Raises TimeoutError."""
-        with self._vitals.activity.waiting(self._settings.publish_timeout_s):
-            async with answering(self._settings):
-                yield
 
 
 def _commands(deliveries: Iterable[Delivery]) -> list[Command]:

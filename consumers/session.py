@@ -19,6 +19,7 @@ from genlock._connection import Connection, connect
 from genlock.consumers import wire
 from genlock.consumers.tolerance import tolerate
 from genlock.consumers.topology import Topology
+from genlock.consumers.vitals import Activity
 from genlock.service.settings import Settings
 
 BROKER_ERRORS = (OSError, TimeoutError, aio_pika.exceptions.AMQPError, aio_pika.exceptions.ChannelInvalidStateError)
@@ -103,6 +104,14 @@ def answering(settings: Settings) -> asyncio.Timeout:
     task would go on in a session that is lost, and nothing would ever end it.
     """
     return asyncio.timeout(settings.publish_timeout_s)
+
+
+@contextlib.asynccontextmanager
+async def asking_broker(activity: Activity, settings: Settings) -> AsyncIterator[None]:
+    """Give the broker its time to answer, in which nothing else of this part moves. Raises TimeoutError."""
+    with activity.waiting(settings.publish_timeout_s):
+        async with answering(settings):
+            yield
 
 
 @contextlib.asynccontextmanager

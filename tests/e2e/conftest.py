@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from pydantic import SecretStr
 
-from genlock.consumers.commands import FIRST_MESSAGES
+from genlock.consumers.registration import FIRST_MESSAGES
 from genlock.servers_programs import Programs
 from genlock.service.settings import Settings
 from tests.proxy import Proxy, proxied

@@ -9,8 +9,8 @@ import aio_pika
 import asyncpg
 import pytest
 
-from genlock.consumers.commands import FIRST_MESSAGES
 from genlock.consumers.process import Service
+from genlock.consumers.registration import FIRST_MESSAGES
 from genlock.schemas.decode import BULK_COMMANDS_MAX, COMMAND_BYTES_MAX
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
 from genlock.service.settings import Settings

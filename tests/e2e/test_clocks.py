@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from genlock.consumers.commands import FIRST_MESSAGES
+from genlock.consumers.registration import FIRST_MESSAGES
 from genlock.servers_ports import give_port_back, take_port
 from genlock.servers_programs import program
 from genlock.service.settings import Settings

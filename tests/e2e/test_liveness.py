@@ -13,6 +13,7 @@ from genlock.consumers import commands as consuming
 from genlock.consumers.commands import CommandConsumer
 from genlock.consumers.http import serving as answering
 from genlock.consumers.process import Service
+from genlock.consumers.registration import Registration
 from genlock.service.deciding.decide import Decider
 from genlock.service.settings import Settings
 from tests.factories import Json, envelope, new_id
@@ -217,9 +218,9 @@ STUCK = {
     "reading": (consuming, "read"),
     "gathering": (CommandConsumer, "_enter"),
     "deciding": (Decider, "decide"),
-    "publishing": (CommandConsumer, "_leave_in_haste"),
+    "publishing": (Registration, "leave_in_haste"),
     "settling": (CommandConsumer, "_settle"),
-    "registering": (CommandConsumer, "_take"),
+    "registering": (Registration, "take"),
 }
 
 

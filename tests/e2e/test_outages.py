@@ -8,9 +8,9 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from genlock.consumers import messages
-from genlock.consumers.commands import FIRST_MESSAGES
 from genlock.consumers.process import Service
 from genlock.consumers.publisher import Outgoing, event_message
+from genlock.consumers.registration import FIRST_MESSAGES
 from genlock.service.deciding.failpoints import Step
 from genlock.service.ledger.events import Event
 from genlock.service.settings import Settings

@@ -5,9 +5,9 @@ import aiormq
 import pytest
 from structlog.testing import capture_logs
 
-from genlock.consumers.commands import FIRST_MESSAGES
 from genlock.consumers.lanes import _as_it_came
 from genlock.consumers.publisher import Publisher, RefusedError
+from genlock.consumers.registration import FIRST_MESSAGES
 from genlock.consumers.session import open_session
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE
 from genlock.service.settings import Settings

@@ -170,7 +170,7 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         Edit(
             "consumers/commands.py",
             "self._vitals.metrics.held()",
-            "await self._cancel()",
+            "await self._registration.cancel()",
             function="CommandConsumer._patiently",
         ),
     ),
@@ -182,11 +182,11 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "publishing before acknowledging": (
-        Edit("consumers/commands.py", "await self._settle(batch)", "pass", function=SETTLING),
+        Edit("consumers/commands.py", "await self._settle(batch, held)", "pass", function=SETTLING),
         Edit(
             "consumers/commands.py",
             "publishing = group",
-            f"await self._settle(batch){NEXT}self._reached(Step.SETTLED){NEXT}publishing = group",
+            f"await self._settle(batch, set()){NEXT}self._reached(Step.SETTLED){NEXT}publishing = group",
             function=PUBLISHING,
         ),
     ),
