@@ -22,12 +22,12 @@ async def test_a_channel_that_is_closed_for_a_bad_acknowledgement_is_replaced(
     bad = [True]
     settle: Callable[..., Coroutine[Any, Any, None]] = CommandConsumer._settle
 
-    async def badly(consumer: CommandConsumer, batch: Any) -> None:
+    async def badly(consumer: CommandConsumer, *settled: Any) -> None:
         if bad and len(load.journal.events) >= SOME:
             bad.clear()
             underlay = await consumer._inbox.get_underlay_channel()
             await underlay.basic_ack(NO_SUCH_TAG)
-        await settle(consumer, batch)
+        await settle(consumer, *settled)
 
     monkeypatch.setattr(CommandConsumer, "_settle", badly)
     async with serving(quick) as service:
