@@ -33,7 +33,7 @@ RECORD = (
 )
 
 # Says that it is at work, and goes on until it is killed.
-HANG = "echo started > $ROOT/started; while :; do sleep 1; done"
+HANG = "echo $$ > $ROOT/apt; echo started > $ROOT/started; while :; do sleep 1; done"
 
 # Installs as root would on a Debian whose files lie below the folder of the first argument.
 INSTALL = """
@@ -106,7 +106,7 @@ def installed(root: Path, **environment: str) -> tuple[int, str]:
 def written(root: Path) -> set[str]:
     """Which files and folders are there, besides those that were there before and those of the double."""
     names = {str(path.relative_to(root)) for path in root.rglob("*")}
-    return names - {"usr", "usr/sbin", "etc", "etc/debian_version", "apt-get", "log", "started"}
+    return names - {"usr", "usr/sbin", "etc", "etc/debian_version", "apt-get", "apt", "log", "started"}
 
 
 def calls(root: Path) -> list[str]:
@@ -204,6 +204,8 @@ def test_files_that_a_killed_installation_left_are_taken_back_by_the_next_one(ro
     with installing(root) as process:
         assert (root / "started").read_text() == "started\n"
         process.kill()
+    # Nothing else ends an apt-get whose parent was killed.
+    os.kill(int((root / "apt").read_text()), signal.SIGKILL)
     assert {str(POLICY), str(NO_CLUSTER)} <= written(root)
     have_apt(root)
     assert installed(root)[0] == 0
