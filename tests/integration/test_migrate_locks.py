@@ -30,7 +30,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 HOLD = f"SELECT pg_advisory_xact_lock({LOCK_KEY})"
 
-HOLDER = r'process {pid} \(application "a backup", role "genlock\w*", .*, in a transaction since 20\d\d-[^ ]+Z\)'
+HOLDER = r'process {pid} \(application "a backup", role "\w+", .*, in a transaction since 20\d\d-[^ ]+Z\)'
 
 
 @pytest.fixture
