@@ -106,12 +106,12 @@ async def read(message: DeliveredMessage) -> Delivery:
     assert deliver.delivery_tag is not None  # noqa: S101 - the protocol has it in every delivery
     routing_key = deliver.routing_key or ""
     headers = properties.headers or {}
-    content_type = properties.content_type or ""
-    told = (message.body, routing_key, headers.get(SUBJECT_HEADER), content_type)
+    bulk = media_type(properties.content_type or "").name == BULK_CONTENT_TYPE
+    told = (message.body, routing_key, headers.get(SUBJECT_HEADER))
     if len(message.body) < DECODE_IN_THREAD_BYTES:
-        parts = _decode(*told)
+        parts = _decode(*told, bulk=bulk)
     else:
-        parts = await asyncio.to_thread(_decode, *told)
+        parts = await asyncio.to_thread(_decode, *told, bulk=bulk)
     redelivered = bool(deliver.redelivered)
     return Delivery(
         tag=deliver.delivery_tag,
@@ -119,7 +119,7 @@ async def read(message: DeliveredMessage) -> Delivery:
         properties=properties,
         parts=parts,
         size=len(message.body),
-        bulk=_is_bulk(content_type),
+        bulk=bulk,
         returns=_returns(headers) if redelivered else 0,
         redelivered=redelivered,
     )
@@ -136,15 +136,11 @@ def _returns(headers: FieldTable) -> int:
             return 0
 
 
-def _is_bulk(content_type: str) -> bool:
-    return media_type(content_type).name == BULK_CONTENT_TYPE
-
-
-def _decode(body: bytes, routing_key: str, subject: Any, content_type: str) -> tuple[Part, ...]:
+def _decode(body: bytes, routing_key: str, subject: Any, *, bulk: bool) -> tuple[Part, ...]:
     try:
-        if not _is_bulk(content_type):
-            return (Part(decode(body, routing_key, subject, content_type), body),)
-        contents = decode_bulk(body, routing_key, content_type)
+        if not bulk:
+            return (Part(decode(body, routing_key, subject), body),)
+        contents = decode_bulk(body, routing_key)
     except Exception:
         # A fault in decoding is one message's fault, and must not stop the queue.
         log.exception("decode failed", action="decode")

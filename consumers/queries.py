@@ -20,7 +20,6 @@ from genlock.schemas.base import JsonObject, compact_json
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import COMMAND_BYTES_MAX
 from genlock.schemas.envelope import Envelope
-from genlock.schemas.media_types import media_type
 from genlock.schemas.outcomes import CONTENT_TYPE
 from genlock.schemas.queries import QUERIES, result_id
 from genlock.schemas.strictjson import parse, without_mark
@@ -140,15 +139,12 @@ class QueryConsumer:
 
     def _refusal(self, message: DeliveredMessage, query_type: str) -> QueryError | None:
         """What is wrong with the properties of a query, which has a routing key save by way of the default exchange."""
-        delivery, content_type = message.delivery, media_type(message.header.properties.content_type or "")
+        delivery = message.delivery
         ours = isinstance(delivery, Basic.Deliver) and delivery.exchange == self._topology.reads
         if ours and message.routing_key != query_type:
             # By it the broker allows a query or not.
             told = f"The routing key is {message.routing_key!r}; it must be the query's type, {query_type!r}."
             return QueryError(Code.ROUTING_KEY_MISMATCH, told)
-        if not content_type.is_utf_8:
-            told = f"The content type names the charset {content_type.charset!r}; the body must be UTF-8."
-            return QueryError(Code.INVALID_DATA, told)
         return None
 
     async def _answer(self, query: Query) -> Answer:

@@ -4,7 +4,6 @@ Only what cannot be read at all, or has no UUID as its id, cannot be answered; i
 """
 
 import hashlib
-from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -16,7 +15,6 @@ from genlock.schemas.base import CommandData, JsonObject, Kind
 from genlock.schemas.catalogue import COMMANDS, SUBJECTS, CommandType
 from genlock.schemas.codes import Code, VerdictName
 from genlock.schemas.envelope import Envelope, read_id
-from genlock.schemas.media_types import media_type
 from genlock.schemas.outcomes import UNKNOWN_COMMAND, CommandEcho, FieldError
 from genlock.schemas.strictjson import DEPTH_MAX, Element, parse, parse_array, skim, text_flaws, without_mark
 from genlock.schemas.values import value
@@ -84,17 +82,15 @@ class Command:
         return isinstance(self.data, Refusal) and self.data.code is Code.UNKNOWN_TYPE
 
 
-def decode(body: bytes, routing_key: str, subject_header: Any = None, content_type: str = "") -> Command | Undecodable:
+def decode(body: bytes, routing_key: str, subject_header: Any = None) -> Command | Undecodable:
     """Decode one message: strict UTF-8, then JSON, then the envelope, then the data of its type.
-
-    A content type that names another charset is refused, for what is read then is not what was meant.
 
     Takes some 30 µs for a small command and up to seconds for a hostile one of 16 MiB.
     """
     if len(body) > READABLE_BYTES_MAX:
         return Undecodable(f"the message has {len(body)} bytes; at most {READABLE_BYTES_MAX} can be read")
     try:
-        return _in_charset(_read(without_mark(body), routing_key, subject_header), content_type)
+        return _read(without_mark(body), routing_key, subject_header)
     except UnicodeDecodeError as error:
         return Undecodable(f"not UTF-8: {error.reason} at byte {error.start}")
     except ValueError as error:
@@ -128,17 +124,7 @@ def _parsed(
     return _from_members(command_id, members, body, routing_key, subject_header)
 
 
-def _in_charset(content: Command | Undecodable, content_type: str) -> Command | Undecodable:
-    declared = media_type(content_type)
-    if isinstance(content, Undecodable) or declared.is_utf_8:
-        return content
-    message = f"The content type names the charset {_quoted(declared.charset or '')}; the body must be UTF-8."
-    return replace(content, data=Refusal(Code.INVALID_DATA, message))
-
-
-def decode_bulk(
-    body: bytes, routing_key: str, content_type: str = ""
-) -> list[tuple[Command | Undecodable, bytes]] | Undecodable:
+def decode_bulk(body: bytes, routing_key: str) -> list[tuple[Command | Undecodable, bytes]] | Undecodable:
     """Decode a CloudEvents batch, a JSON array of commands: each by itself, with its part of the body."""
     if len(body) > COMMAND_BYTES_MAX:
         return Undecodable(f"the batch has {len(body)} bytes; at most {COMMAND_BYTES_MAX} fit")
@@ -150,8 +136,7 @@ def decode_bulk(
         return Undecodable(f"not a JSON array: {error}")
     if not 0 < len(elements) <= BULK_COMMANDS_MAX:
         return Undecodable(f"a batch has 1 to {BULK_COMMANDS_MAX} commands")
-    read = (_element(element, routing_key) for element in elements)
-    return [(_in_charset(content, content_type), part) for content, part in read]
+    return [_element(element, routing_key) for element in elements]
 
 
 def _element(element: Element, routing_key: str) -> tuple[Command | Undecodable, bytes]:

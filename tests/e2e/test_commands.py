@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 from genlock.consumers.process import Service
 from genlock.schemas.outcomes import outcome_id
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, new_id
+from tests.factories import Json, envelope, json_bytes, new_id
 from tests.harness import DEADLINE_S, Client, serving
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -223,3 +223,14 @@ async def test_an_event_is_persistent_for_a_durable_subscriber(client: Client, n
     assert isinstance(message, aio_pika.IncomingMessage)
     assert message.routing_key == "document.put.conflict"
     assert message.delivery_mode == DeliveryMode.PERSISTENT
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize(
+    "content_type", ["text/plain; charset=Latin1", "application/cloudevents+json; charset=utf-16", "x"]
+)
+async def test_content_type_of_a_single_command_tells_nothing(client: Client, content_type: str) -> None:
+    command = envelope("document.put", new_id(), {"expected_generation": None, "body": {}})
+    await client.publish(json_bytes(command), "document.put", content_type=content_type)
+    [event] = await client.decided(command)
+    assert event["type"] == "document.put.succeeded"

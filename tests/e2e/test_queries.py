@@ -133,11 +133,11 @@ async def test_a_query_is_read_in_any_spelling_of_its_content_type_with_nulls_an
 ) -> None:
     members = envelope("stack.list", None, {"name": None, "limit": None}, attempt=None, time=None)
     members["datacontenttype"] = "Application/JSON; charset=utf-8"
-    for charset, answer in (("UTF-8", "records"), ("utf-16", "error")):
+    for charset in ("UTF-8", "utf-16"):
         body = b"\xef\xbb\xbf" + json_bytes(members)
         content_type = f"Application/CloudEvents+JSON; charset={charset}"
         await asker.publish(body, reply_to=asker.reply_to, correlation_id=charset, content_type=content_type)
-        assert answer in json.loads((await asker.reply(charset)).body)["data"]
+        assert "records" in json.loads((await asker.reply(charset)).body)["data"]
 
 
 @pytest.mark.usefixtures("served")

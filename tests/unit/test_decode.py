@@ -156,25 +156,6 @@ def test_byte_order_mark_in_front_of_a_bulk_changes_nothing() -> None:
     assert decode_bulk(b"\xef\xbb\xbf" + body, "document.put") == decode_bulk(body, "document.put")
 
 
-@pytest.mark.parametrize("content_type", ["application/cloudevents+json; charset=utf-16", "text/plain;charset=Latin1"])
-def test_command_whose_content_type_names_another_charset_is_invalid_data(content_type: str) -> None:
-    command = decode(json_bytes(message()), "document.put", None, content_type)
-    assert isinstance(command, Command)
-    assert isinstance(command.data, Refusal)
-    assert command.data.code is Code.INVALID_DATA
-    assert "the body must be UTF-8" in command.data.message
-    contents = decode_bulk(json_bytes([message()]), "document.put", content_type)
-    assert not isinstance(contents, Undecodable)
-    assert contents[0][0] == command
-
-
-@pytest.mark.parametrize(
-    "content_type", ["", "Application/CloudEvents+JSON; charset=UTF-8", "text/plain; charset=", "rubbish", "a; b; c=;"]
-)
-def test_any_content_type_without_another_charset_is_taken(content_type: str) -> None:
-    assert decode(json_bytes(message()), "document.put", None, content_type) == answered(json_bytes(message()))
-
-
 # What can be read as JSON, and holds what no other language or database takes.
 
 
