@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say about a build: a wheel lacks no folder, and an editable install has its links."""
+"""Build steps beyond pyproject.toml: a check for missing folders, and the links of an editable install."""
 
 import os
 from pathlib import Path
@@ -8,10 +8,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class FoldersHook(BuildHookInterface[Any]):
-    """Looks after the folders that the wheel's `sources` move into genlock/."""
+    """Handles the folders that the wheel's `sources` move into genlock/."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling passes it
-        """Check that each folder is there, for hatchling takes a missing one for an empty one."""
+        """Check that each folder exists, because hatchling treats a missing one as empty."""
         for source, package in self.build_config.target_config["sources"].items():
             folder = Path(self.root, source)
             if not (folder / "__init__.py").is_file():
@@ -21,7 +21,7 @@ class FoldersHook(BuildHookInterface[Any]):
 
 
 def _link(link: Path, folder: Path) -> None:
-    """Make the link, which an sdist does not have and Git writes as a small text file where it cannot make links."""
+    """Create the link. An sdist lacks it, and Git writes a small text file on systems without links."""
     target = os.path.relpath(folder, link.parent)
     if os.path.lexists(link):
         if link.resolve() == folder.resolve():

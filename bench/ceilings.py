@@ -1,8 +1,8 @@
-"""Part two: what PostgreSQL alone takes, given the same statements with the same arguments, and no broker.
+"""Section two: the rate of PostgreSQL alone, with the same statements and arguments and without a broker.
 
-The statements are those that Genlock has sent for these very commands, one batch after the other: they are recorded
-once, from a decider at work, and then replayed on a fresh database by a client that does nothing else. The other
-ceiling, RabbitMQ alone, is a contestant like the rest (`edges.py`).
+The statements are those that Genlock sends for the same commands, one batch after the other. They are recorded once,
+from a working decider, and then replayed on a fresh database by a minimal client. The other ceiling, RabbitMQ alone,
+is one of the systems (`broker_ceiling.py`).
 """
 
 import asyncio
@@ -18,16 +18,17 @@ import asyncpg
 import structlog
 
 from bench import processor
-from bench.contest import prepare
-from bench.contestants import GENLOCK
 from bench.drain import BULK_CORES_RATE, BULK_RATE, CORES
+from bench.drain_run import prepare
 from bench.figures import Figures, Line, Target
-from bench.stage import Stage
+from bench.run import Run
+from bench.systems import GENLOCK
 from bench.workloads import EACH, FIRST, Preload
 from genlock import servers
 from genlock.schemas.decode import Command, decode
 from genlock.service.database.transactions import DECIDING_PLANS, Pool, open_pool
 from genlock.service.deciding.decide import Decider
+from genlock.service.kinds.registry import KINDS
 from genlock.service.settings import Settings
 
 BATCH_SIZE: int = Settings.model_fields["batch_size_max"].default
@@ -51,22 +52,22 @@ class Tape:
         self.transactions[-1].append((logged.query, logged.args))
 
 
-async def measure(stage: Stage) -> None:
+async def measure(run: Run) -> None:
     """Replay on one connection and on as many as there are cores, and let a decider work without a broker."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    preload = stage.preload(EACH, GENLOCK, 2 * stage.commands)
-    if (tape := stage.once("tape", Tape)).transactions == []:
-        await _decide(stage.running, preload, tape)
+    preload = run.preload(EACH, GENLOCK, 2 * run.commands)
+    if (tape := run.once("tape", Tape)).transactions == []:
+        await _decide(run.running, preload, tape)
     for name, connections in ((ONE, 1), (ALL, CORES)):
-        per_second = await _replay(stage.running, preload, tape, connections)
-        stage.note(name, per_second, f"{per_second:,.0f}/s")
-    per_second = await _decide(stage.running, preload, None)
-    stage.note(DECIDER, per_second, f"{per_second:,.0f}/s")
+        per_second = await _replay(run.running, preload, tape, connections)
+        run.note(name, per_second, f"{per_second:,.0f}/s")
+    per_second = await _decide(run.running, preload, None)
+    run.note(DECIDER, per_second, f"{per_second:,.0f}/s")
 
 
 @asynccontextmanager
 async def _database(running: servers.Servers, preload: Preload, connections: int) -> AsyncIterator[Pool]:
-    """A database with the records that the commands meet; afterwards all commands must have taken effect."""
+    """Yield a database with the records of the commands. Afterwards all commands must have taken effect."""
     async with servers.database(running.database_url) as url:
         await prepare(GENLOCK, url, preload)
         async with await open_pool(url, size=connections, timeout_s=TIMEOUT_S, plans=DECIDING_PLANS) as pool:
@@ -78,28 +79,28 @@ async def _database(running: servers.Servers, preload: Preload, connections: int
 
 
 async def _decide(running: servers.Servers, preload: Preload, tape: Tape | None) -> float:
-    """Decide all commands, one batch after the other; return how many in a second."""
+    """Decide all commands, one batch after the other; return commands/s."""
     commands = [decode(message.body, message.routing_key) for message in preload.messages]
     decoded = [command for command in commands if isinstance(command, Command)]
     async with _database(running, preload, 1) as pool:
         if tape:
             async with pool.acquire() as connection:
                 connection.add_query_logger(tape.take)
-        decider = Decider(pool, source="/bench", retention=timedelta(days=14), timeout_s=TIMEOUT_S)
+        decider = Decider(pool, KINDS, source="/bench", retention=timedelta(days=14), timeout_s=TIMEOUT_S)
         confirmed: list[int] = []
         with processor.no_collection():
             began = time.perf_counter()
             for start in range(0, len(decoded), BATCH_SIZE):
-                # As if the events of the batch before were out by now.
+                # As if the events of the previous batch were confirmed.
                 confirmed = (await decider.decide(decoded[start : start + BATCH_SIZE], confirmed)).batch_ids
             seconds = time.perf_counter() - began
-        # The logger is called after the statement, in a turn of the loop of its own.
+        # asyncpg calls the logger after the statement, in a later iteration of the event loop.
         await asyncio.sleep(0)
     return len(decoded) / seconds
 
 
 async def _replay(running: servers.Servers, preload: Preload, tape: Tape, connections: int) -> float:
-    """Send the recorded statements again, spread over connections; return how many commands in a second."""
+    """Replay the recorded statements over several connections; return commands/s."""
     waiting = list(reversed(tape.transactions))
     async with _database(running, preload, connections) as pool:
         held = [await pool.acquire() for _ in range(connections)]
@@ -107,7 +108,7 @@ async def _replay(running: servers.Servers, preload: Preload, tape: Tape, connec
         async def replay(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
             while waiting:
                 for statement, arguments in waiting.pop():
-                    # Without arguments it is BEGIN or COMMIT.
+                    # A statement without arguments is BEGIN or COMMIT.
                     await (connection.fetch if arguments else connection.execute)(statement, *arguments)
 
         with processor.no_collection():
@@ -120,7 +121,7 @@ async def _replay(running: servers.Servers, preload: Preload, tape: Tape, connec
 
 
 def lines(figures: Figures) -> dict[str, list[Line]]:
-    """What the table says, by section."""
+    """The lines of the table, by title."""
     return {
         "ceiling, PostgreSQL alone, the same statements: commands/s": [
             Line("one connection", figures.of(ONE), ",.0f"),

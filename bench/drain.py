@@ -1,49 +1,49 @@
-"""Part one: how fast a backlog is drained, by whom, by how many processes, with which conflicts and batches."""
+"""Section one: the drain rate of a backlog, by system, processes, share of conflicts, and batch size."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.contestants import (
+from bench.figures import Figures, Line, Target
+from bench.run import Run
+from bench.systems import (
+    BROKER_CEILING,
     CELERY,
-    EDGES,
     FASTSTREAM,
     GENLOCK,
-    Contestant,
-    in_copies,
+    System,
     with_batches,
+    with_copies,
     with_lanes,
     with_workers,
 )
-from bench.figures import Figures, Line, Target
-from bench.stage import Stage
 from bench.workloads import BULK, BULK_SIZE, EACH, HOT_MERGES, MANY_CONFLICTS, MERGES, SOME_CONFLICTS, Workload
 
 CORES = os.cpu_count() or 1
 BATCH_SIZES = (1, 16, 64, 512)
-"""Beside the default."""
+"""The batch sizes besides the default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A drain of each round. `share` is how many of a full drain's commands it takes."""
+    """A drain of each round. `share` is its part of a full drain's commands."""
 
-    contestant: Contestant
+    system: System
     workload: Workload
     share: float = 1.0
 
     @property
     def name(self) -> str:
-        """What its figure is called."""
-        return f"{self.workload.name}: {self.contestant.name}"
+        """The name of its figure."""
+        return f"{self.workload.name}: {self.system.name}"
 
 
 _GENLOCK = Entry(GENLOCK, EACH)
 _FASTSTREAM = Entry(FASTSTREAM, EACH)
 _CELERY = Entry(CELERY, EACH)
-_EDGES = Entry(EDGES, EACH)
+_CEILING = Entry(BROKER_CEILING, EACH)
 _GENLOCK_CORES = Entry(with_workers(CORES), EACH)
-_FASTSTREAM_CORES = Entry(in_copies(FASTSTREAM, CORES), EACH)
+_FASTSTREAM_CORES = Entry(with_copies(FASTSTREAM, CORES), EACH)
 _LANES = Entry(with_lanes(CORES), EACH)
 _BULK = Entry(GENLOCK, BULK, share=2.0)
 _BULK_CORES = Entry(with_workers(CORES), BULK, share=2.0)
@@ -56,9 +56,9 @@ _BATCHES = [Entry(with_batches(size), EACH, share=0.5) for size in BATCH_SIZES]
 ENTRIES: Sequence[Entry] = (
     _CELERY,
     _FASTSTREAM,
-    # Those that a ratio compares stand beside each other.
+    # Drains compared by a ratio are neighbours.
     _GENLOCK,
-    _EDGES,
+    _CEILING,
     _GENLOCK_CORES,
     _FASTSTREAM_CORES,
     _LANES,
@@ -74,7 +74,7 @@ ENTRIES: Sequence[Entry] = (
 RATE = _GENLOCK.name
 """The name of the drain rate: one process, a record each."""
 
-CORES_RATE, EDGES_RATE, CELERY_RATE = _GENLOCK_CORES.name, _EDGES.name, _CELERY.name
+CORES_RATE, CEILING_RATE, CELERY_RATE = _GENLOCK_CORES.name, _CEILING.name, _CELERY.name
 BULK_RATE, BULK_CORES_RATE = _BULK.name, _BULK_CORES.name
 FASTSTREAM_RATE, FASTSTREAM_CORES_RATE = _FASTSTREAM.name, _FASTSTREAM_CORES.name
 
@@ -84,40 +84,38 @@ SHAPES = {
     "merges, one hot record": _HOT.name,
     **{f"batches of at most {size}": entry.name for entry, size in zip(_BATCHES, BATCH_SIZES, strict=True)},
 }
-"""What one process drains, by the shape of the load and the size of its batches."""
+"""The figures of one process, by workload and batch size."""
 
 
-async def measure(stage: Stage) -> None:
+async def measure(run: Run) -> None:
     """Drain once with each entry."""
     for entry in ENTRIES:
-        await _note(stage, entry)
+        await _note(run, entry)
 
 
-async def rate(stage: Stage) -> float:
-    """The drain rate of this round, measured now where it has not been."""
-    if RATE not in stage.so_far:
-        await _note(stage, _GENLOCK)
-    return stage.so_far[RATE]
+async def rate(run: Run) -> float:
+    """The drain rate of this round, measured now if it is missing."""
+    if RATE not in run.so_far:
+        await _note(run, _GENLOCK)
+    return run.so_far[RATE]
 
 
-async def _note(stage: Stage, entry: Entry) -> None:
-    drained = await stage.drain(entry.contestant, entry.workload, int(stage.commands * entry.share))
-    stage.note(entry.name, drained.per_second, f"{drained.per_second:,.0f}/s")
-    stage.so_far[f"{entry.name}, event bytes"] = drained.event_bytes
-    stage.so_far[f"{entry.workload.name}, command bytes"] = drained.command_bytes
-    stage.note_processor(entry.name, drained.processor_s, drained.events)
+async def _note(run: Run, entry: Entry) -> None:
+    drained = await run.drain(entry.system, entry.workload, int(run.commands * entry.share))
+    run.note(entry.name, drained.per_second, f"{drained.per_second:,.0f}/s")
+    run.so_far[f"{entry.name}, event bytes"] = drained.event_bytes
+    run.so_far[f"{entry.workload.name}, command bytes"] = drained.command_bytes
+    run.note_processor(entry.name, drained.processor_s, drained.events)
 
 
 def sizes(figures: Figures) -> list[str]:
-    """How large commands and events are, by workload, in sentences."""
+    """The sizes of commands and events by workload, in sentences."""
     found = []
     for workload in dict.fromkeys(entry.workload for entry in ENTRIES):
         events = [
-            f"{figures.of(f'{entry.name}, event bytes')[0]:.0f} ({entry.contestant.name})"
+            f"{figures.of(f'{entry.name}, event bytes')[0]:.0f} ({entry.system.name})"
             for entry in ENTRIES
-            if entry.workload == workload
-            and entry.contestant in (GENLOCK, FASTSTREAM, CELERY)
-            and figures.of(entry.name)
+            if entry.workload == workload and entry.system in (GENLOCK, FASTSTREAM, CELERY) and figures.of(entry.name)
         ]
         if events:
             command = figures.of(f"{workload.name}, command bytes")[0]
@@ -126,7 +124,7 @@ def sizes(figures: Figures) -> list[str]:
 
 
 def lines(figures: Figures) -> dict[str, list[Line]]:
-    """What the table says, by section."""
+    """The lines of the table, by title."""
 
     def rate(entry: Entry, label: str, target: float | None = None) -> Line:
         return Line(label, figures.of(entry.name), ",.0f", Target(target) if target else None)
@@ -139,10 +137,10 @@ def lines(figures: Figures) -> dict[str, list[Line]]:
             rate(_GENLOCK, "Genlock"),
             rate(_FASTSTREAM, "FastStream"),
             rate(_CELERY, "Celery"),
-            rate(_EDGES, "ceiling: RabbitMQ alone, through Genlock's edges"),
+            rate(_CEILING, "ceiling: RabbitMQ alone, through Genlock's edges"),
             ratio(_GENLOCK, _FASTSTREAM, "Genlock / FastStream", 6.0),
             ratio(_GENLOCK, _CELERY, "Genlock / Celery"),
-            ratio(_GENLOCK, _EDGES, "Genlock / RabbitMQ alone", 0.7),
+            ratio(_GENLOCK, _CEILING, "Genlock / RabbitMQ alone", 0.7),
         ],
         f"the same, {CORES} processes: commands/s": [
             rate(_GENLOCK_CORES, "Genlock"),
@@ -156,7 +154,7 @@ def lines(figures: Figures) -> dict[str, list[Line]]:
         ],
         "drain merges that commute: commands/s": [
             rate(_HOT, "Genlock, one hot record"),
-            *(rate(entry, f"{entry.contestant.name}, one hot record") for entry in _HOT_PEERS),
+            *(rate(entry, f"{entry.system.name}, one hot record") for entry in _HOT_PEERS),
             rate(_MERGES, "Genlock, a record each"),
             ratio(_HOT, _MERGES, "one hot record / a record each", 0.7),
         ],
@@ -168,8 +166,8 @@ def lines(figures: Figures) -> dict[str, list[Line]]:
             *(rate(entry, f"at most {size}") for entry, size in zip(_BATCHES, BATCH_SIZES, strict=True)),
         ],
         "processor time of a command: µs": [
-            Line(f"{entry.contestant.name}: {process}", figures.of(f"{entry.name}, processor of {name}"), ",.0f")
-            for entry in (_GENLOCK, _EDGES, _FASTSTREAM, _CELERY)
-            for process, name in (("Python", entry.contestant.name), ("PostgreSQL",) * 2, ("RabbitMQ",) * 2)
+            Line(f"{entry.system.name}: {process}", figures.of(f"{entry.name}, processor of {name}"), ",.0f")
+            for entry in (_GENLOCK, _CEILING, _FASTSTREAM, _CELERY)
+            for process, name in (("Python", entry.system.name), ("PostgreSQL",) * 2, ("RabbitMQ",) * 2)
         ],
     }

@@ -1,4 +1,4 @@
-"""What was measured, by name and round, and the lines of the table that it makes."""
+"""Measured figures, by name and round, and the lines of the table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ Round = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a median is held against: to be at least, or at most, this."""
+    """The target of a median: a lower or an upper bound."""
 
     bound: float
     at_most: bool = False
 
     def met(self, value: float) -> bool:
-        """Tell whether a value is good enough."""
+        """Tell whether a value meets the target."""
         return value <= self.bound if self.at_most else value >= self.bound
 
 
@@ -31,13 +31,13 @@ class Line:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median is good enough; None without a target."""
+        """Whether the median meets the target; None without a target."""
         return None if self.target is None else self.target.met(median(self.values))
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All rounds. What a round has not measured is left out of it."""
+    """All rounds. A round lacks the figures that it did not measure."""
 
     rounds: Sequence[Mapping[str, float]]
 
@@ -46,5 +46,5 @@ class Figures:
         return [figures[name] for figures in self.rounds if name in figures]
 
     def ratios(self, name: str, other: str) -> list[float]:
-        """One figure divided by another, within each round, so that neighbours in time are compared."""
+        """One figure divided by another within each round, so that figures close in time are compared."""
         return [figures[name] / figures[other] for figures in self.rounds if name in figures and other in figures]

@@ -1,9 +1,9 @@
-"""Part of its own: whether it stays as fast when it has grown, and as small before a backlog of a million.
+"""A separate benchmark: the speed with large tables, and the memory with a backlog of a million.
 
 python -m bench.growth [--records N,…] [--backlog N] [--rounds N] [--default-settings] [--save FILE]
 
-The databases are loaded by SQL, 10 million records and ledger rows by default, so this needs some 40 GB of disk for a
-quarter of an hour; all of it is given back in the end.
+The databases are loaded by SQL, 10 million records and ledger rows by default, so this needs about 40 GB of disk for a
+quarter of an hour. All of it is freed in the end.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from statistics import median
 from rich.console import Console
 
 from bench import processor
-from bench.contest import count_events, serving, until_consuming
-from bench.contestants import GENLOCK
+from bench.drain_run import count_events, serving, until_consuming
 from bench.figures import Figures, Line, Round, Target
-from bench.grown import BYTES_EACH, Grown, grown
 from bench.latency import LOAD_S, WARM_UP_S, load, lone, percentile_ms
+from bench.prefilled import BYTES_EACH, PrefilledDatabase, prefilled
 from bench.queues import Queues, queues
 from bench.report import circumstances, table
 from bench.running import WIDTH, positive, say, with_servers
+from bench.systems import GENLOCK
 from genlock import servers
 
 RECORDS = (1_000, 1_000_000, 10_000_000)
@@ -43,14 +43,14 @@ ALL = "all"
 PROCESSES = ("Python", "PostgreSQL", "RabbitMQ", ALL)
 LOAD_POINTS = ("p50", "p99")
 LOAD = 0.5
-"""Of the drain rate of the smallest database in the same round."""
+"""The load, as a share of the smallest database's drain rate in the same round."""
 
 BACKLOG_TIMEOUT_S = 1_200.0
 SAMPLE_S = 2.0
-"""How often memory and processor time are looked at while the backlog is drained."""
+"""The interval at which memory and processor time are sampled during the backlog."""
 
 TENTHS = {0: "first", 1: "second", 9: "last"}
-"""Those of the backlog that are told of."""
+"""The tenths of the backlog in the table."""
 
 SLOWER_AT_MOST = 0.15
 PRODUCTION = {
@@ -59,20 +59,20 @@ PRODUCTION = {
     "checkpoint_timeout": "30min",
     "wal_compression": "lz4",
 }
-"""How a PostgreSQL that is started is set up: as docs/production.md says, with a quarter of the memory as buffers."""
+"""The settings of a started PostgreSQL: those of docs/production.md, with a quarter of the memory as buffers."""
 
 LOG_BYTES = 16 << 30
-"""Of disk, for PostgreSQL's log."""
+"""Disk space for PostgreSQL's log."""
 
 FLAT = 1.1
-"""How many times as much memory the last tenth of the backlog may take as the second one."""
+"""The largest ratio of memory between the last and the second tenth of the backlog."""
 
 MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A moment of the backlog: the events so far, the bytes of the process's memory, and processor time."""
+    """A sample during the backlog: the events so far, the process's memory in bytes, and processor time."""
 
     events: int
     at_s: float
@@ -81,7 +81,7 @@ class Sample:
 
 
 def main() -> int:
-    """Run all of it; return the exit code."""
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description="Measure what growth costs.")
     parser.add_argument("--records", type=_sizes, default=RECORDS, help="sizes of databases (default 1e3,1e6,1e7)")
     parser.add_argument("--backlog", type=positive, default=BACKLOG, help="of commands (default %(default)s)")
@@ -120,7 +120,7 @@ async def _run(
         databases = []
         for size in sizes:
             began = time.monotonic()
-            databases.append(await stack.enter_async_context(grown(running, size)))
+            databases.append(await stack.enter_async_context(prefilled(running, size)))
             say(f"{size:,} records and ledger rows loaded in {time.monotonic() - began:.0f} s")
         fresh = [await _round(running, databases, settled=True) for _ in range(rounds)]
         fresh[0] |= await _drain_backlog(running, databases[-1], backlog)
@@ -128,8 +128,8 @@ async def _run(
     return await circumstances(running, tuple(PRODUCTION)), fresh, later
 
 
-async def _round(running: servers.Servers, databases: Sequence[Grown], *, settled: bool) -> Round:
-    """Drain all databases, one right after the other because that is what is compared; then time them."""
+async def _round(running: servers.Servers, databases: Sequence[PrefilledDatabase], *, settled: bool) -> Round:
+    """Drain all databases in immediate succession, because their rates are compared; then time them."""
     figures: Round = {}
     for measure in (_drain_once, _time):
         for database in databases:
@@ -167,8 +167,8 @@ def _shown(figures: Round, size: int) -> str:
     return ", ".join(f"{name}: {value:,.1f}" for name, value in figures.items() if f"{size:,} records" in name)
 
 
-async def _drain_once(running: servers.Servers, database: Grown, figures: Round, _least: int) -> None:
-    """Drain a queue, and note the rate and the processor time of a command."""
+async def _drain_once(running: servers.Servers, database: PrefilledDatabase, figures: Round, _least: int) -> None:
+    """Drain a queue; note the rate and the processor time of a command."""
     commands = list(database.commands(COMMANDS))
     async with queues(running.amqp_url) as waiting, asyncio.timeout(DRAIN_TIMEOUT_S):
         await waiting.preload(commands)
@@ -185,8 +185,8 @@ async def _drain_once(running: servers.Servers, database: Grown, figures: Round,
         figures[_processor(database.size, name)] = microseconds
 
 
-async def _time(running: servers.Servers, database: Grown, figures: Round, least: int) -> None:
-    """Time lone commands, and a load that is measured by what the database of `least` records has drained."""
+async def _time(running: servers.Servers, database: PrefilledDatabase, figures: Round, least: int) -> None:
+    """Time lone commands, and a load relative to the drain rate of the database with `least` records."""
     rate = LOAD * figures[_drain(least)]
     single = list(database.commands(LONE))
     several = list(database.commands(int(rate * (WARM_UP_S + LOAD_S))))
@@ -204,8 +204,8 @@ async def _time(running: servers.Servers, database: Grown, figures: Round, least
     await database.check([*single, *several])
 
 
-async def _drain_backlog(running: servers.Servers, database: Grown, backlog: int) -> Round:
-    """Drain very many commands, and look at memory and processor time all the while."""
+async def _drain_backlog(running: servers.Servers, database: PrefilledDatabase, backlog: int) -> Round:
+    """Drain the backlog while sampling memory and processor time."""
     await database.settle()
     async with queues(running.amqp_url) as waiting:
         began = time.monotonic()
@@ -239,7 +239,7 @@ async def _sample(waiting: Queues, groups: Mapping[str, Sequence[int]]) -> Sampl
 
 
 def _tenth(title: str, samples: Sequence[Sample]) -> Round:
-    """The figures of a tenth of the backlog, of which there are two samples at least."""
+    """The figures of a tenth of the backlog, from at least two samples."""
     first, last = samples[0], samples[-1]
     events = last.events - first.events
     each = {name: (last.processor_s[name] - first.processor_s[name]) / events * 1e6 for name in first.processor_s}
@@ -255,7 +255,7 @@ def _backlog_processor(title: str, process: str) -> str:
 
 
 def compared(figures: Figures, sizes: Sequence[int], moment: str) -> dict[str, list[Line]]:
-    """What the table says of a moment at which all sizes were measured, by section."""
+    """The lines of the table for one comparison of all sizes, by title."""
     least, most = sizes[0], sizes[-1]
     return {
         f"{moment}, drain: commands/s": [
@@ -294,7 +294,7 @@ def compared(figures: Figures, sizes: Sequence[int], moment: str) -> dict[str, l
 
 
 def of_backlog(figures: Figures, size: int, backlog: int) -> dict[str, list[Line]]:
-    """What the table says of the backlog."""
+    """The lines of the table for the backlog."""
     return {
         f"a backlog of {backlog:,} commands with {size:,} records": [
             Line("commands/s", figures.of("backlog, commands/s"), ",.0f"),

@@ -1,7 +1,7 @@
-"""A history of many commands on records of every kind, loaded by SQL, of which `genlock verify` has nothing to say.
+"""A history of many commands on records of every kind, loaded by SQL, without violations for `genlock verify`.
 
-Commands come in ten lanes: six of documents, one of providers, two of stacks, one of consumers. In each lane all
-records are changed in turn, again and again, so that the changes of one record lie far apart, as they do in real work.
+The commands form ten lanes: six of documents, one of providers, two of stacks, one of consumers. Each lane changes all
+its records in turn, repeatedly, so the changes of one record are far apart, as in real work.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ LOADED_AT_ONCE = 500_000
 
 LANES = 10
 STEP = 30
-"""A lane's commands are a multiple of this, because its records have 3, 5 or 6 changes each."""
+"""The number of a lane's commands is a multiple of this, because records have 3, 5 or 6 changes each."""
 
 _WORDS = """
 CREATE FUNCTION pg_temp.command_id(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
@@ -31,6 +31,27 @@ CREATE FUNCTION pg_temp.record_id(kind text, lane integer, i bigint) RETURNS tex
 $$;
 
 CREATE TEMPORARY TABLE lanes (lane integer, kind text, changes integer, records bigint);
+
+-- Every other command on a stack is a report, which keeps the traversal of the previous command.
+CREATE FUNCTION pg_temp.made(first bigint, after bigint)
+RETURNS TABLE (
+    kind text, record_id text, sequence bigint, token text, command_id uuid, command_type text, command_source text,
+    decided_at text, n bigint
+)
+LANGUAGE sql STABLE AS $$
+    SELECT
+        kind, pg_temp.record_id(kind, lane, n / 10 % records), n / 10 / records + 1,
+        CASE kind
+            WHEN 'stack' THEN pg_temp.command_id(n - n / 10 / records % 2 * 10 * records)::text
+            WHEN 'consumer' THEN (n / 10 / records + 1)::text
+            ELSE (n / 10 / records)::text
+        END,
+        pg_temp.command_id(n),
+        kind || CASE WHEN kind = 'stack' AND n / 10 / records % 2 = 1 THEN '.set_state' ELSE '.update' END,
+        '/bench', '2026-01-01T00:00:00.000000Z', n
+    FROM generate_series(first, after - 1) AS n
+    JOIN lanes ON lane = n % 10
+$$;
 """
 
 _LANES = """
@@ -42,40 +63,42 @@ FROM (
 ) AS lane (lane, kind, changes)
 """
 
-# Every other command on a stack reports, and keeps the traversal of the one before.
 _CHANGES = """
-WITH made AS (
-    SELECT n, lane, kind, records, n / 10 % records AS i, n / 10 / records AS turn
-    FROM generate_series($1::bigint, $2::bigint - 1) AS n
-    JOIN lanes ON lane = n % 10
-)
-INSERT INTO changes (kind, record_id, sequence, token, command_id, command_type, command_source, decided_at)
+INSERT INTO changes (kind, record_id, sequence, token, command_id, command_type, command_source, decided_at, row_hash)
 SELECT
-    kind, pg_temp.record_id(kind, lane, i), turn + 1,
-    CASE kind
-        WHEN 'stack' THEN pg_temp.command_id(n - turn % 2 * 10 * records)::text
-        WHEN 'consumer' THEN (turn + 1)::text
-        ELSE turn::text
-    END,
-    pg_temp.command_id(n), kind || '.update', '/bench', '2026-01-01T00:00:00.000000Z'
-FROM made
+    kind, record_id, sequence, token, command_id, command_type, command_source, decided_at,
+    hash_record_extended(ROW(
+        kind, record_id, sequence, token, command_id, command_type, command_source, decided_at, NULL::text
+    ), 0)
+FROM pg_temp.made($1::bigint, $2::bigint)
 """
 
-# An event is about as long as one of a document of the other benchmarks; 256 commands make a batch.
+# An event is about as long as a document's in the other benchmarks; 256 commands make a batch.
 _LEDGER = """
-INSERT INTO ledger (id, content_hash, verdict, event, batch_id)
+INSERT INTO ledger (id, content_hash, verdict, event, batch_id, row_hash)
 SELECT
-    pg_temp.command_id(n), decode(md5(n::text) || md5(n::text), 'hex'), 'succeeded',
-    json_build_object('specversion', '1.0', 'id', md5(n::text)::uuid, 'source', '/genlock',
-        'type', kind || '.update.succeeded', 'data', json_build_object('text', repeat(md5(n::text), 18)))::text,
-    n / 256 + 1
-FROM generate_series($1::bigint, $2::bigint - 1) AS n
-JOIN lanes ON lane = n % 10
+    id, content_hash, verdict, event, batch_id,
+    hash_record_extended(ROW(id, content_hash, verdict, event, batch_id), 0)
+FROM (
+    SELECT
+        command_id AS id, decode(md5(n::text) || md5(n::text), 'hex') AS content_hash, 'succeeded' AS verdict,
+        json_build_object(
+            'specversion', '1.0', 'id', md5(n::text)::uuid, 'source', '/genlock', 'type', command_type || '.succeeded',
+            'time', decided_at, 'causationid', command_id,
+            'data', json_build_object(
+                'kind', kind, 'id', record_id, 'sequence', sequence,
+                'token', json_build_object(CASE kind WHEN 'stack' THEN 'traversal' ELSE 'generation' END, token),
+                'text', repeat(md5(n::text), 12)
+            )
+        )::text AS event,
+        n / 256 + 1 AS batch_id
+    FROM pg_temp.made($1::bigint, $2::bigint)
+) AS new
 """
 
 _BATCHES = """
-INSERT INTO batches (decided_at, confirmed_at)
-SELECT '2026-01-01', '2026-01-01' FROM generate_series(0, $1::bigint / 256)
+INSERT INTO batches (decided_at, confirmed_at, commands)
+SELECT '2026-01-01', '2026-01-01', least(256, $1::bigint - 256 * i) FROM generate_series(0, ($1::bigint - 1) / 256) AS i
 """
 
 _MORE_BATCHES = """
@@ -83,7 +106,7 @@ INSERT INTO batches (decided_at, confirmed_at)
 SELECT '2026-01-01', '2026-01-01' FROM generate_series((SELECT max(id) + 1 FROM batches), $1::bigint / 256 + 1)
 """
 
-# The last command of each record, in whose order it is the i-th of its lane.
+# The last command of each record; i is the number of the record in its lane.
 _LAST = """
 CREATE TEMPORARY VIEW last AS
 SELECT lane, kind, changes, records, i, pg_temp.record_id(kind, lane, i) AS id,
@@ -131,9 +154,34 @@ SELECT 'provider', name, id::text FROM providers
 UNION ALL SELECT 'stack', name, id::text FROM stacks;
 """
 
+# As the service writes them.
+_HASHES = """
+UPDATE documents SET state_hash = hash_record_extended(ROW(
+    id, generation, sequence, body::text, maker_id, maker_type, maker_source, maker_time, maker_user
+), 0);
+
+UPDATE providers SET state_hash = hash_record_extended(ROW(
+    id, generation, sequence, name, parent_id, array_to_string(traits, ' '), array_to_string(aggregates, ' '), deleted,
+    maker_id, maker_type, maker_source, maker_time, maker_user,
+    'VCPU:1000:0:1:1000:1:' || encode(float8send(1.0), 'hex')
+), 0);
+
+UPDATE stacks SET state_hash = hash_record_extended(ROW(
+    id, sequence, name, action, status, status_reason, traversal, previous_traversal, template::text,
+    previous_template::text, disable_rollback, timeout_s,
+    maker_id, maker_type, maker_source, maker_time, maker_user
+), 0);
+
+UPDATE consumers SET state_hash = hash_record_extended(ROW(
+    id, generation, sequence, project_id, user_id, consumer_type, deleted,
+    maker_id, maker_type, maker_source, maker_time, maker_user,
+    (SELECT provider_id || ':VCPU:' || amount FROM allocations WHERE consumer_id = consumers.id)
+), 0);
+"""
+
 
 async def load(connection: Connection, changes: int, report: Callable[[int], Any]) -> int:
-    """Load about so many changes, and as many ledger rows; return how many. `report` is told how many there are."""
+    """Load about `changes` changes and as many ledger rows; return their number. `report` gets the progress."""
     each_lane = max(1, changes // (LANES * STEP)) * STEP
     count = LANES * each_lane
     await connection.execute(_WORDS)
@@ -146,11 +194,12 @@ async def load(connection: Connection, changes: int, report: Callable[[int], Any
     await connection.execute(_BATCHES, count)
     await connection.execute(_LAST)
     await connection.execute(_RECORDS)
+    await connection.execute(_HASHES)
     await connection.execute("VACUUM ANALYZE")
     return count
 
 
 async def add_ledger(connection: Connection, first: int, after: int) -> None:
-    """Add the ledger rows of more commands, numbered on, which have left nothing else; on the connection of `load`."""
+    """Add the ledger rows of further commands, without records or history, on the connection of `load`."""
     await connection.execute(_LEDGER, first, after)
     await connection.execute(_MORE_BATCHES, after)

@@ -1,13 +1,13 @@
-"""Part three: replacing the inventories of providers, beside OpenStack Placement on the same PostgreSQL."""
+"""Section three: replacing the inventories of providers, compared with OpenStack Placement on the same PostgreSQL."""
 
-from bench.contestants import GENLOCK, with_workers
 from bench.figures import Figures, Line, Target
 from bench.peers.placement import PROCESSES, replace_inventories
-from bench.stage import Stage
+from bench.run import Run
+from bench.systems import GENLOCK, with_workers
 from bench.workloads import INVENTORIES
 
 PLACEMENT_S = 5.0
-"""How long its clients work."""
+"""How long Placement's clients run."""
 
 AS_MANY = with_workers(PROCESSES)
 """Genlock with as many processes as Placement has."""
@@ -17,20 +17,20 @@ AS_MANY_RATE = f"inventories: {AS_MANY.name}"
 PLACEMENT_RATE = "inventories: Placement"
 
 
-async def measure(stage: Stage) -> None:
-    """Drain commands with Genlock, then let clients work with Placement."""
-    for contestant, rate in ((GENLOCK, SERVICE_RATE), (AS_MANY, AS_MANY_RATE)):
-        drained = await stage.drain(contestant, INVENTORIES)
-        stage.note(rate, drained.per_second, f"{drained.per_second:,.0f}/s")
-        stage.note_processor(rate, drained.processor_s, drained.events)
-    replaced = await replace_inventories(stage.running, PLACEMENT_S)
+async def measure(run: Run) -> None:
+    """Drain commands with Genlock, then run Placement's clients."""
+    for system, rate in ((GENLOCK, SERVICE_RATE), (AS_MANY, AS_MANY_RATE)):
+        drained = await run.drain(system, INVENTORIES)
+        run.note(rate, drained.per_second, f"{drained.per_second:,.0f}/s")
+        run.note_processor(rate, drained.processor_s, drained.events)
+    replaced = await replace_inventories(run.running, PLACEMENT_S)
     per_second = replaced.count / replaced.seconds
-    stage.note(PLACEMENT_RATE, per_second, f"{per_second:,.1f}/s")
-    stage.note_processor(PLACEMENT_RATE, replaced.processor_s, replaced.count)
+    run.note(PLACEMENT_RATE, per_second, f"{per_second:,.1f}/s")
+    run.note_processor(PLACEMENT_RATE, replaced.processor_s, replaced.count)
 
 
 def lines(figures: Figures) -> dict[str, list[Line]]:
-    """What the table says, by section."""
+    """The lines of the table, by title."""
     return {
         "replace all inventories of a provider: replacements/s": [
             Line("Genlock, provider.set_inventories, one process", figures.of(SERVICE_RATE), ",.0f"),

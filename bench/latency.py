@@ -1,8 +1,8 @@
-"""Part four: how long it takes from publishing a command to having its outcome, at several loads.
+"""Section four: the latency from publishing a command to receiving its outcome, at several loads.
 
-The load is open: commands are due at random moments that were drawn beforehand (a Poisson process), are written then
-whether or not earlier ones are answered, and are timed from the moment when they were due. So a service that falls
-behind cannot make its figures better by making its clients wait (coordinated omission).
+The load is open: commands are due at random times drawn beforehand (a Poisson process), are sent then whether or not
+earlier ones are answered, and are timed from their due time. So a service that falls behind cannot improve its figures
+by making its clients wait (coordinated omission).
 """
 
 import asyncio
@@ -21,28 +21,28 @@ from aiormq.abc import DeliveredMessage
 
 import genlock
 from bench import drain, processor
-from bench.contest import check, prepare, serving, until_consuming
-from bench.contestants import GENLOCK
+from bench.drain_run import check, prepare, serving, until_consuming
 from bench.figures import Figures, Line, Target
 from bench.messages import Message
 from bench.queues import Queues, queues
-from bench.stage import Stage
+from bench.run import Run
+from bench.systems import GENLOCK
 from bench.workloads import FIRST, SOURCE, Preload, document_id, put
 from genlock import servers
 
 LOADS = (0.1, 0.5, 0.8)
-"""Shares of the drain rate."""
+"""The loads, as shares of the drain rate."""
 
 LOAD_S = 6.0
 WARM_UP_S = 1.0
-"""The first part of a load besides, whose outcomes do not count."""
+"""The time before a load whose outcomes do not count."""
 
 TICK_S = 0.001
-"""The least that the publisher sleeps: by so much a time may be too long."""
+"""The shortest sleep of the publisher: the error of a latency."""
 
 SAMPLES_PER_SECOND = 600
-"""How many outcomes of a second are received, at most: a process that read all of them would take a third of a core
-from the rest. All commands are answered by an event; those of the sample ask for a reply besides, and that is timed."""
+"""The most outcomes received per second: a process that reads all would take a third of a core from the others. Every
+command gets an event; the commands of the sample also request a reply, which is timed."""
 
 LATE_S = 60.0
 """How long a load waits for its last outcome."""
@@ -55,12 +55,12 @@ LONE_PAUSE_S = 0.01
 LONE_NAME = "a lone command"
 POINTS = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 LONE_POINTS = ("p50", "p99")
-"""There are too few lone commands for more."""
+"""The percentiles of lone commands, which are too few for higher ones."""
 
 
 @dataclass(slots=True)
 class Latencies:
-    """When commands are due, and how long each outcome took from then on, in seconds."""
+    """The due times of commands, and the latency of each outcome from then on, in seconds."""
 
     due: Sequence[float]
     wanted: int
@@ -76,38 +76,38 @@ class Latencies:
             self.all_there.set()
 
 
-async def measure(stage: Stage) -> None:
+async def measure(run: Run) -> None:
     """Time lone commands, then those of each load, all with the same process of Genlock."""
-    drained_per_second = await drain.rate(stage)
+    drained_per_second = await drain.rate(run)
     counts = [int(share * drained_per_second * (WARM_UP_S + LOAD_S)) for share in LOADS]
     subjects = [document_id(number) for number in range(LONE + sum(counts))]
     messages = (put(subject, FIRST) for subject in subjects)
-    async with _served(stage.running, subjects) as waiting:
-        _note(stage, LONE_NAME, await lone(stage.running, waiting.namespace, islice(messages, LONE)), LONE_POINTS)
+    async with _served(run.running, subjects) as waiting:
+        _note(run, LONE_NAME, await lone(run.running, waiting.namespace, islice(messages, LONE)), LONE_POINTS)
         for share, count in zip(LOADS, counts, strict=True):
-            loaded = await load(stage.running, waiting, list(islice(messages, count)), share * drained_per_second)
-            _note(stage, load_name(share), loaded, POINTS)
+            loaded = await load(run.running, waiting, list(islice(messages, count)), share * drained_per_second)
+            _note(run, load_name(share), loaded, POINTS)
 
 
 def load_name(share: float) -> str:
-    """What the figures of a load are called."""
+    """The name of a load's figures."""
     return f"at {share * 100:.0f} % of the drain rate"
 
 
-def _note(stage: Stage, name: str, seconds: Sequence[float], points: Iterable[str]) -> None:
+def _note(run: Run, name: str, seconds: Sequence[float], points: Iterable[str]) -> None:
     for point in points:
         ms = percentile_ms(seconds, point)
-        stage.note(f"{name}, {point}", ms, f"{ms:,.1f} ms")
+        run.note(f"{name}, {point}", ms, f"{ms:,.1f} ms")
 
 
 def percentile_ms(seconds: Sequence[float], point: str) -> float:
-    """The time within which so many of a sample were answered, in milliseconds."""
+    """A percentile of the latencies, in milliseconds."""
     return sorted(seconds)[math.ceil(POINTS[point] * len(seconds)) - 1] * 1_000
 
 
 @asynccontextmanager
 async def _served(running: servers.Servers, subjects: Sequence[str]) -> AsyncIterator[Queues]:
-    """Serve, with a document for each command; afterwards all of them must have been accepted, once."""
+    """Run the service with a document for each command. Afterwards each must have been accepted once."""
     every = Preload([], "document", subjects, len(subjects), len(subjects))
     async with servers.database(running.database_url) as database_url, queues(running.amqp_url) as waiting:
         await prepare(GENLOCK, database_url, every)
@@ -133,7 +133,7 @@ async def lone(running: servers.Servers, namespace: str, messages: Iterable[Mess
 async def load(
     running: servers.Servers, waiting: Queues, messages: Sequence[Message], per_second: float
 ) -> list[float]:
-    """Publish commands at their time; return the latencies of the sample in seconds, without the warm-up's."""
+    """Publish commands at their due times; return the latencies of the sample in seconds, without the warm-up."""
     stride = math.ceil(per_second / SAMPLES_PER_SECOND)
     gaps = Random(1)
     after = list(accumulate(gaps.expovariate(per_second) for _ in messages))
@@ -145,7 +145,7 @@ async def load(
             for number, message in enumerate(messages)
         ]
         for message in asking:
-            _ = message.frames  # Made now, and not when it is due.
+            _ = message.frames  # Encoded now, not when it is due.
         with processor.no_collection():
             began = time.perf_counter() + TICK_S
             latencies = Latencies([began + seconds for seconds in after], math.ceil(len(messages) / stride))
@@ -157,14 +157,14 @@ async def load(
 
 
 def _asking(message: Message, reply_to: str, number: int) -> Message:
-    """The same message, which asks for a copy of its outcome."""
+    """The same message with a request for a copy of its outcome."""
     properties = copy(message.properties)
     properties.reply_to, properties.correlation_id = reply_to, str(number)
     return Message(message.routing_key, message.body, properties)
 
 
 async def _publish(waiting: Queues, messages: Sequence[Message], due: Sequence[float]) -> None:
-    """Write each message as soon as it is due, together with those that are due by then too."""
+    """Send each message once it is due, together with others due by then."""
     start = 0
     while start < len(messages):
         await asyncio.sleep(max(TICK_S, due[start] - time.perf_counter()))
@@ -176,7 +176,7 @@ async def _publish(waiting: Queues, messages: Sequence[Message], due: Sequence[f
 
 
 def lines(figures: Figures) -> dict[str, list[Line]]:
-    """What the table says, by section."""
+    """The lines of the table, by title."""
 
     def line(name: str, point: str, at_most: float | None = None) -> Line:
         target = None if at_most is None else Target(at_most, at_most=True)

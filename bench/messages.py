@@ -1,4 +1,4 @@
-"""Messages made into bytes beforehand, so that whoever publishes them takes next to no processor time from the rest."""
+"""Messages encoded beforehand, so that publishing takes almost no processor time from the measured processes."""
 
 import asyncio
 from collections.abc import Iterable
@@ -17,15 +17,15 @@ from pamqp.header import ContentHeader
 PERSISTENT = 2
 
 CHANNEL = 77
-"""The number of the channel that messages are made for."""
+"""The number of the channel in the encoded frames."""
 
 BODY_FRAME_BYTES = 131_072 - 8
-"""As much of a body as fits into a frame of the size that RabbitMQ agrees to by default."""
+"""The most bytes of a body in a frame of RabbitMQ's default size."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message, which is published by its type and needs the name of an exchange only then."""
+    """An encoded message. Only publishing needs the name of an exchange."""
 
     routing_key: str
     body: bytes
@@ -33,7 +33,7 @@ class Message:
 
     @cached_property
     def frames(self) -> bytes:
-        """Its header and its body as they travel."""
+        """The header and body frames."""
         header = ContentHeader(properties=self.properties, body_size=len(self.body))
         starts = range(0, len(self.body), BODY_FRAME_BYTES)
         bodies: list[ContentHeader | ContentBody] = [
@@ -44,7 +44,7 @@ class Message:
 
 
 class Wire:
-    """A channel that messages are written on, without confirms: who writes looks himself whether they have arrived."""
+    """A channel without confirms. The caller has to check that the messages have arrived."""
 
     def __init__(self, channel: Underlay, exchange: str) -> None:
         self._channel = channel
@@ -52,12 +52,12 @@ class Wire:
 
     @classmethod
     async def open(cls, connection: AbstractConnection, exchange: str) -> tuple["Wire", AbstractChannel]:
-        """Open the channel; the second of the pair keeps it open."""
+        """Open a channel. Keep a reference to the second value of the pair, which keeps the channel open."""
         channel = await connection.channel(CHANNEL, publisher_confirms=False)
         return cls(await channel.get_underlay_channel(), exchange), channel
 
     async def write(self, messages: Iterable[Message]) -> None:
-        """Write messages at once, and return when the system has taken them."""
+        """Write messages at once; return when the operating system has taken them."""
         payload = b"".join(
             part for message in messages for part in (_publish(self._exchange, message.routing_key), message.frames)
         )

@@ -1,6 +1,6 @@
-"""The picture of the main figures: medians, with thin lines from the least to the most of the rounds.
+"""The picture of the main figures: medians, with thin lines from the minimum to the maximum of the rounds.
 
-The colours are those of Okabe and Ito, which colour-blind people can tell apart.
+The colours are those of Okabe and Ito, which colour-blind people can distinguish.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ GENLOCK, PEER, CEILING = "#0072B2", "#E69F00", "#999999"
 POINTS = {"p50": GENLOCK, "p99": "#D55E00", "p99.9": "#CC79A7"}
 
 WRITTEN = ("p50", "p99")
-"""The percentiles whose values are written beside them; others would lie upon them."""
+"""The percentiles with a printed value; more would overlap."""
 
 INCHES = (11, 7.2)
 THICK_BARS_MAX = 6
@@ -30,7 +30,7 @@ Bar = tuple[str, str, str]
 
 
 def draw(figures: Figures, path: Path) -> None:
-    """Draw what has been measured into a PNG file."""
+    """Draw the figures into a PNG file."""
     picture = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout="constrained")
     (backlog, shapes), (loads, inventory) = picture.subplots(2, 2)
     _bars(backlog, "Commands drained per second", figures, _backlog())
@@ -50,7 +50,7 @@ def _backlog() -> Sequence[Bar]:
         (f"Genlock, {drain.CORES} processes", drain.CORES_RATE, GENLOCK),
         ("Genlock in bulk", drain.BULK_RATE, GENLOCK),
         (f"in bulk, {drain.CORES} processes", drain.BULK_CORES_RATE, GENLOCK),
-        ("RabbitMQ alone, same edges", drain.EDGES_RATE, CEILING),
+        ("RabbitMQ alone, same edges", drain.CEILING_RATE, CEILING),
         ("PostgreSQL alone, same SQL", ceilings.ONE, CEILING),
         (f"the same, {drain.CORES} connections", ceilings.ALL, CEILING),
     )
@@ -78,7 +78,7 @@ def _bars(axes: Any, title: str, figures: Figures, bars: Sequence[Bar]) -> None:
         axes.plot((min(values), max(values)), (place, place), color="black", linewidth=1)
         axes.annotate(f"{middle:,.0f}", (max(values), place), (4, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(measured)), [label for label, _values, _colour in measured])
-    # Few bars are no thicker than many.
+    # A plot of few bars has bars as thick as one of many.
     axes.set_ylim(max(len(measured), THICK_BARS_MAX) - 0.5, -0.5)
     axes.margins(x=0.15)
     axes.xaxis.set_visible(False)

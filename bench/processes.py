@@ -1,4 +1,4 @@
-"""A contestant's process: started with what it needs to know in its environment, and never left behind."""
+"""A system's process, configured by its environment and always ended."""
 
 import asyncio
 import os
@@ -12,32 +12,32 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO
 
-from genlock.servers_local import die_with_parent
+from genlock.servers.local import die_with_parent
 
 STOP_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A Python module that runs as a process. `output` is the file of all that it says."""
+    """A Python module that runs as a process. `output` is the file with its output."""
 
     module: str
     process: Process
     output: IO[bytes]
 
     def must_run(self) -> None:
-        """Raise RuntimeError, with what it said, where it has ended."""
+        """Raise RuntimeError with the output if the process has ended."""
         if self.process.returncode is not None:
             raise self.failed()
 
     def failed(self) -> RuntimeError:
-        """Build the error that tells how it ended."""
+        """The error with the exit code and the output."""
         self.output.seek(0)
         said = self.output.read().decode(errors="replace")
         return RuntimeError(f"{self.module} exited with {self.process.returncode}:\n{said}")
 
     async def stop(self) -> int:
-        """End it with SIGTERM, on which it settles what it holds; return its exit code."""
+        """Send SIGTERM, on which the process settles its deliveries; return the exit code."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -49,7 +49,7 @@ class Program:
 
 @asynccontextmanager
 async def program(module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Program]:
-    """Run a Python module beside the body and stop it in the end. Raises RuntimeError unless it exits with 0."""
+    """Run a Python module while the context lasts. Raises RuntimeError unless it exits with 0."""
     with tempfile.TemporaryFile() as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, *arguments),

@@ -1,6 +1,6 @@
 """Processor time of processes with all their children, as Linux counts it.
 
-On a machine that others use too, the time that a command takes says less than the processor time that it takes.
+On a shared machine the processor time of a command is more reliable than its elapsed time.
 """
 
 import gc
@@ -21,12 +21,12 @@ class _Process:
     name: str
     parent: int
     seconds: float
-    """Its own, and that of its children which have ended."""
+    """The processor time of the process and of its ended children, in seconds."""
 
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep Python's search for cycles from stopping the body in the middle: a benchmark holds very many objects."""
+    """Disable the garbage collector while the context lasts: a benchmark holds very many objects."""
     gc.collect()
     gc.disable()
     try:
@@ -36,7 +36,7 @@ def no_collection() -> Iterator[None]:
 
 
 def server_groups(running: servers.Servers) -> dict[str, list[int]]:
-    """The process ids of PostgreSQL and RabbitMQ where they are our children; empty where they are somewhere else."""
+    """The process ids of PostgreSQL and RabbitMQ if they are children of this process; otherwise empty."""
     if running.how != "local":
         return {}
     ours = {process.name: pid for pid, process in _processes().items() if process.parent == os.getpid()}
@@ -44,13 +44,13 @@ def server_groups(running: servers.Servers) -> dict[str, list[int]]:
 
 
 def seconds(roots: Mapping[str, Iterable[int]]) -> dict[str, float]:
-    """The processor seconds that each group of processes, with their children, has had so far."""
+    """The processor time so far of each group of processes with their children, in seconds."""
     processes = _processes()
     return {name: sum(_tree(processes, pid) for pid in pids) for name, pids in roots.items()}
 
 
 def resident_bytes(pid: int) -> int:
-    """How much memory a process and its children have in the machine."""
+    """The resident memory of a process and its children, in bytes."""
     processes = _processes()
     return sum(_resident(member) for member in _members(processes, pid))
 
@@ -80,8 +80,8 @@ def _processes() -> dict[int, _Process]:
         try:
             text = (folder / "stat").read_text()
         except OSError:
-            continue  # It has ended meanwhile.
-        # The name stands in brackets and may hold anything, a closing one too.
+            continue  # The process has ended meanwhile.
+        # The name is in parentheses, and may itself contain a closing one.
         head, _, tail = text.rpartition(")")
         words = tail.split()
         used = sum(map(int, words[11:15])) / _TICKS

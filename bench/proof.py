@@ -1,8 +1,8 @@
-"""Part of its own: how long `genlock verify` takes on a long history, and what it needs for it.
+"""A separate benchmark: the time and the resources of `genlock verify` on a long history.
 
 python -m bench.proof [--changes N]
 
-Ten million changes and ledger rows by default, which take 15 GB of disk while it runs and some 15 minutes to load.
+The default is ten million changes and ledger rows, which take 15 GB of disk and about 15 minutes to load.
 """
 
 import argparse
@@ -18,16 +18,17 @@ from bench.running import positive, say, with_servers
 from genlock import servers
 from genlock.service.database.migrate import migrate
 from genlock.service.database.verify import verify
+from genlock.service.kinds.registry import KINDS
 
 CHANGES = 10_000_000
 STATISTICS_LATE_S = 1.5
-"""So long a backend may keep what it has counted before all can see it."""
+"""How long a backend may delay its statistics."""
 
 MIB = 1 << 20
 
 
 def main() -> int:
-    """Load, verify and tell; return the exit code."""
+    """Load, verify and print the results; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.proof", description="Measure the proof of a long history.")
     parser.add_argument("--changes", type=positive, default=CHANGES, help="of records (default %(default)s)")
     options = parser.parse_args()
@@ -59,15 +60,15 @@ async def _run(running: servers.Servers, changes: int) -> int:
 
 async def _verify(url: str) -> int:
     wrong, began = 0, time.monotonic()
-    async for checked in verify(url):
-        wrong += bool(checked.offences)
-        print(f"{checked.seconds:7.1f} s  {'WRONG: ' if checked.offences else ''}{checked.claim}")
+    async for checked in verify(url, KINDS):
+        wrong += bool(checked.violations)
+        print(f"{checked.seconds:7.1f} s  {'WRONG: ' if checked.violations else ''}{checked.claim}")
     print(f"{time.monotonic() - began:7.1f} s  all of them")
     return wrong
 
 
 async def _temporary_bytes(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
-    """What the server has written to temporary files so far."""
+    """The bytes that the server has written to temporary files so far."""
     await asyncio.sleep(STATISTICS_LATE_S)
     statement = "SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database()"
     count: int = await connection.fetchval(statement)

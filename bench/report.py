@@ -1,4 +1,4 @@
-"""What is printed: the circumstances, and one table of medians, ranges, ratios and targets."""
+"""The report: the circumstances, and one table of medians, ranges, ratios and targets."""
 
 import os
 import platform
@@ -11,23 +11,23 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import drain
-from bench.contestants import CELERY, EDGES, FASTSTREAM, GENLOCK
 from bench.figures import Figures, Line
+from bench.systems import BROKER_CEILING, CELERY, FASTSTREAM, GENLOCK
 from genlock import servers
-from genlock.servers_asking import ask_rabbit
+from genlock.servers.probes import ask_rabbit
 
 PACKAGES = ("aio-pika", "aiormq", "asyncpg", "pydantic", "celery", "faststream", "psycopg", "openstack-placement")
 DURABILITY = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")
 
 
 async def facts(running: servers.Servers, figures: Figures) -> list[str]:
-    """What one has to know to judge the table, a line each."""
-    contestants = [f"{contestant.name}: {contestant.about}." for contestant in (GENLOCK, FASTSTREAM, CELERY, EDGES)]
-    return [*await circumstances(running), *contestants, *drain.sizes(figures)]
+    """The facts needed to judge the table, one a line."""
+    systems = [f"{system.name}: {system.about}." for system in (GENLOCK, FASTSTREAM, CELERY, BROKER_CEILING)]
+    return [*await circumstances(running), *systems, *drain.sizes(figures)]
 
 
 async def circumstances(running: servers.Servers, settings: Sequence[str] = ()) -> list[str]:
-    """The machine, the servers with how they keep data and with further settings of PostgreSQL, and the packages."""
+    """The machine, the servers with their durability settings and further settings of PostgreSQL, and the packages."""
     connection = await asyncpg.connect(running.database_url)
     try:
         postgres = (await connection.fetchval("SHOW server_version")).split()[0]
@@ -46,7 +46,7 @@ async def circumstances(running: servers.Servers, settings: Sequence[str] = ()) 
 
 
 def table(sections: Mapping[str, Sequence[Line]], rounds: int) -> Table:
-    """Every line that has been measured, by section, with its target where it has one."""
+    """The table: all measured lines by title, with their targets."""
     made = Table()
     made.add_column(f"{rounds} rounds" if rounds > 1 else "1 round", no_wrap=True)
     made.add_column("median", justify="right")

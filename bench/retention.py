@@ -1,10 +1,10 @@
-"""Part of its own: what the ledger takes, whether it grows while it forgets, and what a decision costs meanwhile.
+"""A separate benchmark: the size of the ledger, its growth under retention, and the latency of decisions meanwhile.
 
 python -m bench.retention [--day N]
 
-Two weeks of ledger and history are loaded by SQL, then two more pass: a day of commands comes, a day is forgotten, and
-the tables are vacuumed. Last, a service decides, while old commands are to be forgotten and while none are, in turns.
-It takes some two minutes and a GB of disk.
+Two weeks of ledger and history are loaded by SQL. Then two more pass: each day is added, the oldest is purged, and the
+tables are vacuumed. Last, a service decides in turns with and without old commands to purge. It takes about two minutes
+and a GB of disk.
 """
 
 import argparse
@@ -14,25 +14,27 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from statistics import median
 from typing import TypeAlias
 
 import asyncpg
 
-from bench.contest import serving, until_consuming
-from bench.contestants import GENLOCK
+from bench.drain_run import serving, until_consuming
 from bench.history import add_ledger, load
 from bench.latency import LOAD_S, WARM_UP_S, percentile_ms
 from bench.latency import load as timed
 from bench.messages import Message
 from bench.queues import queues
 from bench.running import positive, say, with_servers
+from bench.systems import GENLOCK
 from bench.workloads import FIELDS, message_of
 from genlock import servers
 from genlock.schemas.documents import DocumentPut
 from genlock.service.database.migrate import migrate
 from genlock.service.database.transactions import DECIDING_PLANS, open_pool
-from genlock.service.ledger.retention import Upkeep
+from genlock.service.ledger.horizon import Horizon
+from genlock.service.ledger.retention import Retention
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -41,7 +43,7 @@ DAY_COMMANDS = 20_000
 COMMANDS_PER_BATCH = 256
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
-"""The first day of the ledger, which is long past."""
+"""The first day of the ledger, long past."""
 
 ROUNDS = 3
 COMMANDS_PER_SECOND = 100
@@ -53,14 +55,14 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a table takes, in bytes."""
+    """The size of a table, in bytes."""
 
     rows: int
     table: int
     indexes: int
 
     def __str__(self) -> str:
-        """Sizes, and what a row has of them."""
+        """The sizes, in total and per row."""
         each = max(1, self.rows)
         return (
             f"{self.rows:>9,} rows, {self.table / MIB:6,.0f} MiB and {self.indexes / MIB:5,.0f} MiB of indexes: "
@@ -69,7 +71,7 @@ class Size:
 
 
 class Ledger:
-    """A database with a ledger of so many commands a day."""
+    """A database with a ledger of `day_commands` commands a day."""
 
     def __init__(self, url: str, connection: Connection, day_commands: int) -> None:
         self.url = url
@@ -85,14 +87,14 @@ class Ledger:
         await self._date()
 
     async def add_day(self) -> None:
-        """Have another day of commands decided."""
+        """Add another day of decided commands."""
         await add_ledger(self._connection, self._count, self._count + self.day_commands)
         self._count += self.day_commands
         self._days += 1
         await self._date()
 
     async def _date(self) -> None:
-        """Let batches have been decided on the days that follow from their numbers."""
+        """Set the days of batches from their numbers."""
         await self._connection.execute(
             "UPDATE batches SET decided_at = $1::timestamptz + id * $3::bigint / $2::bigint * interval '1 day' "
             "WHERE decided_at = $1 AND id * $3::bigint / $2::bigint > 0",
@@ -101,22 +103,26 @@ class Ledger:
             COMMANDS_PER_BATCH,
         )
 
-    async def forget_day(self) -> tuple[list[float], int]:
-        """Forget what is older than the last days; how long each slice took, in seconds, and the bytes of its WAL."""
+    async def purge_day(self) -> tuple[list[float], int]:
+        """Purge commands past the retention; return the seconds of each slice, and the bytes of WAL."""
         kept_since = BEGIN + timedelta(days=self._days - RETENTION_DAYS - 0.5)
         before = await self.wal()
         taken = []
         async with await open_pool(self.url, size=1, timeout_s=60, plans=DECIDING_PLANS) as pool:
-            upkeep = Upkeep(pool, datetime.now(UTC) - kept_since, 60)
+            age = datetime.now(UTC) - kept_since
+            # By a monotonic clock of years between two passes: the first one only looks.
+            seen = Horizon(age, seen_s=0, monotonic=count(0, 10**10).__next__)
+            retention = Retention(pool, age, 60, horizon=seen)
+            await retention.purge()
             forgotten = 1
             while forgotten:
                 began = time.perf_counter()
-                forgotten = await upkeep.forget()
+                forgotten = await retention.purge()
                 taken.append(time.perf_counter() - began)
         return taken[:-1], await self.wal() - before
 
     async def vacuum(self) -> float:
-        """Do what autovacuum would do by now; return the seconds that it took."""
+        """Vacuum as autovacuum would by now; return the seconds."""
         began = time.perf_counter()
         await self._connection.execute("VACUUM ANALYZE ledger")
         await self._connection.execute("VACUUM ANALYZE batches")
@@ -131,14 +137,14 @@ class Ledger:
         return Size(*row)
 
     async def wal(self) -> int:
-        """How many bytes of its write-ahead log the server has written so far."""
+        """The bytes of WAL that the server has written so far."""
         written: int = await self._connection.fetchval("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
         return int(written)
 
 
 def main() -> int:
-    """Measure and tell; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.retention", description="Measure the ledger's upkeep.")
+    """Measure and print the results; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.retention", description="Measure the ledger's retention.")
     parser.add_argument("--day", type=positive, default=DAY_COMMANDS, help="commands of a day (default %(default)s)")
     options = parser.parse_args()
     return with_servers(lambda running: _run(running, options.day))
@@ -166,7 +172,7 @@ async def _pass_days(ledger: Ledger) -> None:
     slices, written, vacuums, sizes = list[float](), 0, list[float](), list[Size]()
     for _ in range(RETENTION_DAYS):
         await ledger.add_day()
-        taken, wal = await ledger.forget_day()
+        taken, wal = await ledger.purge_day()
         slices += taken
         written += wal
         vacuums.append(await ledger.vacuum())
@@ -181,7 +187,7 @@ async def _pass_days(ledger: Ledger) -> None:
 
 
 async def _decide(running: servers.Servers, ledger: Ledger) -> None:
-    """Time decisions of a service that keeps all, and of one that forgets all the while, in turns."""
+    """Time decisions of a service that purges nothing and of one that purges continuously, in turns."""
     keeping, forgetting = list[float](), list[float]()
     forgotten = written = 0
     each_round = int(COMMANDS_PER_SECOND * (WARM_UP_S + LOAD_S))
@@ -203,16 +209,16 @@ async def _decide(running: servers.Servers, ledger: Ledger) -> None:
 async def _served(
     running: servers.Servers, ledger: Ledger, retention_days: int, commands: Sequence[Message]
 ) -> list[float]:
-    contestant = replace(GENLOCK, settings={**GENLOCK.settings, "GENLOCK_LEDGER_RETENTION_DAYS": str(retention_days)})
+    system = replace(GENLOCK, settings={**GENLOCK.settings, "GENLOCK_LEDGER_RETENTION_DAYS": str(retention_days)})
     async with AsyncExitStack() as stack:
         waiting = await stack.enter_async_context(queues(running.amqp_url))
-        started = await stack.enter_async_context(serving(running, contestant, ledger.url, waiting.namespace))
-        await until_consuming(started, waiting, contestant.consumers)
+        started = await stack.enter_async_context(serving(running, system, ledger.url, waiting.namespace))
+        await until_consuming(started, waiting, system.consumers)
         return await timed(running, waiting, commands, COMMANDS_PER_SECOND)
 
 
 def _commands(count: int) -> list[Message]:
-    """Creations of documents, each its own."""
+    """Commands that create one document each."""
     began = time.monotonic_ns()
     body = {f"field-{number:02}": "w" * 4 for number in range(FIELDS)}
     change = DocumentPut(expected_generation=None, body=body)

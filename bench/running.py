@@ -1,4 +1,4 @@
-"""Servers around a measurement, and an end in good order however it ends."""
+"""Servers around a measurement, with an orderly end in all cases."""
 
 import argparse
 import asyncio
@@ -12,17 +12,17 @@ from genlock import servers
 T = TypeVar("T")
 
 WIDTH = 120
-"""Columns of a table, the same on a terminal and in a file."""
+"""The width of a table in columns, on a terminal and in a file."""
 
 
 def with_servers(
     measure: Callable[[servers.Servers], Coroutine[Any, Any, T]], postgres_options: Sequence[str] = ()
 ) -> T:
-    """Run a measurement with servers that are found or started for it. Raises SystemExit where it cannot be done.
+    """Run a measurement with servers that are found or started for it. Raises SystemExit if that fails.
 
     A PostgreSQL that is started gets the options, such as `shared_buffers=1GB`.
     """
-    # SIGTERM unwinds as Ctrl-C does, so that servers and processes end with us.
+    # SIGTERM unwinds like Ctrl-C, so that servers and processes end with this process.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with servers.running(postgres_options) as running:
@@ -35,12 +35,12 @@ def with_servers(
 
 
 def say(text: str) -> None:
-    """Tell how far it is."""
+    """Print the progress."""
     sys.stderr.write(f"{text}\n")
 
 
 def positive(text: str) -> int:
-    """Read an option that is a number of things."""
+    """Parse a positive number."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")

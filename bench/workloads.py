@@ -1,4 +1,4 @@
-"""The commands that wait in the queue, and the records that they meet."""
+"""The workloads: commands in the queue, and their records."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -18,13 +18,13 @@ SOURCE = "/bench"
 HOT = "server-hot"
 
 FIRST = 1
-"""The generation of every record before the first command, so that there is an older one to expect in vain."""
+"""The generation of every record before the first command, so that conflicts can expect an older one."""
 
 FIELDS = 16
-"""How many members a document has, so that the hot one does not grow."""
+"""The number of members of a document, fixed so that the hot document does not grow."""
 
 BULK_SIZE = 250
-"""How many commands a message of the bulk workload has, which is 127 kB; the contract allows 1,000 and 1 MiB."""
+"""The number of commands in a message of the bulk workload, 127 kB; the contract allows 1,000 and 1 MiB."""
 
 CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
 """The resource classes of every provider."""
@@ -32,9 +32,9 @@ CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
 
 @dataclass(frozen=True, slots=True)
 class Preload:
-    """Messages as they are published, and the records of a kind that must exist before, at the generation FIRST.
+    """Messages to publish, and the records of a kind that must exist before, at the generation FIRST.
 
-    `accepted` of the `commands` will succeed, and the rest will be told of a conflict.
+    `accepted` of the `commands` will succeed, and the others will conflict.
     """
 
     messages: Sequence[Message]
@@ -50,36 +50,36 @@ class Preload:
 
     @property
     def commands_per_message(self) -> int:
-        """How many commands stand in a message."""
+        """The number of commands in a message."""
         return self.commands // len(self.messages)
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A kind of load. `make` takes the number of commands."""
+    """A workload. `make` takes the number of commands."""
 
     name: str
     make: Callable[[int], Preload]
 
 
 def document_body() -> str:
-    """What every document holds at first: about 250 bytes of JSON."""
+    """The initial body of every document: about 250 bytes of JSON."""
     return compact_json({f"field-{number:02}": "v" * 4 for number in range(FIELDS)})
 
 
 def document_id(number: int) -> str:
-    """Name a document."""
+    """The id of a document."""
     return f"server-{number:06}"
 
 
 def put(subject: str, expected_generation: int) -> Message:
-    """Replace a document, with the generation that the author saw."""
+    """Replace a document, expecting a generation."""
     body = {f"field-{number:02}": "w" * 4 for number in range(FIELDS)}
     return message_of(DocumentPut(expected_generation=expected_generation, body=body), subject)
 
 
 def message_of(change: CommandData, subject: str) -> Message:
-    """A command as it is published, with an id of its own."""
+    """The message of a command with a new id."""
     members = {**command(change, subject=subject).members(), "source": SOURCE}
     properties = Basic.Properties(
         content_type=CONTENT_TYPE,
@@ -93,7 +93,7 @@ def message_of(change: CommandData, subject: str) -> Message:
 
 
 def _puts(count: int, conflicts: float = 0.0) -> Preload:
-    """Replace documents, each its own; a share of the authors has seen an older generation."""
+    """Replace one document each; a share of the commands expects an older generation."""
     subjects = [document_id(number) for number in range(count)]
     late = set(Random(1).sample(range(count), round(count * conflicts)))
     messages = [put(subject, FIRST - (number in late)) for number, subject in enumerate(subjects)]
@@ -101,7 +101,7 @@ def _puts(count: int, conflicts: float = 0.0) -> Preload:
 
 
 def _bulk(count: int) -> Preload:
-    """The same commands, many in a message. Takes the next lower number that fills all messages."""
+    """The same commands, many in a message. Their number is rounded down to full messages."""
     single = _puts(max(count - count % BULK_SIZE, BULK_SIZE))
     bodies = [message.body for message in single.messages]
     starts = range(0, len(bodies), BULK_SIZE)
@@ -112,7 +112,7 @@ def _bulk(count: int) -> Preload:
 
 
 def _merges(count: int) -> Preload:
-    """Change one field of a document, each its own: a merge patch that commutes and expects no generation."""
+    """Change one field of one document each, by a merge patch that commutes and expects no generation."""
     subjects = [document_id(number) for number in range(count)]
     messages = [message_of(_patch(number), subject) for number, subject in enumerate(subjects)]
     return Preload(messages, "document", subjects, count, count)
@@ -128,7 +128,7 @@ def _patch(number: int) -> DocumentMerge:
 
 
 def _inventories(count: int) -> Preload:
-    """Replace the inventories of providers, each its own, with the generation that the author saw."""
+    """Replace the inventories of one provider each, expecting its generation."""
     providers = [str(uuid.UUID(int=Random(number).getrandbits(128), version=4)) for number in range(count)]
     change = ProviderSetInventories(
         expected_generation=FIRST, inventories={name: Inventory(total=2_048) for name in CLASSES}

@@ -1,4 +1,4 @@
-"""Claim capacity of a provider for a consumer, be told what is left, and give it back."""
+"""Claim capacity of a provider for a consumer, handle a shortage, and release the capacity."""
 
 import asyncio
 import uuid
@@ -7,7 +7,7 @@ import genlock
 
 
 def claim(provider: str, vcpus: int) -> genlock.Command:
-    """A new consumer that takes so many VCPUs."""
+    """Create a consumer with an allocation of VCPUs."""
     wanted = genlock.ConsumerSetAllocations(
         expected_generation=None,
         project_id="project-1",
@@ -31,7 +31,7 @@ async def main() -> None:
                 case genlock.Rejected(code=code, message=message):
                     print(f"{code}: {message}")
                 case genlock.Conflict(winner=winner):
-                    print("somebody was faster:", winner)
+                    print("another command was faster:", winner)
 
 
 asyncio.run(main())

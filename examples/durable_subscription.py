@@ -1,4 +1,4 @@
-"""Read every event at least once, also those that came while this program did not run."""
+"""Read every event at least once, including events published while this program did not run."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ QUEUE = f"audit-{os.environ.get('GENLOCK_NAMESPACE', 'genlock')}"
 async def read(client: genlock.Client, last: str) -> None:
     async with client.events("document.#", queue=QUEUE) as events:
         async for event in events:
-            # Acknowledged when the next one is asked for: the event at which a reader ends comes again.
+            # Fetching the next event acknowledges this one: the event at which a reader ends is delivered again.
             print("read", event.type, event.subject)
             if event.subject == last:
                 return
@@ -19,7 +19,7 @@ async def read(client: genlock.Client, last: str) -> None:
 
 async def main() -> None:
     async with genlock.connect(source="/examples/audit") as client:
-        # The first use makes the queue; from then on it collects.
+        # The first use creates the queue, which collects events from then on.
         async with client.events("document.#", queue=QUEUE):
             pass
         create = genlock.DocumentPut(expected_generation=None, body={})

@@ -1,4 +1,4 @@
-"""Move a resource provider, with all that is below it, from one rack to another; a loop is refused."""
+"""Move a resource provider with its subtree from one rack to another. A loop is refused."""
 
 import asyncio
 import uuid

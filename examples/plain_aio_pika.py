@@ -1,4 +1,4 @@
-"""The same from any AMQP library: a command is a JSON object, and its outcome comes to the queue in reply_to."""
+"""Use Genlock from any AMQP library: a command is a JSON object, and its outcome arrives at the queue in reply_to."""
 
 import asyncio
 import json

@@ -8,7 +8,7 @@ import genlock
 async def main() -> None:
     async with (
         genlock.connect(source="/examples/publish") as client,
-        # Entered first, so that no outcome is missed.
+        # Subscribe first, so that no outcome is missed.
         client.events("document.*.*") as events,
     ):
         waiting = set()

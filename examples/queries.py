@@ -1,4 +1,4 @@
-"""Read records, lists, a record's history, and what became of a command."""
+"""Read records, lists, a record's history, and the outcome of a command."""
 
 import asyncio
 import uuid
@@ -20,7 +20,7 @@ async def main() -> None:
         print(len(page["records"]), "failed; next page after", page["next"])
         history = client.records("record.history", stack_id, kind="stack")
         print([change["type"] async for change in history])
-        outcome = await client.query("command.get", command.id)
+        outcome = await client.query("stack.outcome", command.id)
         print(outcome["record"]["type"])
         try:
             await client.query("record.history", "no such id", kind="stack")

@@ -1,4 +1,4 @@
-"""Change a record that others change too: read, decide, and start again from what the conflict says."""
+"""Change a record under contention: read, decide, and start again from the state in a conflict."""
 
 import asyncio
 from functools import partial
@@ -7,7 +7,7 @@ import genlock
 
 
 def count(doc: genlock.DocumentState | None) -> partial[genlock.DocumentPut]:
-    """A command without its token: the client fills in the one of the state that this has seen."""
+    """Return a command without its token. The client fills in the token of `doc`."""
     visits = doc.body["visits"] if doc else 0
     return partial(genlock.DocumentPut, body={"visits": visits + 1})
 
@@ -17,7 +17,7 @@ async def visit(client: genlock.Client) -> int:
         case genlock.Succeeded(attempt=attempt):
             return attempt
         case other:
-            raise RuntimeError(f"nobody else makes this one go wrong: {other}")
+            raise RuntimeError(f"unexpected outcome: {other}")
 
 
 async def main() -> None:

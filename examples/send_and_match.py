@@ -1,4 +1,4 @@
-"""Send a command and act on its outcome: it succeeded, somebody was faster, or it can never work."""
+"""Send a command and act on its outcome: it succeeded, another command was faster, or it can never work."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ async def main() -> None:
                 case genlock.Succeeded(token=token):
                     print("stored as", token)
                 case genlock.Conflict(reason=reason, winner=winner, current=current):
-                    print(f"{reason}:", winner.source if winner else "somebody", "made it", current)
+                    print(f"{reason}:", winner.source if winner else "another command", "made it", current)
                 case genlock.Rejected(code=code, message=message):
                     print(f"{code}:", message)
 

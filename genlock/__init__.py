@@ -1,34 +1,36 @@
-"""Genlock guards shared records against lost updates; this is what a Python program uses of it.
+"""Genlock guards shared records against lost updates. This is its Python API.
 
 connect, Client
-    the connection and what can be done with it
+    the connection and its operations
 command, Command
-    how a command is made of its data
+    a command, made from its data
 ProviderCreate, ProviderUpdate, ProviderDelete, ProviderSetInventories, ProviderPutInventory, ProviderDeleteInventory,
 ProviderSetTraits, ProviderSetAggregates, Inventory
-    the commands on resource providers, and what they say of an inventory
+    the commands on resource providers, and the inventories in them
 ConsumerSetAllocations, ConsumerSetMany, ConsumerReshape, ConsumerAllocations, Allocation, NewInventories
-    the commands on consumers of what providers have, and what they consist of
+    the commands on consumers of providers, and the allocations in them
 DocumentPut, DocumentMerge, DocumentDelete
     the commands on documents
 StackCreate, StackUpdate, StackDelete, StackRollback, StackCancel, StackSetState
     the commands on stacks
 Outcome, Succeeded, Conflict, Rejected
-    what becomes of a command: `Outcome` is the union of the other three
+    the outcome of a command: `Outcome` is the union of the other three
+UnknownEvent
+    an event of a type that only a newer service knows, as subscriptions yield it
 Token, GenerationToken, TraversalToken, Winner, Retry, Failure, FieldError, Shortage, Reason, Code
-    what an outcome holds
+    the parts of an outcome
 ProviderState, ConsumerState, DocumentState, StackState
-    what a record looks like when it is read
+    the state of a record, as reads return it
 DocumentDraft, StackDraft, ProviderDraft, ConsumerDraft
     commands without their token, as `Client.change` takes them
 GenlockError, InvalidMessage, CannotConnect, NotTaken, Unroutable, Refused, Unanswered, NoAnswer, NoService,
-Disconnected, ClientClosed, UnreadableAnswer, GaveUp, QueryFailed
-    what is raised; genlock.errors shows how they belong together
+Disconnected, ClientClosed, UnreadableAnswer, Undecodable, GaveUp, QueryFailed
+    the exceptions; genlock.errors shows their hierarchy
 
 Importing it neither connects nor reads the environment.
 """
 
-from genlock._drafts import ConsumerDraft, DocumentDraft, ProviderDraft, StackDraft
+from genlock._client.drafts import ConsumerDraft, DocumentDraft, ProviderDraft, StackDraft
 from genlock.client import Client, connect
 from genlock.commands import Command, command
 from genlock.errors import (
@@ -44,6 +46,7 @@ from genlock.errors import (
     QueryFailed,
     Refused,
     Unanswered,
+    Undecodable,
     UnreadableAnswer,
     Unroutable,
 )
@@ -58,10 +61,10 @@ from genlock.schemas.consumers import (
     NewInventories,
 )
 from genlock.schemas.documents import DocumentDelete, DocumentMerge, DocumentPut, DocumentState
+from genlock.schemas.faults import FieldError
 from genlock.schemas.outcomes import (
     Conflict,
     Failure,
-    FieldError,
     GenerationToken,
     Outcome,
     Rejected,
@@ -70,6 +73,7 @@ from genlock.schemas.outcomes import (
     Succeeded,
     Token,
     TraversalToken,
+    UnknownEvent,
     Winner,
 )
 from genlock.schemas.providers import (
@@ -154,6 +158,8 @@ __all__ = [
     "Token",
     "TraversalToken",
     "Unanswered",
+    "Undecodable",
+    "UnknownEvent",
     "UnreadableAnswer",
     "Unroutable",
     "Winner",

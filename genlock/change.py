@@ -1,10 +1,10 @@
-"""The retry loop: a function's answer to a record's state is tried until no other command comes first.
+"""The retry loop: a function makes a command of a record's state, until the command is not too late.
 
-After a short pause it starts again from the state that the conflict itself carried, so that a retry costs one message
-and no read; after a long one, which the service advises to each of a crowd, from the state as it is by then.
+After a short pause the loop starts again from the state in the conflict, so a retry costs one message and no read.
+After a long pause, which the service advises under contention, it reads the state anew.
 
-One deadline holds for the whole call. At the deadline the error says what is known: GaveUp if nothing of this call has
-an effect, else NoAnswer or Disconnected with the id of the command under way.
+One deadline limits the whole call. At the deadline the call raises GaveUp if it has had no effect, otherwise NoAnswer
+or Disconnected with the id of the pending command.
 """
 
 import asyncio
@@ -15,51 +15,53 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
-from genlock._drafts import completed
-from genlock._states import ReadableKind, State, read_state
-from genlock._turns import turn_of
+from genlock._client.drafts import completed
+from genlock._client.fates import outcome_queries
+from genlock._client.states import State, read_state
+from genlock._client.turns import turn_of
 from genlock.commands import Command
 from genlock.errors import ClientClosed, Disconnected, GaveUp, InvalidMessage, NoAnswer, NoService
+from genlock.schemas.base import Kind
 from genlock.schemas.outcomes import Conflict, Outcome
 
 TIMEOUT_S = 30.0
-"""How long a change may take by default."""
+"""The default deadline of a change."""
 
 ATTEMPTS_MIN = 3
-"""The rule of thumb from practice: with fewer, a crowd of three already fails for no good reason."""
+"""The rule of thumb from practice: with fewer attempts, three competing clients already fail."""
 
 SENDINGS_MIN = 3
-"""How often a read or a command fits into the deadline while no answer comes, at the least."""
+"""The least number of times that an unanswered read or command is repeated within the deadline."""
 
 CONFLICTS_KEPT = 100
-"""How many conflicts GaveUp carries at most, the last ones: each may hold a large record."""
+"""How many conflicts GaveUp carries at most. It keeps the last ones, because each may hold a large record."""
 
 TRIES_LEFT = 3
 LAST_TRY_S = 1.0
-"""A pause leaves the time of so many tries like the last one, and no less than this, for one that takes longer."""
+"""A pause leaves time before the deadline for TRIES_LEFT tries as long as the last one, and at least LAST_TRY_S."""
 
 JITTER_S = 0.01
-"""The range that pauses are spread over, so that losers who were told the same do not meet again."""
+"""The random part of a pause. It separates losers that got the same advice."""
 
 FRESH_S = 0.02
-"""How long a record that was just fought over is likely to stay as it is."""
+"""How long the state in a conflict is assumed to be current under contention."""
 
 
 class Sender(Protocol):
-    """What the loop needs of a client. A call that takes longer than `within_s` raises NoAnswer or Disconnected."""
+    """The operations that the loop needs. A call that takes longer than `within_s` raises NoAnswer or Disconnected."""
 
-    async def read_within(self, kind: ReadableKind, record_id: str, within_s: float) -> State | None: ...
+    async def read_within(self, kind: Kind, record_id: str, within_s: float) -> State | None: ...
 
     async def send_within(self, command: Command, within_s: float) -> Outcome: ...
 
 
 class Change:
-    """One call of `Client.change`, which says what it does."""
+    """One call of `Client.change`; see there."""
 
     def __init__(
         self,
         client: Sender,
-        kind: ReadableKind,
+        kind: Kind,
         record_id: str,
         fn: Callable[[Any], Any],
         *,
@@ -85,7 +87,7 @@ class Change:
         self._conflicts: deque[Conflict] = deque(maxlen=CONFLICTS_KEPT)
 
     async def run(self) -> Outcome | None:
-        """Try until a command of `fn`'s is decided on its merits, or `fn` stops."""
+        """Try until a command of `fn` gets a verdict other than a retryable conflict, or `fn` returns None."""
         state = await self._read()
         while True:
             async with AsyncExitStack() as turn:
@@ -110,16 +112,16 @@ class Change:
         return self._deadline - self._time()
 
     def _share_s(self) -> float:
-        """How long one read or sending may wait, so that one whose answer is lost is repeated in time."""
+        """The time limit of one read or send, short enough to repeat it if its answer is lost."""
         return min(max(self._left_s(), 0.0), self._timeout_s / SENDINGS_MIN)
 
     async def _read(self) -> State | None:
-        """Read the record, again while no answer comes."""
+        """Read the record, repeatedly while no answer comes."""
         while True:
             try:
                 return await self._client.read_within(self._kind, self._record_id, self._share_s())
             except (NoAnswer, Disconnected) as error:
-                # A service that has never been there in this call is not waited for.
+                # The call does not wait for a service that has not answered once.
                 if isinstance(error, ClientClosed) or (isinstance(error, NoService) and not self._attempts):
                     raise
                 if self._left_s() <= 0:
@@ -137,14 +139,14 @@ class Change:
         if not inspect.isawaitable(draft):
             self._turn.learn(self._time() - began)
             return draft
-        # It leaves the event loop to others while it waits, and may make changes of its own.
+        # An async fn does not block the event loop, and may make changes itself: it needs no turn.
         await turn.aclose()
         limit = asyncio.timeout_at(self._deadline)
         try:
             async with limit:
                 return await draft
         except TimeoutError:
-            # It may be one of fn's own.
+            # The TimeoutError may come from fn itself.
             if not limit.expired():
                 raise
         raise self._gave_up("fn was still at work")
@@ -153,7 +155,7 @@ class Change:
         try_ = completed(draft, self._kind, self._record_id, state)
         if any(try_.id == conflict.command_id for conflict in self._conflicts):
             raise InvalidMessage(f"fn returned the id {try_.id} again: give each try an id of its own.")
-        # The whole chain has one correlation id: by default that of its first command.
+        # All tries have one correlation id, by default that of the first command.
         self._correlationid = self._correlationid or try_.correlationid or try_.id
         return try_.model_copy(
             update={
@@ -164,7 +166,7 @@ class Change:
         )
 
     async def _send(self, attempt: Command) -> Outcome:
-        """Send one try, again under its own id while no answer comes."""
+        """Send one try, repeatedly under its own id while no answer comes."""
         while True:
             try:
                 return await self._client.send_within(attempt, self._share_s())
@@ -172,21 +174,22 @@ class Change:
                 if isinstance(error, ClientClosed):
                     raise
                 if self._left_s() <= 0:
+                    query = outcome_queries(attempt.type)[0]
                     raise type(error)(
-                        f"{error} The deadline of {self._timeout_s:g} s has passed; the query command.get tells what "
+                        f"{error} The deadline of {self._timeout_s:g} s has passed; the query {query} tells what "
                         f"becomes of the try under way, {attempt.type} {attempt.id}.",
                         attempt.id,
                     ) from error
 
     async def _state_after(self, conflict: Conflict, try_s: float) -> State | None:
-        """Pause, and return the state that the conflict was with; or a new one if that is old or not in the event.
+        """Pause, and return the state in the conflict, or read it if that is too old or not in the event.
 
-        It is not in the event if it did not fit, or if a provider was in the way of a consumer.
+        The event omits the state if it is too large, and if a consumer's command conflicts on a provider.
         """
         left_s = self._left_s()
         if left_s <= 0:
             raise self._gave_up("another command had come first again")
-        # At least what the service advises; but a last try comes early rather than not at all.
+        # The pause is at least the advised one, but shorter if the last try would otherwise miss the deadline.
         pause_s = conflict.retry.after_ms / 1000 + random.uniform(0, JITTER_S)  # noqa: S311 - jitter is no secret
         pause_s = min(pause_s, max(left_s - max(TRIES_LEFT * try_s, LAST_TRY_S), left_s / 2))
         await asyncio.sleep(pause_s)

@@ -1,4 +1,4 @@
-"""Commands as a publisher makes them, and the one way from a command to the envelope on the wire."""
+"""Commands on the publisher's side, and their conversion to envelopes."""
 
 import json
 from collections.abc import Iterable
@@ -18,13 +18,13 @@ from genlock.schemas.envelope import CorrelationId, read_id
 ROUTING_KEY_BYTES_MAX = 255
 
 BYTE_ORDER_MARK = "\ufeff"
-"""Some programs write it in front of UTF-8."""
+"""Some programs write it before UTF-8 text."""
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Command(Model):
-    """A command, ready to be sent, and to be sent again under the same id. Made by `command()`."""
+    """A command, ready to be sent, once or repeatedly under the same id. Made by `command()`."""
 
     id: Uuid
     type: str
@@ -36,9 +36,9 @@ class Command(Model):
     data: CommandData
 
     def members(self) -> JsonObject:
-        """The attributes of its envelope, without `source`, which is the client's."""
+        """The attributes of the envelope except `source`, which is the client's."""
         attributes = self.model_dump(mode="json", exclude={"data"}, exclude_none=True)
-        # A field left out and one that is null differ, so what was not given is not written.
+        # Omitted and null fields differ, so fields that were not set are not written.
         return {"specversion": "1.0", **attributes, "data": self.data.model_dump(exclude_unset=True)}
 
 
@@ -54,16 +54,16 @@ def command(
     """Make a command of its data: `command(DocumentPut(expected_generation=None, body={}), subject="server-1")`.
 
     The type follows from the data, the id is a new UUIDv7 unless given, the time is now. A command on several records
-    has no subject, for its data names them. Raises ValueError (pydantic's ValidationError is one) for a subject that
-    its kind of record cannot have and for attributes that are not valid.
+    has no subject; its data names them. Raises ValueError (pydantic's ValidationError is one) for a subject that is
+    invalid for the kind of record, and for invalid attributes.
     """
     known = TYPE_OF[type(data)]
-    if known.on_several and subject is not None:
+    if known.multi_record and subject is not None:
         raise ValueError(f"{known.name} has no subject: its data names the records.")
     return Command(
         id=str(id or uuid7()),
         type=known.name,
-        subject=None if known.on_several else _subject(known.kind, subject),
+        subject=None if known.multi_record else _subject(known.kind, subject),
         time=datetime.now(UTC),
         correlationid=correlationid,
         causationid=causationid,
@@ -79,9 +79,9 @@ def _subject(kind: Kind, subject: str | UUID | None) -> str:
 
 
 def complete(members: JsonObject, source: str) -> JsonObject:
-    """Fill in what may be left out of an envelope: specversion, id, source and time. The rest stays as it came.
+    """Fill in missing attributes of an envelope: specversion, id, source and time. The others are unchanged.
 
-    Raises InvalidMessage for what could never be answered or routed. Whether it is valid otherwise the service decides.
+    Raises InvalidMessage for a command that could not be answered or routed. The service validates the rest.
     """
     _check(members)
     return {
@@ -110,12 +110,12 @@ def _check(members: JsonObject) -> None:
 
 
 def read_lines(lines: Iterable[str]) -> list[JsonObject]:
-    """Read commands from JSON Lines: an envelope each, of which `complete` fills in what is left out.
+    """Read commands from JSON Lines. Each line is an envelope, whose missing attributes `complete` fills in.
 
-    Empty lines are skipped, and so are byte order marks, which stand where files were joined.
+    Empty lines are skipped, and so are byte order marks, which remain where files were joined.
 
-    Raises InvalidMessage, which names the first bad line, for what could never be answered.
-    Split a text at its newlines only: JSON may have other characters within a text that str.splitlines takes for ends.
+    Raises InvalidMessage, which names the first bad line, for a command that could not be answered.
+    Split a text only at newlines: str.splitlines also splits at characters that JSON strings may contain.
     """
     unmarked = (line.removeprefix(BYTE_ORDER_MARK) for line in lines)
     return [_read_line(number, line) for number, line in enumerate(unmarked, start=1) if line.strip()]
@@ -131,13 +131,13 @@ def _read_line(number: int, line: str) -> JsonObject:
 
 
 def parse_object(text: str) -> JsonObject:
-    """Parse a JSON object. Raises InvalidMessage, which says where it is none."""
+    """Parse a JSON object. Raises InvalidMessage, which names the position of the error."""
     try:
         value: Any = json.loads(text.removeprefix(BYTE_ORDER_MARK), parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise InvalidMessage(f"This is not JSON: {error.msg} at column {error.colno}.") from error
     except (ValueError, RecursionError) as error:
-        raise InvalidMessage(f"This is not JSON that anybody could read: {error}.") from error
+        raise InvalidMessage(f"This JSON cannot be parsed: {error}.") from error
     if not isinstance(value, dict):
         raise InvalidMessage("This is JSON, but not an object.")
     return value

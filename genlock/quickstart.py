@@ -1,9 +1,9 @@
-"""`make run`: PostgreSQL, RabbitMQ and the service to play with, until Ctrl-C.
+"""`make run`: PostgreSQL, RabbitMQ and the service for trying things out, until Ctrl-C.
 
     python -m genlock.quickstart
 
-Once the service is ready this prints what to paste into another terminal. Up to then, and afterwards, the service logs
-only warnings and errors, so that this stays in sight; GENLOCK_LOG_LEVEL=info shows the rest.
+Once the service is ready this prints lines to paste into another terminal. The service logs only warnings and errors,
+so that these lines stay visible; GENLOCK_LOG_LEVEL=info shows the rest.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ import aiohttp
 
 from genlock import servers
 from genlock.cli.failure import Failure, load_settings
-from genlock.demo.stage import own_namespace
-from genlock.servers_ports import give_port_back, take_port
+from genlock.demo.deployment import own_namespace
+from genlock.servers.ports import give_port_back, take_port
 from genlock.service.database.migrate import SchemaError, migrate
-from genlock.service.database.sessions import PoolerError
+from genlock.service.database.poolers import PoolerError
 from genlock.service.settings import Settings
 
 DEFAULT_NAMESPACE = Settings.model_fields["namespace"].default
@@ -37,7 +37,7 @@ _POLL_S = 0.1
 def main() -> int:
     """Serve until a signal and return the exit status, 0 if the service has settled what it held."""
     servers.unwind_at_signals()
-    # Never the port of the settings: there may be something else, which would answer in the place of this service.
+    # Not the port of the settings: another service may have it, and would answer in place of this one.
     port = take_port()
     try:
         with servers.running() as running:
@@ -71,7 +71,7 @@ async def _serve(running: servers.Servers, port: int) -> int:
 
 @asynccontextmanager
 async def _namespace(running: servers.Servers, settings: Settings) -> AsyncIterator[str]:
-    """The service's namespace: one of its own on a broker that others may use, where it could meet another service."""
+    """The service's namespace: a random one on a given broker, where another service may run."""
     if running.how == "given":
         async with own_namespace(running.amqp_url, settings.lanes) as namespace:
             yield namespace
@@ -80,10 +80,10 @@ async def _namespace(running: servers.Servers, settings: Settings) -> AsyncItera
 
 
 def _own(namespace: str, port: int) -> dict[str, str]:
-    """The variables of the service alone."""
+    """The environment variables of the service."""
     return {
         "GENLOCK_NAMESPACE": namespace,
-        # The URLs say everything.
+        # The URLs include the passwords.
         "GENLOCK_AMQP_PASSWORD_FILE": "",
         "GENLOCK_DATABASE_PASSWORD_FILE": "",
         "GENLOCK_HTTP_HOST": "127.0.0.1",
@@ -93,7 +93,7 @@ def _own(namespace: str, port: int) -> dict[str, str]:
 
 
 async def _is_ready(service: Process, health: str) -> bool:
-    """Ask until the service is ready; False if it ends before, and has said why."""
+    """Poll until the service is ready; False if it ends before, having logged why."""
     ended = asyncio.ensure_future(service.wait())
     async with aiohttp.ClientSession() as http:
         while not ended.done():
@@ -102,13 +102,13 @@ async def _is_ready(service: Process, health: str) -> bool:
                     if answer.status == HTTPStatus.OK:
                         return True
             except aiohttp.ClientConnectionError:
-                pass  # It does not listen yet.
+                pass  # The service does not listen yet.
             await asyncio.wait({ended}, timeout=_POLL_S)
     return False
 
 
 def _how_to_go_on(variables: Mapping[str, str], health: str) -> str:
-    """What to paste into another terminal, one line for the eyes of each kind."""
+    """The lines to paste into another terminal."""
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
     command = f"{_program()} send document.put server-1 --data {shlex.quote(FIRST_DATA)}"
     return f"""
@@ -124,7 +124,7 @@ Health: {health}
 
 
 def _program() -> str:
-    """The command line beside this Python, as it is called in the present folder."""
+    """The path of the command line, relative to the current folder."""
     program = Path(sys.executable).with_name("genlock")
     folder = Path.cwd()
     return shlex.quote(str(program.relative_to(folder) if program.is_relative_to(folder) else program))

@@ -1,6 +1,6 @@
-"""The contract as an AsyncAPI 3 document with JSON Schemas, made from the catalogue.
+"""The contract as an AsyncAPI 3 document with JSON Schemas, generated from the catalogue.
 
-It is seen from the service: it receives commands and queries, and sends events and replies. With nothing but this
+The document takes the service's view: it receives commands and queries, and sends events and replies. With this
 document and an AMQP library a program can publish commands and read their outcomes.
 """
 
@@ -16,6 +16,7 @@ from genlock.schemas.codes import VerdictName
 from genlock.schemas.envelope import Envelope
 from genlock.schemas.outcomes import CONTENT_TYPE, UNKNOWN_COMMAND, Conflict, Rejected, Succeeded
 from genlock.schemas.queries import QUERIES, QUERY_SUBJECTS
+from genlock.schemas.undecodable import UndecodableAnswer
 
 CONTRACT_VERSION = "1.0.0"
 
@@ -44,7 +45,7 @@ def document(namespace: str = "genlock") -> JsonObject:
             **{_key(command.name): _command_channel(namespace, command) for command in COMMANDS.values()},
             "events": _events_channel(namespace),
             "queries": _queries_channel(namespace),
-            "replies": {"address": None, "messages": _references([*_EVENTS, "result"])},
+            "replies": {"address": None, "messages": _references([*_EVENTS, "result", "undecodable"])},
         },
         "operations": {
             **{f"receive_{_key(command.name)}": _receive(_key(command.name)) for command in COMMANDS.values()},
@@ -56,8 +57,8 @@ def document(namespace: str = "genlock") -> JsonObject:
 
 
 def schemas() -> JsonObject:
-    """The JSON Schemas of everything that travels, by name."""
-    models: list[type[BaseModel]] = [Envelope, *_EVENTS.values(), *_data_models()]
+    """The JSON Schemas of all messages, by name."""
+    models: list[type[BaseModel]] = [Envelope, *_EVENTS.values(), UndecodableAnswer, *_data_models()]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template=f"{_SCHEMAS}{{model}}"
     )
@@ -66,7 +67,7 @@ def schemas() -> JsonObject:
 
 
 def event_types() -> list[str]:
-    """Every type that an outcome event can have, sorted: a closed set."""
+    """All types of outcome events, sorted. The set is closed."""
     types = {f"{command}.{verdict}" for command in COMMANDS for verdict in VerdictName}
     return sorted(types | {f"{UNKNOWN_COMMAND}.{VerdictName.REJECTED}"})
 
@@ -111,7 +112,7 @@ def _topic(name: str) -> JsonObject:
 
 
 def _receive(channel: str) -> JsonObject:
-    answers = ["result"] if channel == "queries" else list(_EVENTS)
+    answers = ["result"] if channel == "queries" else [*_EVENTS, "undecodable"]
     return {
         "action": "receive",
         "channel": _reference(f"#/channels/{channel}"),
@@ -128,7 +129,8 @@ def _messages() -> JsonObject:
     events = {str(name): _event_message(name, model) for name, model in _EVENTS.items()}
     queries = {_key(name): _query_message(name, model) for name, model in QUERIES.items()}
     result = {"contentType": CONTENT_TYPE, "payload": {"type": "object", "required": ["type", "data"]}}
-    return {**commands, **events, **queries, "result": result}
+    undecodable = _message(UndecodableAnswer.__doc__, _reference(f"{_SCHEMAS}{UndecodableAnswer.__name__}"))
+    return {**commands, **events, **queries, "result": result, "undecodable": undecodable}
 
 
 def _command_message(command: CommandType) -> JsonObject:
@@ -136,9 +138,9 @@ def _command_message(command: CommandType) -> JsonObject:
         command.model.__doc__,
         _enveloped(
             Envelope,
-            ["data"] if command.on_several else ["subject", "data"],
+            ["data"] if command.multi_record else ["subject", "data"],
             type={"const": command.name},
-            subject={"type": "null"} if command.on_several else SUBJECTS[command.kind].json_schema(),
+            subject={"type": "null"} if command.multi_record else SUBJECTS[command.kind].json_schema(),
             data=_reference(f"{_SCHEMAS}{command.model.__name__}"),
         ),
     )
@@ -162,7 +164,7 @@ def _message(text: str | None, payload: JsonObject) -> JsonObject:
 
 
 def _enveloped(model: type[BaseModel], required: list[str], **properties: Any) -> JsonObject:
-    """A model's schema, with what is known of some of its properties."""
+    """A model's schema, with narrower schemas for some of its properties."""
     narrowed = {"type": "object", "required": required, "properties": properties}
     return {"allOf": [_reference(f"{_SCHEMAS}{model.__name__}"), narrowed]}
 
@@ -172,7 +174,7 @@ def _references(names: Iterable[str]) -> JsonObject:
 
 
 def _key(name: str) -> str:
-    """A name as a key of the document: some tools take letters, digits, hyphens and underscores alone."""
+    """A name as a key of the document: some tools accept only letters, digits, hyphens and underscores."""
     return name.replace(".", "_")
 
 

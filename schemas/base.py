@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import orjson
 from pydantic import (
@@ -16,9 +17,18 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticUseDefault, core_schema
 
+from genlock.schemas.codes import Code
+
 T = TypeVar("T")
 
 Kind = Literal["provider", "consumer", "stack", "document"]
+
+Word = TypeVar("Word", bound=StrEnum)
+Known = Annotated[Word | str, Field(union_mode="left_to_right")]
+"""A word of the contract, or one that a newer service has added, which is read as plain text."""
+
+KnownKind = Annotated[Kind | str, Field(union_mode="left_to_right")]
+"""A kind of record, likewise."""
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
@@ -34,10 +44,24 @@ Generation = Annotated[int, Field(ge=0, le=GENERATION_MAX)]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS_MAX)]
 JsonObject = dict[str, Any]
 
+ExpectedGeneration = Annotated[Generation, Field(description="The generation that the record must have.")]
+ExpectedOrNone = Annotated[
+    Generation | None, Field(description="The generation that the record must have; null if it must not exist yet.")
+]
+
+
+class UnfitError(ValueError):
+    """A value that does not meet constraints: keywords of JSON Schema, or words like them, with what they demand."""
+
+    def __init__(self, message: str, **constraints: Any) -> None:
+        super().__init__(message)
+        self.constraints = constraints
+
 
 def _short_names(members: Any) -> Any:
     if isinstance(members, dict) and any(len(name) > NAME_CHARACTERS_MAX for name in members):
-        raise ValueError(f"must not have names of more than {NAME_CHARACTERS_MAX} characters")
+        message = f"must not have names of more than {NAME_CHARACTERS_MAX} characters"
+        raise UnfitError(message, propertyNames={"maxLength": NAME_CHARACTERS_MAX})
     return members
 
 
@@ -64,7 +88,7 @@ class _Nullable:
 
 
 NullIsAbsent = Annotated[T, _Nullable()]
-"""A field with a default, where null means as much as leaving it out: not for one whose null means something else."""
+"""A field with a default, where null means the same as leaving it out. Not for fields whose null has a meaning."""
 
 
 class Model(BaseModel):
@@ -79,8 +103,27 @@ class Shown(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
+def example(data: JsonObject) -> ConfigDict:
+    """The configuration of a model that has these data as its example, in its JSON Schema and in docs/reference/."""
+    return ConfigDict(json_schema_extra={"examples": [data]})
+
+
 class CommandData(Model):
     """The `data` of a command. Its type name, record kind and verb stand in the catalogue."""
+
+    rejections: ClassVar[tuple[Code, ...]] = ()
+    """What the command may be rejected with, besides `ANY_COMMAND`."""
+
+
+ANY_COMMAND = (
+    Code.INVALID_DATA,
+    Code.TOO_LARGE,
+    Code.ROUTING_KEY_MISMATCH,
+    Code.ID_REUSED,
+    Code.EXPIRED,
+    Code.INTERNAL_ERROR,
+)
+"""What a command of any type may be rejected with. One whose type is unknown is rejected with `unknown_type`."""
 
 
 _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))

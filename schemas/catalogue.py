@@ -1,12 +1,12 @@
-"""The one list of commands: from type name to the model of its data, and what may stand as its subject."""
+"""The one list of commands, from type name to the model of its data, and the one list of kinds of records."""
 
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from genlock.schemas.base import CommandData, Kind, Uuid
-from genlock.schemas.consumers import ConsumerReshape, ConsumerSetAllocations, ConsumerSetMany
-from genlock.schemas.documents import DocumentDelete, DocumentId, DocumentMerge, DocumentPut
+from genlock.schemas.base import CommandData, Kind, Shown, Uuid
+from genlock.schemas.consumers import ConsumerReshape, ConsumerSetAllocations, ConsumerSetMany, ConsumerState
+from genlock.schemas.documents import DocumentDelete, DocumentId, DocumentMerge, DocumentPut, DocumentState
 from genlock.schemas.providers import (
     ProviderCreate,
     ProviderDelete,
@@ -15,6 +15,7 @@ from genlock.schemas.providers import (
     ProviderSetAggregates,
     ProviderSetInventories,
     ProviderSetTraits,
+    ProviderState,
     ProviderUpdate,
 )
 from genlock.schemas.stacks import (
@@ -23,25 +24,28 @@ from genlock.schemas.stacks import (
     StackDelete,
     StackRollback,
     StackSetState,
+    StackState,
     StackUpdate,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CommandType:
-    """A command as the catalogue knows it. `name` is `<kind>.<verb>` and the routing key.
+    """A type of command. `name` is `<kind>.<verb>` and the routing key.
 
-    One on several records names them all in its data, and has no subject.
+    A command on several records names them in its data and has no subject.
     """
 
     name: str
     kind: Kind
     model: type[CommandData]
-    on_several: bool = False
+    multi_record: bool = False
 
 
-def _catalogue(kind: Kind, verbs: dict[str, type[CommandData]], *, on_several: bool = False) -> dict[str, CommandType]:
-    return {f"{kind}.{verb}": CommandType(f"{kind}.{verb}", kind, model, on_several) for verb, model in verbs.items()}
+def _catalogue(
+    kind: Kind, verbs: dict[str, type[CommandData]], *, multi_record: bool = False
+) -> dict[str, CommandType]:
+    return {f"{kind}.{verb}": CommandType(f"{kind}.{verb}", kind, model, multi_record) for verb, model in verbs.items()}
 
 
 COMMANDS: dict[str, CommandType] = {
@@ -59,7 +63,7 @@ COMMANDS: dict[str, CommandType] = {
         },
     ),
     **_catalogue("consumer", {"set_allocations": ConsumerSetAllocations}),
-    **_catalogue("consumer", {"set_many": ConsumerSetMany, "reshape": ConsumerReshape}, on_several=True),
+    **_catalogue("consumer", {"set_many": ConsumerSetMany, "reshape": ConsumerReshape}, multi_record=True),
     **_catalogue(
         "stack",
         {
@@ -76,10 +80,26 @@ COMMANDS: dict[str, CommandType] = {
 
 TYPE_OF: dict[type[CommandData], CommandType] = {command.model: command for command in COMMANDS.values()}
 
+
+@dataclass(frozen=True, slots=True)
+class RecordType:
+    """A kind of record: what its ids are, and what reads and events show of it."""
+
+    subject: TypeAdapter[str]
+    state: type[Shown]
+
+
 _UUID_SUBJECT: TypeAdapter[str] = TypeAdapter(Uuid)
-SUBJECTS: dict[Kind, TypeAdapter[str]] = {
-    "provider": _UUID_SUBJECT,
-    "consumer": _UUID_SUBJECT,
-    "stack": _UUID_SUBJECT,
-    "document": TypeAdapter(DocumentId),
+RECORDS: dict[Kind, RecordType] = {
+    "provider": RecordType(_UUID_SUBJECT, ProviderState),
+    "consumer": RecordType(_UUID_SUBJECT, ConsumerState),
+    "stack": RecordType(_UUID_SUBJECT, StackState),
+    "document": RecordType(TypeAdapter(DocumentId), DocumentState),
 }
+"""All kinds. Each is read by the query `<kind>.get`."""
+
+SUBJECTS: dict[Kind, TypeAdapter[str]] = {kind: record.subject for kind, record in RECORDS.items()}
+"""What may stand as the subject of a command or a query on a record of the kind."""
+
+STATES: dict[Kind, type[Shown]] = {kind: record.state for kind, record in RECORDS.items()}
+"""The models of the states."""

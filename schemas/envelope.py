@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.types import AwareDatetime
 
-from genlock.schemas.base import GENERATION_MAX, UUID_PATTERN, JsonObject, NullIsAbsent, Uuid
+from genlock.schemas.base import GENERATION_MAX, UUID_PATTERN, JsonObject, NullIsAbsent, UnfitError, Uuid
 from genlock.schemas.media_types import MEDIA_TYPE_CHARACTERS_MAX, media_type
 
 DATA_CONTENT_TYPE = "application/json"
@@ -17,19 +17,19 @@ CORRELATION_BYTES_MAX = 255
 
 _UUID = re.compile(UUID_PATTERN)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
-# RFC 3986, section 4.1, as far as characters go: no spaces, no quotes, no control characters, percent escapes whole.
+# The characters of RFC 3986, section 4.1: no spaces, quotes or control characters, and complete percent escapes.
 _URI_REFERENCE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2}|[^\x00-\x7f])+")
 
 
 def _rfc3339(value: Any) -> datetime:
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
-        raise ValueError("must be a time as in RFC 3339, such as 2026-01-31T12:00:00Z")
+        raise UnfitError("must be a time as in RFC 3339, such as 2026-01-31T12:00:00Z", format="date-time")
     return datetime.fromisoformat(value.upper())
 
 
 def _uri_reference(value: str) -> str:
     if not _URI_REFERENCE.fullmatch(value):
-        raise ValueError("must be a URI reference")
+        raise UnfitError("must be a URI reference", format="uri-reference")
     return value
 
 
@@ -43,7 +43,7 @@ def _json_in_utf_8(value: str) -> str:
 def _at_most(limit: int) -> AfterValidator:
     def check(value: str) -> str:
         if len(value.encode()) > limit:
-            raise ValueError(f"must be at most {limit} bytes of UTF-8")
+            raise UnfitError(f"must be at most {limit} bytes of UTF-8", max_bytes=limit)
         return value
 
     return AfterValidator(check)
@@ -60,24 +60,31 @@ DataContentType = Annotated[
 
 
 class Envelope(BaseModel):
-    """What a publisher sends around its `data`. Null is as good as absent; what is not listed here is ignored."""
+    """What a publisher sends around its `data`. Null counts as absent; other attributes are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     specversion: Literal["1.0"]
-    id: Uuid
-    source: Source
-    type: Annotated[str, Field(min_length=1)]
-    subject: str | None = None
-    time: Time | None = None
-    correlationid: CorrelationId | None = None
-    causationid: Annotated[str, Field(min_length=1), _at_most(CORRELATION_BYTES_MAX)] | None = None
-    attempt: NullIsAbsent[Annotated[int, Field(ge=1, le=GENERATION_MAX)]] = 1
-    traceparent: str | None = None
-    tracestate: str | None = None
+    id: Annotated[Uuid, Field(description="The idempotency key. Version 7 is kindest to the database.")]
+    source: Annotated[Source, Field(description="The publisher, as a URI reference.")]
+    type: Annotated[str, Field(min_length=1, description="`<kind>.<verb>`, which is the routing key too.")]
+    subject: Annotated[str, Field(description="The id of the record.")] | None = None
+    time: Annotated[Time, Field(description="When the command was made, RFC 3339.")] | None = None
+    correlationid: Annotated[CorrelationId, Field(description="Comes back in the outcome.")] | None = None
+    causationid: (
+        Annotated[
+            str,
+            Field(min_length=1, description="The id of what caused the command."),
+            _at_most(CORRELATION_BYTES_MAX),
+        ]
+        | None
+    ) = None
+    attempt: NullIsAbsent[Annotated[int, Field(ge=1, le=GENERATION_MAX, description="Which try this one is.")]] = 1
+    traceparent: Annotated[str, Field(description="W3C trace context.")] | None = None
+    tracestate: Annotated[str, Field(description="W3C trace context.")] | None = None
     datacontenttype: DataContentType | None = None
     dataschema: str | None = None
-    data: NullIsAbsent[JsonObject] = {}
+    data: NullIsAbsent[Annotated[JsonObject, Field(description="By the type.")]] = {}
 
 
 def read_id(members: Any) -> str | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field
 
 TERMS_MAX = 256
-"""How many terms one filter may have: each is held against every provider that passes the others."""
+"""The most terms of one filter. Each is compared with every provider that passes the others."""
 
 ANY_OF = "in:"
 NONE_OF = "!"
@@ -18,7 +18,7 @@ _TRAIT = "[A-Z0-9_]{1,255}"
 
 
 def _of_form(pattern: str, form: str) -> tuple[Any, Any]:
-    """What a term's annotation is made of: the pattern for programs, the form for people."""
+    """The annotation of a term: the pattern for programs, the form for people."""
     compiled = re.compile(pattern)
 
     def check(term: str) -> str:
@@ -51,7 +51,7 @@ TraitTerms = Annotated[list[TraitTerm], Field(max_length=TERMS_MAX)]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a provider must have to pass: all of some, any of each group, none of others."""
+    """The conditions on a provider: it has all of `all_of`, any of each group of `any_of`, and none of `none_of`."""
 
     all_of: tuple[str, ...]
     any_of: tuple[tuple[str, ...], ...]
@@ -59,7 +59,7 @@ class Terms:
 
     @classmethod
     def parse(cls, terms: Iterable[str]) -> Self:
-        """Read terms that have the form of one of the above."""
+        """Parse terms in one of these forms."""
         all_of: list[str] = []
         any_of: list[tuple[str, ...]] = []
         none_of: list[str] = []
@@ -75,5 +75,5 @@ class Terms:
 
     @property
     def names(self) -> frozenset[str]:
-        """All that is named, wanted or not."""
+        """All names in the terms."""
         return frozenset((*self.all_of, *self.none_of, *(name for group in self.any_of for name in group)))

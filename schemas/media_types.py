@@ -1,4 +1,4 @@
-"""Media types, compared as RFC 9110 says: without regard to case, and apart from their parameters."""
+"""Media types, compared as in RFC 9110: case-insensitively and without parameters."""
 
 from email.message import Message
 from functools import lru_cache
@@ -6,29 +6,29 @@ from functools import lru_cache
 from genlock.schemas.values import value
 
 MEDIA_TYPE_CHARACTERS_MAX = 255
-"""As many as an AMQP property can have."""
+"""The maximum of an AMQP property."""
 
 UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
-"""Names under which a body may say that it is UTF-8; ASCII is a part of it."""
+"""The charset names of UTF-8 and of its subset ASCII."""
 
 
 @value
 class MediaType:
-    """A media type in lower case, and the charset that its parameters name, if they name one."""
+    """A media type in lower case, and the charset in its parameters, if there is one."""
 
     name: str
     charset: str | None
 
     @property
     def is_utf_8(self) -> bool:
-        """Tell whether the text may be UTF-8, as it is where nothing is said."""
+        """Tell whether the charset is UTF-8, which is the default."""
         return not self.charset or self.charset in UTF_8
 
 
 @lru_cache(maxsize=256)
 def media_type(text: str) -> MediaType:
-    """Read a media type such as `application/json; charset=utf-8`. What is none equals no media type."""
+    """Parse a media type such as `application/json; charset=utf-8`. An invalid one equals no media type."""
     message = Message()
-    # A media type is ASCII, and nothing else may reach the parser of e-mail.
+    # A media type is ASCII; no other text may reach the e-mail parser.
     message["content-type"] = text[:MEDIA_TYPE_CHARACTERS_MAX].encode("ascii", "replace").decode()
     return MediaType(message.get_content_type(), message.get_content_charset())

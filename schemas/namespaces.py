@@ -1,4 +1,4 @@
-"""Namespaces: what the names of a service's exchanges and queues start with."""
+"""Namespaces: the prefixes of the names of a service's exchanges and queues."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 NAMESPACE_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
 RESERVED = "amq"
-"""RabbitMQ declares nothing for others whose name starts with it and a dot."""
+"""RabbitMQ refuses to declare names that start with this prefix and a dot."""
 
 
 def _is_free(namespace: str) -> str:

@@ -2,13 +2,13 @@
 
 import hashlib
 import uuid
-from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from genlock.schemas.base import Generation, JsonObject, Kind, Shown, Uuid
+from genlock.schemas.base import Generation, JsonObject, Known, KnownKind, Shown, Uuid, example
 from genlock.schemas.codes import Code, Reason, VerdictName
+from genlock.schemas.faults import ERRORS_BYTES_MAX, ERRORS_MAX, FieldError
 from genlock.schemas.strictjson import without_mark
 
 UNKNOWN_COMMAND = "command.unknown"
@@ -18,21 +18,43 @@ CONTENT_TYPE = "application/cloudevents+json"
 BULK_CONTENT_TYPE = "application/cloudevents-batch+json"
 
 
-Word = TypeVar("Word", bound=StrEnum)
-Known = Annotated[Word | str, Field(union_mode="left_to_right")]
-"""A word of the contract, or one that a newer service has added, which is read as plain text."""
-
-
 class GenerationToken(Shown):
+    """The token of a document, a provider or a consumer."""
+
     generation: Generation
 
 
 class TraversalToken(Shown):
+    """The token of a stack. `previous_traversal` stands in `actual` alone."""
+
     traversal: Uuid
     previous_traversal: Uuid | None = None
 
 
+Sequence = Annotated[
+    int,
+    Field(
+        description="How many commands the record has accepted. Events may arrive out of order: keep the highest. "
+        "0 if there is no single record."
+    ),
+]
+Truncated = Annotated[
+    bool, Field(description="True if parts were left out, because the event would have had more than 4 MiB.")
+]
+
+
 Token = GenerationToken | TraversalToken
+
+_PROVIDER = "6b9b4f0a-2a53-4f57-8b7e-3d1c5a0f9e21"
+_SHORTAGE = f"The provider {_PROVIDER} cannot serve 2 of VCPU: others use 63 of its capacity of 64."
+
+
+User = Annotated[
+    str,
+    Field(
+        description="The user of the broker that published the command, as the broker has checked. Absent if unknown."
+    ),
+]
 
 
 class Winner(Shown):
@@ -40,8 +62,9 @@ class Winner(Shown):
 
     command_id: Uuid
     type: str
-    source: str
+    source: Annotated[str, Field(description="What the command says of its author, which nothing checks.")]
     time: str
+    user: User | None = None
 
 
 class CommandEcho(Shown):
@@ -53,24 +76,23 @@ class CommandEcho(Shown):
 
 
 class Retry(Shown):
-    """Advice for the next try: whether it makes sense, which try this one was, and how long to wait before it."""
+    """Advice for the next try."""
 
-    allowed: bool
-    attempt: int
-    after_ms: int
-
-
-class FieldError(Shown):
-    path: str
-    message: str
+    allowed: Annotated[
+        bool, Field(description="False if the command reported the progress of a run that no longer owns its stack.")
+    ]
+    attempt: Annotated[int, Field(description="Which try this one was, as the command said.")]
+    after_ms: Annotated[
+        int, Field(description="How long to wait, in milliseconds. The losers of one record get different times.")
+    ]
 
 
 class Failure(Shown):
     """A record that a command on several records did not find as its author had seen it."""
 
-    kind: Kind
+    kind: KnownKind
     id: str
-    sequence: int
+    sequence: Sequence
     reason: Known[Reason]
     expected: Token | None
     actual: Token | None
@@ -79,63 +101,138 @@ class Failure(Shown):
 
 
 class Shortage(Shown):
-    """What a provider cannot serve: `asked` by the command in all, on top of what is `used` by others."""
+    """What a provider cannot serve."""
 
     provider_id: Uuid
     resource_class: str
-    asked: int
-    used: int
-    capacity: int
+    asked: Annotated[int, Field(description="What the command asks for in all.")]
+    used: Annotated[int, Field(description="What other consumers have.")]
+    capacity: Annotated[int, Field(description="`(total - reserved) * allocation_ratio`, rounded down.")]
 
 
 class SucceededData(Shown):
-    """`record` is the state after the change, null after a delete; `token` is the one to expect next.
+    """The record after the command. A command on several records has no `id`, `record` or `token`, only `tokens`."""
 
-    `tokens` are those of the other records that were touched. A command on several records has no `record` and no
-    `token`; `tokens` are all of theirs.
-    """
+    model_config = example(
+        {
+            "kind": "document",
+            "id": "server-7",
+            "sequence": 5,
+            "record": {"id": "server-7", "generation": 4, "body": {"owner": "team-a"}},
+            "token": {"generation": 4},
+        }
+    )
 
-    kind: Kind
+    kind: KnownKind
     id: str | None
-    sequence: int
-    record: JsonObject | None
-    token: Token | None
-    tokens: dict[Kind, dict[str, Token]] | None = None
-    truncated: bool = False
+    sequence: Sequence
+    record: Annotated[JsonObject, Field(description="The state after the change, null after a delete.")] | None
+    token: Annotated[Token, Field(description="What the next command on the record expects.")] | None
+    tokens: (
+        Annotated[
+            dict[KnownKind, dict[str, Token]],
+            Field(description="The tokens of all other records that were changed, by kind and id."),
+        ]
+        | None
+    ) = None
+    truncated: Truncated = False
 
 
 class ConflictData(Shown):
-    """Somebody else got there first. `expected` is what the caller passed, `actual` what it should have been.
+    """The record that was not as the command expected, with all that a new decision needs.
 
     A command that names several records has all of its `failures` there, and the first of them at the top level too.
     """
 
-    kind: Kind
+    model_config = example(
+        {
+            "kind": "document",
+            "id": "server-7",
+            "sequence": 5,
+            "reason": "stale",
+            "expected": {"generation": 3},
+            "actual": {"generation": 4},
+            "winner": {
+                "command_id": "0192f0c1-7a03-7d11-8c2e-0242ac120002",
+                "type": "document.merge",
+                "source": "/scheduler",
+                "time": "2026-01-31T12:00:00.000000Z",
+                "user": "scheduler",
+            },
+            "current": {"id": "server-7", "generation": 4, "body": {"owner": "team-b"}},
+            "command": {
+                "type": "document.put",
+                "subject": "server-7",
+                "data": {"expected_generation": 3, "body": {"owner": "team-a"}},
+            },
+            "retry": {"allowed": True, "attempt": 1, "after_ms": 10},
+        }
+    )
+
+    kind: KnownKind
     id: str | None
-    sequence: int
+    sequence: Sequence
     reason: Known[Reason]
-    expected: Token | None
-    actual: Token | None
-    winner: Winner | None
-    current: JsonObject | None = None
-    command: CommandEcho | None = None
-    failures: list[Failure] | None = None
+    expected: Annotated[Token, Field(description="What the command expected; null: no record.")] | None
+    actual: Annotated[Token, Field(description="What the record has; null: there is none.")] | None
+    winner: Annotated[Winner, Field(description="The command that made `actual`.")] | None
+    current: Annotated[JsonObject, Field(description="The record's state, as it was under the lock.")] | None = None
+    command: Annotated[CommandEcho, Field(description="The command as it came.")] | None = None
+    failures: Annotated[list[Failure], Field(description="Each record that was not as expected.")] | None = None
     retry: Retry
-    truncated: bool = False
+    truncated: Truncated = False
 
 
 class RejectedData(Shown):
     """The command can never work as it is; trying again takes a new id."""
 
-    kind: Kind | None
+    model_config = example(
+        {
+            "kind": "consumer",
+            "id": "a1d5f0c2-7c37-4e0c-9d3b-2f8e6b4a1c05",
+            "sequence": 0,
+            "code": "capacity_exceeded",
+            "message": _SHORTAGE,
+            "errors": [
+                {
+                    "code": "capacity_exceeded",
+                    "path": f"data.allocations.{_PROVIDER}.resources.VCPU",
+                    "pointer": f"/data/allocations/{_PROVIDER}/resources/VCPU",
+                    "value": 2,
+                    "constraints": {"capacity": 64},
+                    "kind": "provider",
+                    "id": _PROVIDER,
+                    "actual": {"resource_class": "VCPU", "used": 63},
+                    "message": _SHORTAGE,
+                }
+            ],
+            "shortages": [
+                {
+                    "provider_id": _PROVIDER,
+                    "resource_class": "VCPU",
+                    "asked": 2,
+                    "used": 63,
+                    "capacity": 64,
+                }
+            ],
+        }
+    )
+
+    kind: KnownKind | None
     id: str | None
-    sequence: int
+    sequence: Sequence
     code: Known[Code]
-    message: str
-    errors: list[FieldError]
-    shortages: list[Shortage] | None = None
-    command: CommandEcho | None = None
-    truncated: bool = False
+    message: Annotated[str, Field(description="A sentence for a person. Programs compare `code`.")]
+    errors: Annotated[
+        list[FieldError],
+        Field(description=f"Each fault; at most {ERRORS_MAX} of them, and {ERRORS_BYTES_MAX // 1024} KiB."),
+    ]
+    errors_total: (
+        Annotated[int, Field(description="How many faults there are, where `errors` does not list them all.")] | None
+    ) = None
+    shortages: Annotated[list[Shortage], Field(description="What does not fit; at most 100.")] | None = None
+    command: Annotated[CommandEcho, Field(description="The command as it came.")] | None = None
+    truncated: Truncated = False
 
 
 Verdict = SucceededData | ConflictData | RejectedData
@@ -147,18 +244,21 @@ class OutcomeEvent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     specversion: Literal["1.0"]
-    id: Uuid
-    source: str
-    type: str
-    subject: str | None = None
-    time: str
-    correlationid: str
-    causationid: Uuid
-    attempt: int
-    traceparent: str | None = None
-    tracestate: str | None = None
+    id: Annotated[Uuid, Field(description="The UUIDv5 of the command's id and the name `outcome`.")]
+    source: Annotated[str, Field(description="`/<namespace>`")]
+    type: Annotated[str, Field(description="The type of the command, a dot, and the verdict.")]
+    subject: Annotated[str, Field(description="The command's.")] | None = None
+    time: Annotated[str, Field(description="When the command was decided, RFC 3339. It does not tell an order.")]
+    correlationid: Annotated[str, Field(description="The command's, or else its id.")]
+    causationid: Annotated[Uuid, Field(description="The id of the command.")]
+    attempt: Annotated[int, Field(description="The command's.")]
+    user: User | None = None
+    traceparent: Annotated[str, Field(description="Of the span that decided it, where the service traces.")] | None = (
+        None
+    )
+    tracestate: Annotated[str, Field(description="Likewise.")] | None = None
     datacontenttype: Literal["application/json"] = "application/json"
-    data: Any
+    data: Annotated[Any, Field(description="By the verdict, as below.")]
 
     @property
     def command_id(self) -> str:
@@ -230,6 +330,11 @@ class Rejected(OutcomeEvent):
 
 Outcome = Succeeded | Conflict | Rejected
 
+
+class UnknownEvent(OutcomeEvent):
+    """An event of a type that this program does not know, because the service is newer. `data` is as it came."""
+
+
 _BY_NAME: dict[str, TypeAdapter[Any]] = {
     VerdictName.SUCCEEDED: TypeAdapter(Succeeded),
     VerdictName.CONFLICT: TypeAdapter(Conflict),
@@ -242,13 +347,26 @@ def parse_outcome(body: bytes | str) -> Outcome:
 
     Raises ValueError (pydantic's ValidationError is one) for anything else.
     """
-    body = body.removeprefix("\ufeff") if isinstance(body, str) else without_mark(body)
+    body = _text(body)
     envelope = OutcomeEvent.model_validate_json(body)
     name = envelope.type.rpartition(".")[2]
     if name not in _BY_NAME:
         raise ValueError(f"{envelope.type!r} is not the type of an outcome event")
     outcome: Outcome = _BY_NAME[name].validate_json(body)
     return outcome
+
+
+def parse_event(body: bytes | str) -> Outcome | UnknownEvent:
+    """Read an event: an outcome, or anything else that a newer service tells about a command.
+
+    Raises ValueError for a body that is no event of the service, and for an invalid outcome.
+    """
+    event = UnknownEvent.model_validate_json(_text(body))
+    return parse_outcome(body) if event.type.rpartition(".")[2] in _BY_NAME else event
+
+
+def _text(body: bytes | str) -> bytes | str:
+    return body.removeprefix("\ufeff") if isinstance(body, str) else without_mark(body)
 
 
 def outcome_id(command_id: str) -> str:

@@ -7,7 +7,20 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from genlock.schemas.base import SHORT_NAMES, CommandData, Generation, Model, Name, NullIsAbsent, Shown, Uuid
+from genlock.schemas.base import (
+    SHORT_NAMES,
+    CommandData,
+    ExpectedGeneration,
+    Generation,
+    Model,
+    Name,
+    NullIsAbsent,
+    Shown,
+    UnfitError,
+    Uuid,
+    example,
+)
+from genlock.schemas.codes import Code
 from genlock.schemas.standards import ResourceClass, Trait
 
 AMOUNT_MAX = 2**31 - 1
@@ -19,7 +32,7 @@ Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
 
 def _all_different(values: list[str]) -> list[str]:
     if len(set(values)) != len(values):
-        raise ValueError("must not name anything twice")
+        raise UnfitError("must not name anything twice", uniqueItems=True)
     return values
 
 
@@ -29,12 +42,16 @@ class Inventory(Model):
     Each single amount is from `min_unit` to `max_unit`, and a multiple of `step_size`.
     """
 
-    total: Amount
-    reserved: NullIsAbsent[Annotated[int, Field(ge=0, le=AMOUNT_MAX)]] = 0
-    min_unit: NullIsAbsent[Amount] = 1
-    max_unit: NullIsAbsent[Amount] = AMOUNT_MAX
-    step_size: NullIsAbsent[Amount] = 1
-    allocation_ratio: NullIsAbsent[Annotated[float, Field(gt=0, le=ALLOCATION_RATIO_MAX)]] = 1.0
+    total: Annotated[Amount, Field(description="How much there is.")]
+    reserved: NullIsAbsent[
+        Annotated[int, Field(ge=0, le=AMOUNT_MAX, description="The part that consumers may not use; at most `total`.")]
+    ] = 0
+    min_unit: NullIsAbsent[Annotated[Amount, Field(description="The least that one allocation may have.")]] = 1
+    max_unit: NullIsAbsent[Annotated[Amount, Field(description="The most that one may have.")]] = AMOUNT_MAX
+    step_size: NullIsAbsent[Annotated[Amount, Field(description="Every allocation is a multiple of it.")]] = 1
+    allocation_ratio: NullIsAbsent[
+        Annotated[float, Field(gt=0, le=ALLOCATION_RATIO_MAX, description="More than 1 lets more be allocated.")]
+    ] = 1.0
 
     @model_validator(mode="after")
     def _leaves_something(self) -> Self:
@@ -43,23 +60,33 @@ class Inventory(Model):
         return self
 
 
-Inventories = Annotated[dict[ResourceClass, Inventory], SHORT_NAMES]
+Inventories = Annotated[
+    dict[ResourceClass, Inventory], SHORT_NAMES, Field(description="All inventories, by resource class.")
+]
+
+_PARENT = "6b9b4f0a-2a53-4f57-8b7e-3d1c5a0f9e21"
 
 
 class ProviderCreate(CommandData):
-    """Create a provider; without a parent it is a root."""
+    """Create a provider; without a parent it is a root. Its name is unique among live providers."""
+
+    model_config = example({"name": "host-17", "parent_id": _PARENT})
+    rejections = (Code.PARENT_NOT_FOUND, Code.PARENT_LOOP, Code.DUPLICATE_NAME)
 
     name: Name
-    parent_id: Uuid | None = None
+    parent_id: Annotated[Uuid, Field(description="The provider that it stands below.")] | None = None
 
 
 class ProviderUpdate(CommandData):
     """Rename a provider, or move it and all that is below it; a null parent makes it a root."""
 
-    expected_generation: Generation
+    model_config = example({"expected_generation": 3, "parent_id": _PARENT})
+    rejections = (Code.PARENT_NOT_FOUND, Code.PARENT_LOOP, Code.DUPLICATE_NAME)
+
+    expected_generation: ExpectedGeneration
     # Left out and null differ only for the parent; a name cannot be null, and the schema shows no default for it.
     name: Annotated[Name, Field(json_schema_extra=lambda schema: schema.pop("default"))] = ""
-    parent_id: Uuid | None = None
+    parent_id: Annotated[Uuid, Field(description="The new parent; null makes the provider a root.")] | None = None
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
@@ -69,22 +96,36 @@ class ProviderUpdate(CommandData):
 
 
 class ProviderDelete(CommandData):
-    """Leave a tombstone. Refused while the provider has children."""
+    """Delete a provider; its tombstone stays.
 
-    expected_generation: Generation
+    Refused while the provider has children, or consumers have allocations of it.
+    """
+
+    model_config = example({"expected_generation": 3})
+    rejections = (Code.PROVIDER_HAS_CHILDREN, Code.PROVIDER_IN_USE)
+
+    expected_generation: ExpectedGeneration
 
 
 class ProviderSetInventories(CommandData):
-    """Replace all inventories."""
+    """Replace all inventories of a provider."""
 
-    expected_generation: Generation
+    model_config = example(
+        {"expected_generation": 3, "inventories": {"VCPU": {"total": 64, "reserved": 4, "allocation_ratio": 4.0}}}
+    )
+    rejections = (Code.UNKNOWN_RESOURCE_CLASS, Code.INVENTORY_IN_USE)
+
+    expected_generation: ExpectedGeneration
     inventories: Inventories
 
 
 class ProviderPutInventory(CommandData):
     """Add or replace the inventory of one resource class."""
 
-    expected_generation: Generation
+    model_config = example({"expected_generation": 3, "resource_class": "MEMORY_MB", "inventory": {"total": 65536}})
+    rejections = (Code.UNKNOWN_RESOURCE_CLASS,)
+
+    expected_generation: ExpectedGeneration
     resource_class: ResourceClass
     inventory: Inventory
 
@@ -92,22 +133,34 @@ class ProviderPutInventory(CommandData):
 class ProviderDeleteInventory(CommandData):
     """Remove the inventory of one resource class."""
 
-    expected_generation: Generation
+    model_config = example({"expected_generation": 3, "resource_class": "MEMORY_MB"})
+    rejections = (Code.NO_INVENTORY, Code.INVENTORY_IN_USE)
+
+    expected_generation: ExpectedGeneration
     resource_class: ResourceClass
 
 
 class ProviderSetTraits(CommandData):
-    """Replace all traits."""
+    """Replace all traits of a provider."""
 
-    expected_generation: Generation
-    traits: Annotated[list[Trait], AfterValidator(_all_different)]
+    model_config = example({"expected_generation": 3, "traits": ["HW_CPU_X86_AVX2", "CUSTOM_FAST"]})
+    rejections = (Code.UNKNOWN_TRAIT,)
+
+    expected_generation: ExpectedGeneration
+    traits: Annotated[
+        list[Trait], AfterValidator(_all_different), Field(description="All traits, nothing in it twice.")
+    ]
 
 
 class ProviderSetAggregates(CommandData):
-    """Replace all aggregates."""
+    """Replace all aggregates of a provider."""
 
-    expected_generation: Generation
-    aggregates: Annotated[list[Uuid], AfterValidator(_all_different)]
+    model_config = example({"expected_generation": 3, "aggregates": ["3f6d1c0e-58f1-4a35-9a53-0e6a4f2b7c10"]})
+
+    expected_generation: ExpectedGeneration
+    aggregates: Annotated[
+        list[Uuid], AfterValidator(_all_different), Field(description="All aggregates, nothing in it twice.")
+    ]
 
 
 class ProviderState(Shown):
@@ -115,9 +168,9 @@ class ProviderState(Shown):
 
     id: Uuid
     name: str
-    generation: Generation
-    parent_id: Uuid | None
-    root_id: Uuid
+    generation: Annotated[Generation, Field(description="0 when created, and 1 more for each accepted command.")]
+    parent_id: Annotated[Uuid, Field(description="Null for a root.")] | None
+    root_id: Annotated[Uuid, Field(description="The root of its tree; a root's own id.")]
     inventories: dict[str, Inventory]
     traits: list[str]
     aggregates: list[Uuid]

@@ -1,20 +1,25 @@
-"""The standard names of resource classes and traits, and which of them somebody may have meant."""
+"""The standard names of resource classes and traits, and suggestions for misspelt ones."""
 
-import difflib
+from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import islice
 from typing import Annotated, Literal
 
 import os_resource_classes
 import os_traits
 from pydantic import Field
 
-CUSTOM = "CUSTOM_"
-SUGGESTIONS_MAX = 3
-COMPLAINTS_MAX = 10
-"""How many unknown names are told: looking for what is near takes milliseconds each, and a command can hold 100,000."""
+from genlock.schemas.codes import Code
+from genlock.schemas.faults import ERRORS_MAX, Fault, Faults, Place
+from genlock.schemas.suggestions import nearest
 
-ResourceClass = Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", min_length=1, max_length=255)]
-Trait = Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", min_length=1, max_length=255)]
+CUSTOM = "CUSTOM_"
+COMPLAINTS_MAX = 10
+"""How many unknown names a sentence lists. A command may have 100,000."""
+
+NAME_PATTERN = r"^[A-Z0-9_]+$"
+ResourceClass = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=255)]
+Trait = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=255)]
 
 Vocabulary = Literal["resource class", "trait"]
 
@@ -28,15 +33,34 @@ def standard(vocabulary: Vocabulary) -> frozenset[str]:
 
 
 def unknown(vocabulary: Vocabulary, names: "set[str] | frozenset[str] | list[str]") -> list[str]:
-    """Those names that are neither standard nor custom, sorted. The prefix alone is no name."""
+    """The names that are neither standard nor custom, sorted. The bare prefix is no name."""
     return sorted(name for name in set(names) - standard(vocabulary) if not name.startswith(CUSTOM) or name == CUSTOM)
 
 
-def complaint(vocabulary: Vocabulary, names: list[str]) -> str:
-    """A sentence for a person about names that are unknown, with the nearest standard ones."""
+def misnamed(vocabulary: Vocabulary, names: Sequence[str], places: Iterable[tuple[str, Place]]) -> Faults:
+    """A fault for each place that has one of these unknown names. A member's name is the last part of its place."""
+    wrong = set(names)
+    found = ((name, at) for name, at in places if name in wrong)
+    code = Code.UNKNOWN_RESOURCE_CLASS if vocabulary == "resource class" else Code.UNKNOWN_TRAIT
+    listed = tuple(
+        Fault(
+            code,
+            f"{name} is not a standard {vocabulary}, and lacks the prefix {CUSTOM}.",
+            at,
+            named=at[-1] == name,
+            found=name,
+            known=standard(vocabulary),
+        )
+        for name, at in islice(found, ERRORS_MAX)
+    )
+    return Faults(listed, len(listed) + sum(1 for _ in found), complaint(vocabulary, names))
+
+
+def complaint(vocabulary: Vocabulary, names: Sequence[str]) -> str:
+    """A sentence about unknown names, with the nearest standard ones."""
     told = []
     for name in names[:COMPLAINTS_MAX]:
-        near = difflib.get_close_matches(name, standard(vocabulary), SUGGESTIONS_MAX)
+        near = nearest(name, standard(vocabulary))
         told.append(f"{name} (did you mean {' or '.join(near)}?)" if near else name)
     more = f", and {len(names) - COMPLAINTS_MAX} more" if len(names) > COMPLAINTS_MAX else ""
     return f"Not a standard {vocabulary}, and without the prefix {CUSTOM}: {', '.join(told)}{more}."

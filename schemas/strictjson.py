@@ -1,146 +1,176 @@
-"""JSON as the contract wants it: what a parser lets through and a database or another language chokes on is a flaw.
+"""Strict JSON: what parsers accept but databases or other languages cannot handle is a violation.
 
-A text that is no JSON at all raises ValueError. A text that is JSON but holds a number past 63 bits, NaN, a lone
-surrogate, U+0000 or more than 64 levels parses, and its flaws are listed.
+A text that is no JSON raises ValueError. A text that is JSON but has a member twice, a number that neither an integer
+of 63 bits nor a double keeps, NaN, a lone surrogate or U+0000 is parsed, and its violations are listed.
+
+One fast parser reads every text. What it does not show, members that it dropped and digits that it rounded, is told
+from the text at little cost; only a text that raises a suspicion is read again with hooks. The time for each byte is
+bounded whatever it says (tests/timed/test_reading.py).
 """
 
 import codecs
 import json
-import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import field
+from itertools import chain
 from typing import Any
 
-import ijson
 import orjson
 
-from genlock.schemas.base import GENERATION_MAX, JsonObject
+from genlock.schemas.base import GENERATION_MAX
+from genlock.schemas.inspection import Inspection, Misfit, Violation
+from genlock.schemas.numbers import has_changed_number
+from genlock.schemas.values import value
 
 DEPTH_MAX = 64
-INTEGER_DIGITS_MAX = 19
+TOO_DEEP = f"is nested deeper than {DEPTH_MAX} levels"
+
+LARGE_CHARACTERS = 4096
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-SKIM_CHUNK_BYTES = 1024 * 1024
-"""How much ijson reads at once: a long text is read anew with each chunk, and each chunk's parts are held in memory."""
-
-# What `parse` puts 0 in the place of and ijson, which reads numbers as C does, takes for broken JSON. (Told to read
-# them as Python does, it crashes on an integer of 5,000 digits.) The first group is what stands before it.
-_WIDE = rb"(?<![\w.+-])(?:NaN|-?Infinity)(?![\w.+-])|-?\d[\d.eE+-]{18,}+|-?\d[\d.]*+[eE][\d.eE+-]*+"
-_UP_TO_WIDE = re.compile(
-    rb'((?:"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"\-0-9NI]++|(?!' + _WIDE + rb").)*+)(" + _WIDE + rb"|\Z)", re.DOTALL
-)
+_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{]++|[\]}]++', re.DOTALL)
 
 
-class _Numbers:
-    """Parser hooks that note numbers which do not fit, and put 0 in their place."""
+@value
+class Parsed:
+    """A parsed text. Without violations, `value` is what it says."""
 
-    def __init__(self) -> None:
-        self.flaws: set[str] = set()
+    value: Any
+    violations: tuple[Violation, ...] = ()
+    lenient: bool = True
+    """Whether its only violations are members that are there twice, of which `value` has the last one, and numbers that
+    a double changes, of which it has the double: as most parsers read it."""
+    twice: Mapping[str, list[Any]] = field(default_factory=dict)
+    """The outermost members that are there twice, with all of their values."""
 
-    def integer(self, digits: str) -> int:
-        if len(digits) <= INTEGER_DIGITS_MAX + 1:
-            value = int(digits)
-            if -GENERATION_MAX - 1 <= value <= GENERATION_MAX:
-                return value
-        self.flaws.add("has an integer that does not fit into 63 bits and a sign")
-        return 0
 
-    def fraction(self, digits: str) -> float:
-        value = float(digits)
-        if math.isfinite(value):
-            return value
-        self.flaws.add("has a number that does not fit into a double")
-        return 0.0
+class TooDeepError(ValueError):
+    """The text is nested deeper than 64 levels. `value` is what it says, or None if it is too deep for any parser."""
 
-    def constant(self, name: str) -> float:
-        self.flaws.add(f"has {name}, which is not JSON")
-        return 0.0
+    def __init__(self, value: Any = None) -> None:
+        super().__init__(f"it {TOO_DEEP}")
+        self.value = value
 
 
 def without_mark(body: bytes) -> bytes:
-    """The body without the byte order mark that some programs write in front of UTF-8, and which says nothing."""
+    """The body without the byte order mark that some programs write before UTF-8."""
     return body.removeprefix(codecs.BOM_UTF8)
 
 
-def parse(text: str) -> tuple[Any, list[str]]:
-    """Parse strictly; return the value and its flaws, none when it is clean.
-
-    Raises ValueError for what is no JSON, RecursionError for what is nested deeper than the parser goes
-    (about a thousand levels): `skim` reads that.
-    """
+def parse(text: str) -> Parsed:
+    """Parse strictly. Raises ValueError if the text is no JSON, and TooDeepError, which is one."""
     try:
-        value = orjson.loads(text)
+        parsed = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return _parse_with_hooks(text)
-    return _parse_with_hooks(text) if _has_wide_number(value) else (value, _more_flaws(text, value))
+        return _inspect_unread(text)
+    suspicious = _is_suspicious_large if len(text) > LARGE_CHARACTERS else _is_suspicious
+    return _inspect(text, parsed) if suspicious(text, parsed) else Parsed(parsed)
 
 
-def _has_wide_number(value: Any) -> bool:
-    """Tell whether a number is past 63 bits: orjson reads a longer integer as a float."""
-    waiting = [value]
-    for item in waiting:
-        kind = type(item)
-        if kind is dict:
-            waiting += item.values()
-        elif kind is list:
-            waiting += item
-        elif (kind is int or kind is float) and not -GENERATION_MAX <= item <= GENERATION_MAX:
-            return True
-    return False
+def _is_suspicious(text: str, parsed: Any) -> bool:
+    """Tell whether a text may say more than the parser has read, or what is not kept. Raises TooDeepError."""
+    members = depth = 0
+    numbers = False
+    level = [parsed]
+    while level:
+        below: list[Any] = []
+        nested = False
+        for item in level:
+            kind = type(item)
+            if kind is dict:
+                nested = True
+                members += len(item)
+                below += item.values()
+            elif kind is list:
+                nested = True
+                below += item
+            elif kind is float or (kind is int and not -GENERATION_MAX <= item <= GENERATION_MAX):
+                numbers = True
+        depth += nested
+        level = below
+    if depth > DEPTH_MAX:
+        raise TooDeepError(parsed)
+    # Each member has a colon. Where there are no more colons than members, the parser has dropped none.
+    return (
+        "\\u0000" in text
+        or (text.count(":") != members and _has_dropped(text, parsed))
+        or (numbers and has_changed_number(text))
+    )
 
 
-def _parse_with_hooks(text: str) -> tuple[Any, list[str]]:
-    """Parse five times as slowly, but see each number as it is written."""
-    numbers = _Numbers()
-    value = json.loads(text, parse_int=numbers.integer, parse_float=numbers.fraction, parse_constant=numbers.constant)
-    flaws = sorted(numbers.flaws)
-    return value, flaws + _more_flaws(text, value)
+def _is_suspicious_large(text: str, parsed: Any) -> bool:
+    """Tell the same of a large text, mostly from the text: to visit a million values takes longer."""
+    if text.count("[") + text.count("{") > DEPTH_MAX and _depth(parsed) > DEPTH_MAX:
+        raise TooDeepError(parsed)
+    return "\\u0000" in text or _has_dropped(text, parsed) or has_changed_number(text)
 
 
-def _more_flaws(text: str, value: Any) -> list[str]:
-    """The flaws that the parser's hooks do not see."""
-    flaws = []
-    # Only an escape can bring in what follows, and only this many brackets can nest too deep: most texts have neither.
-    if "\\u" in text:
-        flaws += text_flaws(value)
-    if text.count("[") + text.count("{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
-        flaws.append(f"is nested deeper than {DEPTH_MAX} levels")
-    return flaws
+def _depth(parsed: Any) -> int:
+    """How deep a value is nested."""
+    depth, level = 0, [parsed]
+    while level:
+        kinds = set(map(type, level))
+        arrays = [item for item in level if type(item) is list] if len(kinds) > 1 else level * (list in kinds)
+        objects = [item for item in level if type(item) is dict] if dict in kinds else []
+        depth += bool(arrays or objects)
+        level = list(chain(chain.from_iterable(arrays), chain.from_iterable(map(dict.values, objects))))
+    return depth
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
-    """An element of an array as it is written, its value, and its flaws; without a value it is nested too deep."""
+def _has_dropped(text: str, parsed: Any) -> bool:
+    """Tell whether the parser may have dropped members because a later one has the same name.
 
-    text: str
-    value: Any
-    flaws: list[str]
+    Each member has a colon, and the other colons stand in strings. Where all are left, no member is missing. An escaped
+    colon is one in what is written again, but not in the text.
+    """
+    return "\\u003a" in text or "\\u003A" in text or text.count(":") != orjson.dumps(parsed).count(b":")
 
 
-def parse_array(text: str) -> Iterator[Element]:
-    """Parse the elements of an array, each as strictly as `parse` does. Raises ValueError for what is no JSON array."""
-    numbers = _Numbers()
-    decoder = json.JSONDecoder(parse_int=numbers.integer, parse_float=numbers.fraction, parse_constant=numbers.constant)
+def _inspect(text: str, parsed: Any) -> Parsed:
+    """List the violations of a text that the fast parser has read. Not every suspicion is one."""
+    return _result(Inspection(text), lambda: parsed)
+
+
+def _inspect_unread(text: str) -> Parsed:
+    """Read what the fast parser does not take. Raises ValueError and TooDeepError."""
+    try:
+        inspection = Inspection(text)
+    except RecursionError:
+        raise TooDeepError from None
+    if _depth(inspection.tree) > DEPTH_MAX:
+        raise TooDeepError(_members(inspection.tree))
+    return _result(inspection, lambda: json.loads(text))
+
+
+def _result(inspection: Inspection, read: Callable[[], Any]) -> Parsed:
+    lenient = not (inspection.unstorable or inspection.misfits)
+    known = read() if lenient else _members(inspection.tree)
+    return Parsed(known, tuple(inspection.violations), lenient, inspection.twice)
+
+
+def _members(tree: Any) -> Any:
+    """What can be told of a text with violations: the members that are strings or other scalars."""
+    if not isinstance(tree, dict):
+        return None
+    return {name: item for name, item in tree.items() if not isinstance(item, Misfit | dict | list)}
+
+
+def split_array(text: str) -> Iterator[str]:
+    """The texts of an array's elements. Raises ValueError if the text is no JSON array."""
+    # Only the end of each element is wanted here. Numbers of any length have one.
+    decoder = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len)
     at = _after(text, _SPACE.match(text), "[")
     if text[at : at + 1] == "]":
         at = _after(text, _SPACE.match(text, at), "]")
     else:
         more = True
         while more:
-            numbers.flaws.clear()
             try:
-                value, end = decoder.raw_decode(text, at)
+                _, end = decoder.raw_decode(text, at)
             except RecursionError:
                 end = _end_of_nested(text, at)
-                yield Element(text[at:end], None, [f"is nested deeper than {DEPTH_MAX} levels"])
-            else:
-                written = text[at:end]
-                yield Element(written, value, sorted(numbers.flaws) + _more_flaws(written, value))
+            yield text[at:end]
             space = _SPACE.match(text, end)
             more = text[space.end() : space.end() + 1] == "," if space else False
             at = _after(text, space, "," if more else "]")
@@ -149,7 +179,7 @@ def parse_array(text: str) -> Iterator[Element]:
 
 
 def _after(text: str, space: "re.Match[str] | None", mark: str) -> int:
-    """Where the text goes on after some space, a mark and more space."""
+    """The position after optional space, a mark and optional space."""
     at = space.end() if space else 0
     if text[at : at + 1] != mark:
         raise ValueError(f"no {mark} at character {at}")
@@ -158,84 +188,14 @@ def _after(text: str, space: "re.Match[str] | None", mark: str) -> int:
 
 
 def _end_of_nested(text: str, at: int) -> int:
-    """Where an array or object ends that is nested deeper than the parser goes."""
+    """The end of an array or object that is nested deeper than the parser's limit."""
     depth = 0
-    for token in _BRACKET.finditer(text, at):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
-        if depth == 0:
-            return token.end()
+    for token in _BRACKETS.finditer(text, at):
+        first = token[0][0]
+        if first in "[{":
+            depth += len(token[0])
+        elif first != '"':
+            if len(token[0]) >= depth:
+                return token.start() + depth
+            depth -= len(token[0])
     raise ValueError("an array or object does not end")
-
-
-def text_flaws(value: Any) -> list[str]:
-    """List what its texts hold that PostgreSQL or UTF-8 cannot."""
-    flaws = set()
-    for text in _texts(value):
-        if "\0" in text:
-            flaws.add("has the character U+0000")
-        if _SURROGATE.search(text):
-            flaws.add("has a lone surrogate")
-    return sorted(flaws)
-
-
-def _texts(value: Any) -> list[str]:
-    texts, waiting = [], [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            texts.append(item)
-        elif isinstance(item, dict):
-            texts.extend(item)
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-    return texts
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level := [item for item in level if isinstance(item, dict | list)]:
-        depth += 1
-        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
-    return depth
-
-
-def skim(body: bytes) -> JsonObject:
-    """Read only the scalar members of the outermost object, however deep or long the rest is.
-
-    Streams, so that neither depth nor length matters. Raises ValueError for what is no JSON object.
-    """
-    try:
-        return _outermost(body)
-    except ijson.JSONError:
-        narrowed = _UP_TO_WIDE.sub(_narrowed, body)
-    try:
-        return _outermost(narrowed)
-    except ijson.JSONError as error:
-        raise ValueError(str(error)) from error
-
-
-def _narrowed(match: re.Match[bytes]) -> bytes:
-    """Put 0 in the place of a number that does not fit; leave what is no number."""
-    try:
-        _, flaws = parse(match[2].decode())
-    except ValueError:
-        flaws = []
-    return match[1] + b"0" if flaws else match[0]
-
-
-def _outermost(body: bytes) -> JsonObject:
-    members: JsonObject = {}
-    depth, key = 0, ""
-    for event, value in ijson.basic_parse(BytesIO(body), buf_size=SKIM_CHUNK_BYTES, use_float=True):
-        if event in ("start_map", "start_array"):
-            if depth == 0 and event == "start_array":
-                raise ValueError("not a JSON object")
-            depth += 1
-        elif event in ("end_map", "end_array"):
-            depth -= 1
-        elif depth == 1 and event == "map_key":
-            key = value
-        elif depth == 1:
-            members[key] = value
-    return members

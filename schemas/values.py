@@ -1,4 +1,4 @@
-"""Values: dataclasses whose fields are set once, when they are made."""
+"""Value classes: dataclasses whose fields are set only at construction."""
 
 import dataclasses
 from typing import TypeVar, dataclass_transform
@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def value(cls: type[T]) -> type[T]:
-    """Make a dataclass of which every command needs a few.
+    """Make a dataclass for values of which every command needs a few.
 
-    That nobody sets its fields again is for the type checker to see: a frozen dataclass takes five times as long to
-    make, which for those of one command was a twentieth of its processor time.
+    Only the type checker prevents setting a field again: constructing a frozen dataclass takes five times as long,
+    which was a twentieth of a command's processor time.
     """
     return dataclasses.dataclass(slots=True, unsafe_hash=True)(cls)

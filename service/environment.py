@@ -1,4 +1,4 @@
-"""Variables that look like settings and are none: a misspelt one would be passed over without a word."""
+"""Detection of unknown GENLOCK_ variables: pydantic would ignore a misspelt setting silently."""
 
 import re
 from collections.abc import Mapping
@@ -21,18 +21,18 @@ OTHERS = frozenset(
         "TEST_PROVIDERS",
     )
 )
-"""What is read elsewhere (tests/unit/test_environment.py)."""
+"""Variables that other programs read (tests/unit/test_unknown_settings.py)."""
 
 _SERVICE_LINK = re.compile(
     r"GENLOCK(?:_\w+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
 )
-"""What Kubernetes tells the pods of a namespace about a Service there whose name starts with genlock."""
+"""Variables that Kubernetes sets in the pods of a namespace for a Service whose name starts with genlock."""
 
 _PORT_LINK = re.compile("(?:tcp|udp|sctp)://.*")
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A sentence on each variable that starts as a setting does and is none. No value is in it."""
+    """A sentence on each variable with the settings' prefix that is no setting. It contains no values."""
     return [
         f"{name.encode('unicode_escape').decode()} is not a setting; {_hint(name.upper())}"
         for name, value in sorted(environment.items())

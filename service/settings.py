@@ -1,21 +1,21 @@
-"""Settings, from the environment: each is the variable `GENLOCK_` and its name in capitals."""
+"""Settings from the environment. The variable of a setting is `GENLOCK_` and its name in capitals."""
 
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from genlock import _broker_urls
-from genlock._urls import with_password_file
+from genlock._net import broker_urls
+from genlock._net.urls import with_password_file
 from genlock.schemas.namespaces import Namespace
 from genlock.service.database import postgres_urls
 
 LANES_MAX = 32
-"""Each lane is a queue of its own on the broker, and two channels and two connections to PostgreSQL in each process."""
+"""Each lane costs a queue on the broker, and two channels and two PostgreSQL connections in each process."""
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Times are in seconds, sizes in commands unless the name says otherwise."""
+    """All settings. Times are in seconds and sizes in commands unless the name says otherwise."""
 
     model_config = SettingsConfigDict(env_prefix="GENLOCK_", frozen=True, hide_input_in_errors=True)
 
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="How long the broker may take to confirm the events of a batch.")
     ] = 30.0
     shutdown_timeout_s: Annotated[
-        float, Field(gt=0, description="How long a stop may take to settle what is held.")
+        float, Field(gt=0, description="How long a stop may take to settle held messages.")
     ] = 25.0
     heartbeat_s: Annotated[
         int,
@@ -86,14 +86,17 @@ class Settings(BaseSettings):
         Field(
             gt=0,
             description="How long a session with the broker lasts before it is settled and another one is begun, which "
-            "brings back what the broker has delivered and nobody has got.",
+            "redelivers messages that the broker believes delivered and that never arrived.",
         ),
     ] = 300.0
     retry_delay_max_s: Annotated[
         float, Field(gt=0, description="The longest pause between tries while a server is away.")
     ] = 5.0
     sweep_after_s: Annotated[
-        float, Field(gt=0, description="How old an unconfirmed batch is before its events are published again.")
+        float,
+        Field(
+            gt=0, description="For how long a replica sees an unconfirmed batch before it publishes its events again."
+        ),
     ] = 30.0
     ledger_retention_days: Annotated[
         float, Field(gt=1, description="How long ids are remembered, in days. Older unknown commands are refused.")
@@ -109,6 +112,13 @@ class Settings(BaseSettings):
     accept_unsafe_database: Annotated[
         bool, Field(description="Serve on a database without fsync or full_page_writes. For development alone.")
     ] = False
+    require_user: Annotated[
+        bool,
+        Field(
+            description="Reject commands without the AMQP property `user_id`, by which the broker tells who published "
+            "them. The same for all replicas."
+        ),
+    ] = False
     tracing: Annotated[
         bool,
         Field(description="Export OpenTelemetry spans, as the standard OTEL_ variables say; needs genlock[tracing]."),
@@ -123,19 +133,19 @@ class Settings(BaseSettings):
     @field_validator("database_url", "amqp_url")
     @classmethod
     def _is_url(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
-        read = _broker_urls.read if info.field_name == "amqp_url" else postgres_urls.read
+        read = broker_urls.read if info.field_name == "amqp_url" else postgres_urls.read
         read(url.get_secret_value())
         return url
 
     @property
     def database(self) -> str:
-        """Where PostgreSQL is, with its password or the name of the file that has it."""
+        """PostgreSQL's URL, with its password or the name of the password file."""
         return with_password_file(self.database_url.get_secret_value(), self.database_password_file, postgres_urls.KIND)
 
     @property
     def broker(self) -> str:
-        """Where RabbitMQ is, likewise."""
-        return with_password_file(self.amqp_url.get_secret_value(), self.amqp_password_file, _broker_urls.KIND)
+        """RabbitMQ's URL, with its password or the name of the password file."""
+        return with_password_file(self.amqp_url.get_secret_value(), self.amqp_password_file, broker_urls.KIND)
 
     @property
     def source(self) -> str:

@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -14,13 +13,16 @@ from pydantic import SecretStr
 
 from genlock import servers as servers_module
 from genlock.servers import Role, Servers
-from genlock.servers_programs import Programs, ServersUnavailable
+from genlock.servers.programs import Programs, ServersUnavailable
 from genlock.service.database.migrate import migrate
-from genlock.service.database.transactions import DECIDING_PLANS, Pool, open_pool
+from genlock.service.database.transactions import Pool
 from genlock.service.deciding.decide import Decider
 from genlock.service.settings import Settings
-from tests.harness import Client, connected
-from tests.pooler import Mode, PgBouncer, Pooling
+from tests.support.database import Connection
+from tests.support.deciders import decider_on, deciding_pool
+from tests.support.harness import Client, connected
+from tests.support.pooler import Mode, PgBouncer, Pooling
+from tests.support.proxy import Proxy, proxied
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,7 +41,7 @@ def servers() -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def programs() -> Programs:
-    """The programs of servers of a test's own; who has Docker alone can do without tests that need them."""
+    """The programs of servers of a test's own. Tests that need them are skipped where there is only Docker."""
     try:
         return Programs.have()
     except ServersUnavailable as error:
@@ -94,25 +96,25 @@ def amqp_url(servers: Servers) -> str:
 
 @pytest.fixture
 def namespace() -> str:
-    """Return a name for this test's exchanges and queues, which nobody else uses."""
+    """Return a name for this test's exchanges and queues, which no other test uses."""
     return f"t{secrets.token_hex(6)}"
 
 
 @pytest.fixture
 async def pool(database_url: str) -> AsyncIterator[Pool]:
-    """Connections as deciding uses them, enough for a crowd."""
-    async with await open_pool(database_url, size=36, timeout_s=20, plans=DECIDING_PLANS) as pool:
+    """Connections as deciding uses them, enough for many batches at once."""
+    async with deciding_pool(database_url, 36) as pool:
         yield pool
 
 
 @pytest.fixture
 def decider(pool: Pool) -> Decider:
     """Return a decider; as many batches at once as there are connections in the pool."""
-    return Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20)
+    return decider_on(pool)
 
 
 @pytest.fixture
-async def second(owner_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+async def second(owner_url: str) -> AsyncIterator[Connection]:
     """A second connection to the test's database, as its owner: to hold locks with, to look, and to do damage."""
     connection = await asyncpg.connect(owner_url)
     yield connection
@@ -120,13 +122,35 @@ async def second(owner_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Re
 
 
 @pytest.fixture
-async def client(amqp_url: str, namespace: str) -> AsyncIterator[Client]:
+def lanes() -> int:
+    """How many lanes the test's namespace has: a test that is about lanes has a fixture of this name."""
+    return 1
+
+
+@pytest.fixture
+async def client(amqp_url: str, namespace: str, lanes: int) -> AsyncIterator[Client]:
     """A publisher and subscriber in the test's namespace, which is removed in the end."""
-    async with connected(amqp_url, namespace) as client:
+    async with connected(amqp_url, namespace, lanes) as client:
         yield client
 
 
 @pytest.fixture
-def settings(database_url: str, amqp_url: str, namespace: str) -> Settings:
+def settings(database_url: str, amqp_url: str, namespace: str, lanes: int) -> Settings:
     """Return the settings of a replica in the test's database and namespace."""
-    return Settings(database_url=SecretStr(database_url), amqp_url=SecretStr(amqp_url), namespace=namespace)
+    return Settings(
+        database_url=SecretStr(database_url), amqp_url=SecretStr(amqp_url), namespace=namespace, lanes=lanes
+    )
+
+
+@pytest.fixture
+async def broker(amqp_url: str) -> AsyncIterator[Proxy]:
+    """A proxy in front of the broker."""
+    async with proxied(amqp_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Proxy]:
+    """A proxy in front of PostgreSQL."""
+    async with proxied(database_url) as proxy:
+        yield proxy

@@ -1,1 +1,1 @@
-"""Programs that do Genlock's work in another way, each to be started as a process of its own."""
+"""Programs that do Genlock's work in another way, each started as a process."""

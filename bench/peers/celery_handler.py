@@ -1,8 +1,8 @@
-"""The peer: documents guarded by a Celery task with psycopg, one transaction for each task.
+"""A peer: documents guarded by a Celery task with psycopg, one transaction for each task.
 
-It gives what Genlock promises for the two commands of the benchmark, by the same statements as the FastStream handler.
-The inbox is the same quorum queue, which Celery has known how to consume since 5.5. With late acknowledgement a
-message is settled after the task, and the task ends when the broker has confirmed the event.
+It gives Genlock's guarantees for the two commands of the benchmark, by the same statements as the FastStream handler.
+The inbox is the same quorum queue, which Celery can consume since 5.5. With late acknowledgement a message is settled
+after the task, and the task ends when the broker has confirmed the event.
 """
 
 import json
@@ -22,7 +22,7 @@ from bench.messages import PERSISTENT, Message
 from bench.peers.documents import CONTENT_TYPE, Command, Current, conflict, succeeded
 
 AT_ONCE = 20
-"""Threads of the pool, each with connections of its own; see README.md for how that was found."""
+"""The number of threads, each with connections of its own; README.md says how it was chosen."""
 
 TASK = "decide"
 
@@ -47,7 +47,7 @@ class DecidedMeanwhileError(Exception):
 
 
 class Handler:
-    """What a thread keeps: a connection to each server."""
+    """The handler of a thread, with a connection to each server."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         namespace = environment["GENLOCK_NAMESPACE"]
@@ -73,7 +73,7 @@ class Handler:
         )
 
     def _decide(self, command: Command) -> str:
-        """Decide a command, or find that it has been decided; return its event."""
+        """Decide a command, or find its earlier decision; return its event."""
         while True:
             with suppress(DecidedMeanwhileError), self._database.transaction():
                 known = self._row("SELECT event FROM ledger WHERE id = %s", command.id)
@@ -89,7 +89,7 @@ class Handler:
                 return event
 
     def _apply(self, command: Command) -> str:
-        """Change the document if it is as expected; return the event that says what became of it."""
+        """Change the document if its generation is the expected one; return the event."""
         if command.type == "document.put":
             changed: Current | None = self._row(
                 "UPDATE documents SET generation = generation + 1, body = %s"
@@ -119,7 +119,7 @@ _own = threading.local()
 
 
 def decide(command: dict[str, Any]) -> None:
-    """Decide a command; its message is acknowledged after that."""
+    """Decide a command. Its message is acknowledged afterwards."""
     if not hasattr(_own, "handler"):
         _own.handler = Handler(os.environ)
     _own.handler.handle(Command.model_validate(command))
@@ -154,7 +154,7 @@ def main() -> None:
     )
     app.conf.task_queues = [inbox]
     app.conf.task_default_queue = inbox.name
-    # With a quorum queue Celery makes 28 more queues for tasks that are to wait, and none here is.
+    # With a quorum queue Celery declares 28 more queues for delayed tasks, which are not needed here.
     DelayedDelivery.include_if = lambda *_: False
     options = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=ERROR")
     app.worker_main(["worker", "--pool=threads", f"--concurrency={AT_ONCE}", *options])

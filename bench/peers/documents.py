@@ -1,4 +1,4 @@
-"""What the peers' handlers share: a command as they read it, and the outcome event as they write it."""
+"""Shared by the peers' handlers: the model of a command, and the outcome events."""
 
 import json
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ Current = tuple[int, dict[str, Any]]
 
 
 class Data(BaseModel):
-    """Of `document.put` the first two, of `document.merge` the last."""
+    """The data of `document.put` (the first two fields) or `document.merge` (the last)."""
 
     expected_generation: int | None = None
     body: dict[str, Any] | None = None
@@ -33,12 +33,12 @@ class Command(BaseModel):
 
 
 def succeeded(command: Command, source: str, current: Current) -> str:
-    """The event of a command that was applied."""
+    """The event of an applied command."""
     return _event(command, source, "succeeded", _outcome(command, current, "record"))
 
 
 def conflict(command: Command, source: str, current: Current | None) -> str:
-    """The event of a command that came too late."""
+    """The event of a conflict."""
     data = _outcome(command, current, "current") | {"expected": command.data.expected_generation}
     return _event(command, source, "conflict", data)
 

@@ -1,9 +1,9 @@
-"""The peer: documents guarded by a FastStream handler with asyncpg, one transaction for each message.
+"""A peer: documents guarded by a FastStream handler with asyncpg, one transaction for each message.
 
-It gives what Genlock promises for the two commands of the benchmark. In one transaction: look the id up in the
-ledger, change the document where its generation is the expected one, insert the ledger row. Then publish the event,
-persistent, and wait for its confirm; when the handler returns after that, FastStream acknowledges the message. A
-message that comes again is answered from the ledger.
+It gives Genlock's guarantees for the two commands of the benchmark. One transaction looks the id up in the ledger,
+changes the document if its generation is the expected one, and inserts the ledger row. Then the handler publishes the
+persistent event and waits for its confirm; after its return FastStream acknowledges the message. A redelivered message
+is answered from the ledger.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from faststream.rabbit.message import RabbitMessage
 from bench.peers.documents import CONTENT_TYPE, Command, Current, conflict, succeeded
 
 AT_ONCE = 20
-"""Messages that are worked on at the same time, each on a connection of its own; see README.md for how it was found."""
+"""The number of messages handled concurrently, each on its own connection; README.md says how it was chosen."""
 
 if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
@@ -32,7 +32,7 @@ class DecidedMeanwhileError(Exception):
 
 
 async def decide(pool: "Pool", command: Command, source: str) -> str:
-    """Decide a command, or find that it has been decided; return its event."""
+    """Decide a command, or find its earlier decision; return its event."""
     while True:
         with suppress(DecidedMeanwhileError):
             async with pool.acquire() as connection, connection.transaction():
@@ -49,7 +49,7 @@ async def decide(pool: "Pool", command: Command, source: str) -> str:
 
 
 async def _apply(connection: "Connection", command: Command, source: str) -> str:
-    """Change the document if it is as expected; return the event that says what became of it."""
+    """Change the document if its generation is the expected one; return the event."""
     if command.type == "document.put":
         changed = await connection.fetchrow(
             "UPDATE documents SET generation = generation + 1, body = $3"
@@ -59,7 +59,7 @@ async def _apply(connection: "Connection", command: Command, source: str) -> str
             json.dumps(command.data.body),
         )
     else:
-        # Right for flat patches without nulls, and faster than reading, merging and writing.
+        # Correct for flat patches without nulls, and faster than reading, merging and writing.
         changed = await connection.fetchrow(
             "UPDATE documents SET generation = generation + 1, body = body || $2"
             " WHERE id = $1 RETURNING generation, body",
@@ -77,19 +77,19 @@ def _current(row: asyncpg.Record) -> Current:
 
 
 async def decode(message: RabbitMessage) -> Command:
-    """Read a command from a message's body."""
+    """Parse a command from a message's body."""
     return Command.model_validate_json(message.body)
 
 
 async def keep(_connection: Any) -> None:
-    """Reset nothing between two uses of a connection, which saves a round trip. Genlock does the same."""
+    """Skip the reset between two uses of a connection, as Genlock does. That avoids a round trip."""
 
 
 async def main() -> None:
     """Serve until SIGTERM."""
     namespace = os.environ["GENLOCK_NAMESPACE"]
     source = f"/{namespace}"
-    # Types are applied by `decode`; having them applied, and the message injected, costs a thread for each message.
+    # `decode` validates the types; FastStream's own validation and injection cost a thread for each message.
     broker = RabbitBroker(os.environ["GENLOCK_AMQP_URL"], logger=None, apply_types=False)
     inbox = RabbitQueue(f"{namespace}.inbox", declare=False)
     events = RabbitExchange(f"{namespace}.events", type=ExchangeType.TOPIC, declare=False)
@@ -112,7 +112,7 @@ async def main() -> None:
 
         subscriber = broker.subscriber(
             inbox,
-            # A channel of its own; the events go out on the broker's, which has publisher confirms.
+            # A channel of its own; events are published on the broker's channel, which has publisher confirms.
             channel=Channel(prefetch_count=AT_ONCE),
             decoder=decode,
             ack_policy=AckPolicy.NACK_ON_ERROR,

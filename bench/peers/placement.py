@@ -1,7 +1,7 @@
-"""The peer: OpenStack Placement from its package, under gunicorn, on a database of its own.
+"""A peer: OpenStack Placement from its package, under gunicorn, on a database of its own.
 
-Clients replace the inventories of a provider each, with the generation that the answer before had, one request after
-the other, and there are as many clients as Placement has threads.
+Each client replaces the inventories of its provider repeatedly, with the generation of the previous answer. There are
+as many clients as Placement has threads.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from bench import processor
 from bench.processes import Program, program
 from bench.workloads import CLASSES
 from genlock import servers
-from genlock.servers_ports import take_port
+from genlock.servers.ports import take_port
 
 PROCESSES = 2
 THREADS = 4
-"""Of each process; see README.md for how they were found."""
+"""The threads of each process; README.md says how their number was chosen."""
 
 START_TIMEOUT_S = 60.0
 START_POLL_S = 0.1
@@ -45,7 +45,7 @@ max_pool_size = {threads}
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What its clients came to. `processor_s` is the processor time of Placement and of each server that is ours."""
+    """The result of the clients. `processor_s` is the processor time of Placement and of each private server."""
 
     count: int
     seconds: float
@@ -53,9 +53,9 @@ class Replaced:
 
 
 async def replace_inventories(running: servers.Servers, seconds: float) -> Replaced:
-    """Start Placement and let its clients work for a while.
+    """Start Placement and run its clients for a while.
 
-    Raises RuntimeError where a replacement was refused, or was lost.
+    Raises RuntimeError if a replacement was refused or lost.
     """
     async with servers.database(running.database_url) as database_url, _serving(database_url) as (started, url):
         async with aiohttp.ClientSession(url, headers=_HEADERS) as session:
@@ -89,7 +89,7 @@ class Client:
         await self._request("POST", "/resource_providers", {"uuid": self._provider, "name": self._provider})
 
     async def replace(self) -> None:
-        """Replace the inventories, by the others of two pictures in turn."""
+        """Replace the inventories, alternating between two sets."""
         total = 1_024 * (1 + self.generation % 2)
         inventory = {
             "total": total,
@@ -128,7 +128,7 @@ async def _replace(clients: Sequence[Client], seconds: float) -> None:
 
 @asynccontextmanager
 async def _serving(database_url: str) -> AsyncIterator[tuple[Program, str]]:
-    """Make the tables and run Placement; yields its process and its URL."""
+    """Create the tables and run Placement; yield its process and its URL."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "placement.conf"
         connection = urlsplit(database_url)._replace(scheme="postgresql+psycopg2").geturl()

@@ -1,4 +1,4 @@
-"""Make Placement's tables, as `placement-manage db sync` does: the arguments name the configuration file."""
+"""Create Placement's tables like `placement-manage db sync`. The arguments name the configuration file."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command line, `genlock`: this is the list of its commands, and what becomes of their errors."""
+"""The command line, `genlock`: the list of its commands, and the handling of their errors."""
 
 import logging
 import signal
@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from genlock.cli import contract, dead, lanes, messages, process, proof, queries, republish
+from genlock.cli import adopt, contract, dead, held, lanes, messages, process, proof, queries, republish
 from genlock.cli.failure import NO_ANSWER, USAGE, Failure, sentence
+from genlock.cli.terminal import say, say_uncaught
 from genlock.errors import GenlockError, InvalidMessage
 
 TERMINATED = 128 + signal.SIGTERM
@@ -29,6 +30,7 @@ for command in (
     process.serve,
     process.migrate,
     lanes.lanes,
+    adopt.adopt,
     process.settings,
     process.demo,
     messages.send,
@@ -41,6 +43,7 @@ for command in (
 ):
     app.command(no_args_is_help=command in (messages.send, messages.get, queries.query))(command)
 app.add_typer(dead.app, name="dead")
+app.add_typer(held.app, name="held")
 
 
 def _show_version(asked: bool) -> None:
@@ -52,7 +55,7 @@ def _show_version(asked: bool) -> None:
         raise Failure(
             "This copy of Genlock has no version, because it is not installed: install it with pip."
         ) from error
-    typer.echo(f"genlock {version}")
+    say(f"genlock {version}")
     raise typer.Exit
 
 
@@ -63,14 +66,15 @@ def _options(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Take the options that stand before the command."""
+    """Options before the command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command line, that of this process by default, and exit with its code."""
-    # As process 1 of a container, a program without a handler of its own does not even notice SIGTERM.
+    """Run a command line, by default that of this process, and exit with its code."""
+    # As process 1 of a container, a program without a handler of its own ignores SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    # What the AMQP library has to say reaches the user as one sentence, by the error that it raises.
+    sys.excepthook = say_uncaught
+    # Errors of the AMQP library reach the user as one sentence, from the exception.
     for library in ("aio_pika", "aiormq"):
         logging.getLogger(library).addHandler(logging.NullHandler())
     try:
@@ -85,5 +89,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _exit(text: str, exit_code: int) -> None:
     for line in text.splitlines():
-        typer.echo(f"genlock: {line}", err=True)
+        say(f"genlock: {line}", err=True)
     sys.exit(exit_code)

@@ -2,10 +2,9 @@
 
 import json
 
-import typer
-
 from genlock.cli.failure import load_settings
 from genlock.cli.messages import Namespace
+from genlock.cli.terminal import say_json
 from genlock.schemas.asyncapi import document
 
 
@@ -19,4 +18,4 @@ def asyncapi(*, namespace: Namespace = None) -> None:
       genlock asyncapi --namespace staging > genlock.json
     """
     settings = load_settings(namespace=namespace)
-    typer.echo(json.dumps(document(settings.namespace), indent=2, ensure_ascii=False))
+    say_json(json.dumps(document(settings.namespace), indent=2, ensure_ascii=False))

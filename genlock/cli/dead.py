@@ -1,4 +1,4 @@
-"""`genlock dead`: the messages that could not be decided, looked at, retried and dropped."""
+"""`genlock dead`: list, show, retry and drop dead letters."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ import typer
 from genlock.cli.failure import USAGE, Failure, load_settings
 from genlock.cli.messages import AmqpUrl, AsJson, Namespace
 from genlock.cli.moments import check_span, moment
-from genlock.consumers.letters import Selection
+from genlock.consumers.operations.dead_letters import Selection
 
 app = typer.Typer(
     help="Look at, retry and drop dead letters: messages that could not be decided, or broke the service.\n\n"
-    "A letter is named by its command's id, or by the hash of its body where it has no id. While one of these commands "
-    "reads the queue it holds the letters, and another has to wait.",
+    "The name of a dead letter is its command's id, or the hash of its body if it has no id. While one of these "
+    "commands reads the queue it holds the dead letters, and another has to wait.",
     short_help="Look at, retry and drop messages that could not be decided.",
     no_args_is_help=True,
 )
@@ -46,11 +46,11 @@ Until = Annotated[
     typer.Option("--until", parser=moment, metavar="TIME", help="Died before that.", show_default=False),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="At most so many.", show_default=False)]
-All = Annotated[bool, typer.Option("--all", help="All letters; needed where nothing else says which.")]
+All = Annotated[bool, typer.Option("--all", help="All dead letters; needed where nothing else says which.")]
 
 
 @app.command(name="list")
-def list_letters(
+def list_dead_letters(
     ids: Ids = None,
     *,
     reason: Reason = None,
@@ -74,12 +74,12 @@ def list_letters(
 
     selection = _selection(ids, reason, command_type, since, until)
     settings = load_settings(amqp_url=amqp_url, namespace=namespace)
-    asyncio.run(dead_actions.list_letters(settings, selection, limit, as_json=as_json))
+    asyncio.run(dead_actions.list_dead_letters(settings, selection, limit, as_json=as_json))
 
 
 @app.command(no_args_is_help=True)
 def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As list shows it.")],
+    dead_letter_id: Annotated[str, typer.Argument(metavar="ID", help="As list shows it.")],
     *,
     amqp_url: AmqpUrl = None,
     namespace: Namespace = None,
@@ -87,7 +87,7 @@ def show(
 ) -> None:
     """Show all that a dead letter has: why and when it died, its properties, its headers and its body.
 
-    Where several letters have the same id, all are shown.
+    Where several dead letters have the same id, all are shown.
 
     [bold]Example[/bold]
 
@@ -96,7 +96,7 @@ def show(
     from genlock.cli import dead_actions  # noqa: PLC0415 - --help does without it
 
     settings = load_settings(amqp_url=amqp_url, namespace=namespace)
-    asyncio.run(dead_actions.show(settings, _selection([letter_id]), as_json=as_json))
+    asyncio.run(dead_actions.show(settings, _selection([dead_letter_id]), as_json=as_json))
 
 
 @app.command(no_args_is_help=True)
@@ -116,16 +116,16 @@ def retry(
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let the commands of dead letters be decided again. Mend first what they died of.
+    """Have the commands of dead letters decided again. First remove the cause.
 
     A command that was never decided is published under its own id; one that ended as internal_error under a new id, a
-    new time, and its first id as causationid. A letter is removed once the broker has its command, or if that has
+    new time, and its first id as causationid. A dead letter is removed once the broker has its command, or if that has
     another verdict already. What cannot be decoded stays. The outcomes come as events.
 
     A dry run decides each command, alone and against the records as they are now, in a transaction that is rolled back:
-    of several letters about one record, each is told what would happen if it were the only one.
+    of several dead letters about one record, each gets the result that it would have as the only one.
 
-    Exits with 1 if a letter cannot be retried, or if there is none with an id that was given.
+    Exits with 1 if a dead letter cannot be retried, or if there is none with an id that was given.
 
     [bold]Examples[/bold]
 
@@ -155,7 +155,7 @@ def drop(
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove dead letters for good, and print which ones. Asks first; where nobody can be asked, --yes is needed.
+    """Remove dead letters for good, and print which ones. Asks first; without a terminal --yes is required.
 
     [bold]Examples[/bold]
 
@@ -178,14 +178,14 @@ def _selection(
     until: datetime | None = None,
 ) -> Selection:
     check_span(since, until)
-    handles = frozenset(letter_id.lower() for letter_id in ids or ())
+    handles = frozenset(dead_letter_id.lower() for dead_letter_id in ids or ())
     return Selection(handles, reason, command_type, since, until)
 
 
 def _chosen(selection: Selection, *, every: bool) -> Selection:
-    """Take a selection for something that has consequences: all letters must be meant in so many words."""
+    """Check a selection for retry and drop: all dead letters have to be selected explicitly."""
     if selection.is_everything and not every:
-        raise Failure("Say which letters: by their ids, --reason, --type, --since, --until, or --all.", USAGE)
+        raise Failure("Say which dead letters: by their ids, --reason, --type, --since, --until, or --all.", USAGE)
     if every and not selection.is_everything:
-        raise Failure("--all means all letters; leave out what says which.", USAGE)
+        raise Failure("--all means all dead letters; leave out the other options that select some.", USAGE)
     return selection

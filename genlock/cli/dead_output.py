@@ -1,6 +1,6 @@
-"""Dead letters as people see them on a terminal, and as programs read them elsewhere.
+"""Output of dead letters: columns for people on a terminal, JSON for programs.
 
-All that is in a letter was written by a stranger: nothing of it reaches a terminal as a control character.
+The contents of a dead letter are untrusted: control characters never reach a terminal.
 """
 
 import base64
@@ -9,57 +9,62 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import typer
 from rich.cells import set_cell_size
 from rich.table import Table
 
-from genlock.cli.output import console, plain
-from genlock.consumers.letters import Letter, Summary
-from genlock.consumers.retry import Retried
+from genlock.cli.output import console
+from genlock.cli.terminal import plain, say, say_json
+from genlock.consumers.operations.dead_letter_retry import Retried
+from genlock.consumers.operations.dead_letters import DeadLetter, Summary
 from genlock.schemas.base import JsonObject
 from genlock.schemas.strictjson import parse, without_mark
 
 TIME_WIDTH, HANDLE_WIDTH, TYPE_WIDTH, REASON_WIDTH = 20, 36, 24, 32
 
 BODY_CHARACTERS_MAX = 65_536
-"""How much of a body a terminal is sent; --json has all."""
+"""How much of a body is printed on a terminal; --json prints all."""
 
 
 def print_summaries(summaries: Sequence[Summary], *, as_json: bool) -> None:
-    """Show one letter on each line: in columns, or as JSON Lines."""
+    """Print one dead letter a line: in columns, or as JSON Lines."""
     if summaries and not as_json:
-        typer.echo(_columns("died", "id", "type", "reason", "subject"))
+        say(_columns("died", "id", "type", "reason", "subject"))
     for told in summaries:
         if as_json:
             _print_json(_fields(told))
         else:
             subject = told.subject if told.commands <= 1 else f"({told.commands} commands)"
-            typer.echo(_columns(_moment(told.died), told.handle, told.type, told.reason, subject))
+            say(_columns(_moment(told.died), told.handle, told.type, told.reason, subject))
 
 
-def print_retried(letter: Summary, results: Iterable[Retried], *, as_json: bool) -> None:
-    """Show what became of each command of a letter, or what would."""
+def print_retried(dead_letter: Summary, results: Iterable[Retried], *, as_json: bool) -> None:
+    """Print the result of each command of a dead letter, or the result of a dry run."""
     for retried in results:
         if as_json:
-            told = {"id": retried.was, "result": retried.result, "detail": retried.detail, "as": retried.command_id}
-            _print_json(_fields(letter) | told)
+            told = {
+                "id": retried.original_id,
+                "result": retried.result,
+                "detail": retried.detail,
+                "as": retried.command_id,
+            }
+            _print_json(_fields(dead_letter) | told)
             continue
         text = f"{retried.result}: {retried.detail}" if retried.detail else str(retried.result)
-        if retried.command_id != retried.was:
+        if retried.command_id != retried.original_id:
             text += f", as {retried.command_id}"
-        name = retried.was or letter.handle
-        typer.echo("  ".join([_cell(name, HANDLE_WIDTH), _cell(letter.type, TYPE_WIDTH), plain(text)]))
+        name = retried.original_id or dead_letter.handle
+        say("  ".join([_cell(name, HANDLE_WIDTH), _cell(dead_letter.type, TYPE_WIDTH), plain(text)]))
 
 
-def print_letter(letter: Letter, *, as_json: bool) -> None:
-    """Show all that a letter has."""
-    delivery, fields = letter.delivery, _fields(letter.summary)
-    # One that is not there reads as an empty text.
+def print_dead_letter(dead_letter: DeadLetter, *, as_json: bool) -> None:
+    """Print a dead letter with all its properties and its body."""
+    delivery, fields = dead_letter.delivery, _fields(dead_letter.summary)
+    # A missing property reads as an empty text.
     properties = {name: value for name, value in delivery.properties if value not in (None, "") and name != "headers"}
     headers = delivery.properties.headers or {}
     if as_json:
         told = {"routing_key": delivery.routing_key, "properties": properties, "headers": headers}
-        _print_json(fields | told | _body_fields(letter.body))
+        _print_json(fields | told | _body_fields(dead_letter.body))
         return
     table = Table(show_header=False)
     for name, value in {**fields, "routing_key": delivery.routing_key}.items():
@@ -69,10 +74,10 @@ def print_letter(letter: Letter, *, as_json: bool) -> None:
         for name, value in values.items():
             table.add_row(plain(f"{title} {name}"), plain(_text(value)))
     console().print(table)
-    text = _readable(letter.body)
-    typer.echo("\n".join(map(plain, text[:BODY_CHARACTERS_MAX].split("\n"))))
+    text = _readable(dead_letter.body)
+    say(text[:BODY_CHARACTERS_MAX])
     if len(text) > BODY_CHARACTERS_MAX:
-        typer.echo(f"… and {len(text) - BODY_CHARACTERS_MAX:,} more characters; --json prints all.", err=True)
+        say(f"… and {len(text) - BODY_CHARACTERS_MAX:,} more characters; --json prints all.", err=True)
 
 
 def _fields(told: Summary) -> JsonObject:
@@ -90,7 +95,7 @@ def _fields(told: Summary) -> JsonObject:
 
 
 def _body_fields(body: bytes) -> JsonObject:
-    """The body as it is: as text where that is possible without loss."""
+    """The unchanged body: as text if that is lossless."""
     try:
         return {"body": body.decode()}
     except UnicodeDecodeError:
@@ -98,17 +103,17 @@ def _body_fields(body: bytes) -> JsonObject:
 
 
 def _readable(body: bytes) -> str:
-    """The body as a person reads it best: JSON with indents, if it is JSON that is shown as it is."""
+    """The body for people: indented JSON, if indenting loses nothing."""
     text = without_mark(body).decode(errors="replace")
     try:
-        value, flaws = parse(text)
-    except (ValueError, RecursionError):
+        parsed = parse(text)
+    except ValueError:
         return text
-    return text if flaws else json.dumps(value, indent=2, ensure_ascii=False)
+    return text if parsed.violations else json.dumps(parsed.value, indent=2, ensure_ascii=False)
 
 
 def _print_json(value: JsonObject) -> None:
-    typer.echo(json.dumps(value, default=_text))
+    say_json(json.dumps(value, default=_text))
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""`genlock lanes`: another number of lanes."""
+"""`genlock lanes`: change the number of lanes."""
 
 import asyncio
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from genlock.cli.failure import Failure, load_settings
 from genlock.cli.messages import AmqpUrl, Namespace
+from genlock.cli.terminal import say
 from genlock.service.settings import LANES_MAX, Settings
 
 
@@ -18,8 +19,8 @@ def lanes(
 ) -> None:
     """Change how many lanes the broker has, while no replica runs; then start replicas with GENLOCK_LANES=N.
 
-    Commands may come meanwhile; none is lost, and what waits is moved in its order. Where it has so many already
-    nothing happens. A change that was interrupted is finished by doing it again.
+    Commands may arrive meanwhile; none is lost, and waiting ones are moved in their order. Does nothing if the broker
+    already has that many lanes. To finish an interrupted change, run the command again.
 
     [bold]Example[/bold]
 
@@ -29,9 +30,9 @@ def lanes(
 
 
 async def _change(settings: Settings) -> None:
-    # Imported here, because only this command needs them, and --help does without.
+    # Imported here: only this command needs them, and --help should stay fast.
     from genlock.cli.connections import broker  # noqa: PLC0415
-    from genlock.consumers.lanes import LanesInUseError, change_lanes  # noqa: PLC0415
+    from genlock.consumers.operations.lanes import LanesInUseError, change_lanes  # noqa: PLC0415
 
     async with broker(settings, declare=False) as session:
         try:
@@ -39,6 +40,6 @@ async def _change(settings: Settings) -> None:
         except LanesInUseError as error:
             raise Failure(str(error)) from error
     for name, count in moved.items():
-        typer.echo(f"Moved out of {name}: {count}.")
+        say(f"Moved out of {name}: {count}.")
     there = f"{settings.lanes} lanes" if settings.lanes > 1 else "one inbox"
-    typer.echo(f"The namespace {settings.namespace} has {there} now.")
+    say(f"The namespace {settings.namespace} has {there} now.")

@@ -1,4 +1,4 @@
-"""`genlock send`, `get` and `tail`: what can be done with a running service."""
+"""`genlock send`, `get` and `tail`: the commands that use a running service."""
 
 import asyncio
 from collections.abc import Callable, Generator
@@ -10,15 +10,17 @@ from typing import Annotated
 
 import typer
 
-from genlock._states import ReadableKind, State
+from genlock._client.states import State
 from genlock.cli.failure import Failure, load_settings, say_if_default, sentence
 from genlock.cli.output import EXIT_CODES, OutcomePrinter, print_record, wants_json
 from genlock.cli.settings_table import address
+from genlock.cli.terminal import say
 from genlock.client import TIMEOUT_S, Client, connect
 from genlock.commands import complete, parse_object, read_lines
 from genlock.errors import GenlockError, InvalidMessage, Unanswered
 from genlock.schemas.base import JsonObject
-from genlock.schemas.outcomes import Outcome
+from genlock.schemas.catalogue import STATES
+from genlock.schemas.outcomes import Outcome, UnknownEvent
 
 SOURCE = "/genlock-cli"
 STDIN = "-"
@@ -55,9 +57,7 @@ def send(
     bulk: Annotated[
         bool, typer.Option("--bulk", help="Send lines of one type that follow one another as one message.")
     ] = False,
-    source: Annotated[
-        str, typer.Option(help="Who says this: a URI reference, which others see as the winner's.")
-    ] = SOURCE,
+    source: Annotated[str, typer.Option(help="The sender: a URI reference, which others see in a winner.")] = SOURCE,
     timeout_s: Timeout = TIMEOUT_S,
     amqp_url: AmqpUrl = None,
     namespace: Namespace = None,
@@ -80,7 +80,7 @@ def send(
 
       echo '{"type": "document.put", "subject": "server-1", "data": {…}}' | genlock send -
     """
-    # Their ids are made here, so that they are known when something goes wrong.
+    # Ids are generated here, so that an error can name them.
     envelopes = [complete(members, source) for members in _given(command_type, subject, data, command_id, file)]
     connecting = open_client(amqp_url, namespace, source, timeout_s)
     show = OutcomePrinter(as_json=wants_json(as_json=as_json)).print
@@ -91,9 +91,9 @@ def send(
 def _given(
     command_type: str | None, subject: str | None, data: str | None, command_id: str | None, file: Path | None
 ) -> list[JsonObject]:
-    """Make the one command that the arguments give, or read those of a file or of stdin.
+    """Make the command that the arguments give, or read the commands of a file or of stdin.
 
-    Raises typer.BadParameter where the arguments do not go together, and InvalidMessage.
+    Raises typer.BadParameter if the arguments conflict, and InvalidMessage.
     """
     if command_type not in (None, STDIN) and file is None:
         given = {"id": command_id, "type": command_type, "subject": subject, "data": parse_object(data or "{}")}
@@ -104,7 +104,7 @@ def _given(
 
 
 def _input(command_type: str | None, file: Path | None) -> bytes:
-    """Read a file, or stdin if that was asked for."""
+    """Read a file, or stdin for -."""
     if file is not None and command_type is None:
         return file.read_bytes()
     if file is None and command_type == STDIN:
@@ -166,8 +166,8 @@ async def send_all(
 ) -> int:
     """Send all commands, at most `concurrency` at once, and return the exit code of the worst outcome.
 
-    Once one gets no answer no other is sent; those that wait for theirs still get it. Raises Failure, and what the
-    client raises.
+    After a command without an answer no other is sent; pending ones still get theirs. Raises Failure, and the client's
+    errors.
     """
     worst = 0
     waiting: Generator[JsonObject] = (envelope for envelope in envelopes)
@@ -190,13 +190,13 @@ async def send_all(
         if not isinstance(failure, Unanswered):
             raise failure
     if failures:
-        # Each of them is named, because each may have to be sent again.
+        # Each is named, because each may have to be sent again.
         raise Failure("\n".join(sentence(failure) for failure in failures if isinstance(failure, Unanswered)))
     return worst
 
 
 def get(
-    kind: Annotated[ReadableKind, typer.Argument(metavar="KIND", help="The kind of the record.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"The kind of the record: {', '.join(STATES)}.")],
     record_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the record.")],
     *,
     timeout_s: Timeout = TIMEOUT_S,
@@ -216,7 +216,7 @@ def get(
     print_record(record, as_json=as_json)
 
 
-async def _get(connecting: AbstractAsyncContextManager[Client], kind: ReadableKind, record_id: str) -> State | None:
+async def _get(connecting: AbstractAsyncContextManager[Client], kind: str, record_id: str) -> State | JsonObject | None:
     async with connecting as client:
         return await client.get(kind, record_id)
 
@@ -246,11 +246,14 @@ def tail(
 
 
 async def _tail(
-    connecting: AbstractAsyncContextManager[Client], pattern: str, count: int | None, show: Callable[[Outcome], None]
+    connecting: AbstractAsyncContextManager[Client],
+    pattern: str,
+    count: int | None,
+    show: Callable[[Outcome | UnknownEvent], None],
 ) -> None:
     async with connecting as client, client.events(pattern) as events:
-        # Whoever waits for this line misses no event from here on.
-        typer.echo(f"Waiting for events of the pattern {pattern}; Ctrl-C ends.", err=True)
+        # After this line no event is missed.
+        say(f"Waiting for events of the pattern {pattern}; Ctrl-C ends.", err=True)
         seen = 0
         async for event in events:
             show(event)

@@ -1,4 +1,4 @@
-"""Moments as people write them: a time, or how long ago."""
+"""Parsing of times: a time, or a duration before now."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ _TIME: TypeAdapter[datetime] = TypeAdapter(Time)
 
 
 def moment(text: str | datetime) -> datetime:
-    """Read a time as in RFC 3339, or a duration such as 90m or 1d12h, which is so long ago. Raises BadParameter."""
+    """Parse a time as in RFC 3339, or a duration before now such as 90m or 1d12h. Raises BadParameter."""
     if isinstance(text, datetime):
         return text
     try:
@@ -31,6 +31,6 @@ def moment(text: str | datetime) -> datetime:
 
 
 def check_span(since: datetime | None, until: datetime | None) -> None:
-    """Raise BadParameter for a span of time that nothing can lie in."""
+    """Raise BadParameter for an empty time span."""
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("--since has to be before --until.")

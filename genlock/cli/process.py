@@ -1,4 +1,4 @@
-"""`genlock serve`, `migrate`, `settings` and `demo`: what has to do with the service itself."""
+"""`genlock serve`, `migrate`, `settings` and `demo`: the commands about the service itself."""
 
 import asyncio
 import json
@@ -12,6 +12,7 @@ from genlock.cli.failure import Failure, load_settings, warn_of_unknown_variable
 from genlock.cli.messages import read_commands, send_all
 from genlock.cli.output import OutcomePrinter, console
 from genlock.cli.settings_table import address, rows
+from genlock.cli.terminal import say, say_json
 from genlock.schemas.base import JsonObject
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ def serve(
 
     Run genlock migrate first. Any number of replicas may serve at the same time.
     """
-    # Imported here, because it takes as long as all the rest, and --help and send do without it.
-    from genlock.consumers import process  # noqa: PLC0415
+    # Imported here: this import takes as long as all others, and --help and send do not need it.
+    from genlock.consumers.process import serve as process  # noqa: PLC0415
 
-    raise typer.Exit(process.main(load_settings(warn=False), workers))
+    raise typer.Exit(process.serve(load_settings(warn=False), workers))
 
 
 def migrate() -> None:
@@ -39,10 +40,10 @@ def migrate() -> None:
     import asyncpg  # noqa: PLC0415
 
     from genlock.cli.connections import why  # noqa: PLC0415
-    from genlock.consumers import logs  # noqa: PLC0415
+    from genlock.consumers.process import logs  # noqa: PLC0415
     from genlock.service.database.lock_waits import LockedError  # noqa: PLC0415
     from genlock.service.database.migrate import SchemaError, migrate  # noqa: PLC0415
-    from genlock.service.database.sessions import PoolerError  # noqa: PLC0415
+    from genlock.service.database.poolers import PoolerError  # noqa: PLC0415
 
     settings = load_settings(warn=False)
     logs.configure(settings)
@@ -57,20 +58,20 @@ def migrate() -> None:
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Failure(f"PostgreSQL at {address(url)} cannot be migrated: {why(error)}.") from error
     for migration in applied:
-        typer.echo(f"Applied {migration.version:04} {migration.name.replace('_', ' ')}.")
+        say(f"Applied {migration.version:04} {migration.name.replace('_', ' ')}.")
     if not applied:
-        typer.echo("The schema is up to date.")
+        say("The schema is up to date.")
 
 
 def settings(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show every setting: its variable, its value with secrets masked, where that is from, its default and its use."""
     found = rows(load_settings())
     if as_json:
-        typer.echo(json.dumps([row._asdict() for row in found], indent=2))
+        say_json(json.dumps([row._asdict() for row in found], indent=2))
         return
     table = Table("Variable", "Value", "From", "Default", "Description")
     for row in found:
-        # A value that was set stands out from one that is the default.
+        # Highlight values that differ from the default.
         style = None if row.value == row.default else "bold"
         table.add_row(row.variable, str(row.value), row.source, str(row.default), row.description, style=style)
     console().print(table)
@@ -88,7 +89,7 @@ def demo(
     """
     # For the same reason as in serve.
     from genlock import demo, servers  # noqa: PLC0415
-    from genlock.service.database.sessions import PoolerError  # noqa: PLC0415
+    from genlock.service.database.poolers import PoolerError  # noqa: PLC0415
 
     warn_of_unknown_variables()
     commands = None if file is None else read_commands(file.read_bytes())
@@ -103,7 +104,7 @@ def demo(
 
 
 async def _play(running: "Servers", commands: list[JsonObject]) -> None:
-    from genlock.demo.stage import staged  # noqa: PLC0415 - as in demo
+    from genlock.demo.deployment import deployed  # noqa: PLC0415 - as in demo
 
-    async with staged(running) as stage:
-        await send_all(stage.client, commands, OutcomePrinter(as_json=False).print)
+    async with deployed(running) as deployment:
+        await send_all(deployment.client, commands, OutcomePrinter(as_json=False).print)

@@ -1,4 +1,4 @@
-"""`genlock query`: any query of the contract, one page of its answer or all of them."""
+"""`genlock query`: any query of the contract, one page or all pages."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -8,6 +8,7 @@ import typer
 
 from genlock.cli.messages import SOURCE, AmqpUrl, AsJson, Namespace, Timeout, open_client
 from genlock.cli.output import console, print_fields, print_rows, wants_json
+from genlock.cli.terminal import say_json
 from genlock.client import TIMEOUT_S, Client
 from genlock.commands import parse_object
 from genlock.schemas.base import JsonObject, compact_json
@@ -16,7 +17,8 @@ from genlock.schemas.base import JsonObject, compact_json
 def query(
     query_type: Annotated[str, typer.Argument(metavar="TYPE", help="Such as provider.list.")],
     subject: Annotated[
-        str | None, typer.Argument(metavar="SUBJECT", help="The id of what is asked for, where there is one.")
+        str | None,
+        typer.Argument(metavar="SUBJECT", help="The id of the record or command, if the query is about one."),
     ] = None,
     *,
     data: Annotated[str, typer.Option("--data", "-d", help="The filters, a JSON object.")] = "{}",
@@ -57,7 +59,7 @@ async def _print_page(
     async with connecting as client:
         answer = await client.query(query_type, subject, **filters)
     if as_json:
-        typer.echo(compact_json(answer))
+        say_json(compact_json(answer))
         return
     match answer:
         case {"records": list() as records, "next": following, **others}:
@@ -84,7 +86,7 @@ async def _print_all(
     async with connecting as client:
         async for record in client.records(query_type, subject, **filters):
             if as_json:
-                typer.echo(compact_json(record))
+                say_json(compact_json(record))
             else:
                 records.append(record)
     if not as_json:

@@ -1,4 +1,4 @@
-"""`genlock republish`: the outcome events of the past once more, for a broker that has lost them."""
+"""`genlock republish`: publish past outcome events again, for a broker that has lost them."""
 
 import asyncio
 from datetime import datetime
@@ -10,10 +10,11 @@ import typer
 from genlock.cli.failure import Failure, load_settings
 from genlock.cli.messages import AmqpUrl, Namespace
 from genlock.cli.moments import check_span, moment
+from genlock.cli.terminal import say
 from genlock.service.settings import Settings
 
 if TYPE_CHECKING:
-    from genlock.consumers.republish import Republished
+    from genlock.consumers.operations.republish import Republished
 
 REPORT_EVERY_S = 5.0
 
@@ -27,7 +28,7 @@ def republish(
     until: Annotated[
         datetime | None,
         typer.Option(
-            parser=moment, metavar="TIME", help="Leave out what was decided from then on.", show_default=False
+            parser=moment, metavar="TIME", help="Leave out commands decided at or after this time.", show_default=False
         ),
     ] = None,
     amqp_url: AmqpUrl = None,
@@ -50,11 +51,14 @@ def republish(
 
 
 async def _republish(settings: Settings, since: datetime, until: datetime | None) -> None:
-    # Imported here, because only this command needs them, and --help does without.
-    from genlock.cli.connections import broker, database  # noqa: PLC0415
-    from genlock.consumers.republish import READ_TIMEOUT_S, NotPublishedError, Republisher  # noqa: PLC0415
+    # Imported here: only this command needs them, and --help should stay fast.
+    from genlock.cli.connections import broker, database, identity_of  # noqa: PLC0415
+    from genlock.consumers.operations.republish import READ_TIMEOUT_S, NotPublishedError, Republisher  # noqa: PLC0415
 
-    async with database(settings, READ_TIMEOUT_S) as pool, broker(settings) as session:
+    async with (
+        database(settings, READ_TIMEOUT_S) as pool,
+        broker(settings, identity=await identity_of(settings)) as session,
+    ):
         try:
             done = await Republisher(session, pool, settings, _Reporter()).run(since, until)
         except NotPublishedError as error:
@@ -63,14 +67,19 @@ async def _republish(settings: Settings, since: datetime, until: datetime | None
                 f"The broker did not take all events: {error}. To go on, use --since {begin.isoformat()}."
             ) from error
     for event_type in sorted(done.unheard):
-        typer.echo(f"genlock: Nobody has subscribed to {event_type}: its events went to no queue.", err=True)
-    typer.echo(f"Published {done.events:,} events of {done.batches:,} batches again.")
+        say(f"genlock: {event_type} has no subscriber: its events went to no queue.", err=True)
+    say(f"Published {done.events:,} events of {done.batches:,} batches again.")
     if done.newly_confirmed:
-        typer.echo(f"{done.newly_confirmed:,} of the batches had not been confirmed before, and are now.")
+        say(f"{done.newly_confirmed:,} of the batches had not been confirmed before, and are now.")
+    if done.waiting:
+        say(
+            f"genlock: {done.waiting:,} of the messages wait: a queue is full. The service publishes them again.",
+            err=True,
+        )
 
 
 class _Reporter:
-    """Says on stderr every few seconds how far it has come."""
+    """Reports progress on stderr every few seconds."""
 
     def __init__(self) -> None:
         self._next = monotonic() + REPORT_EVERY_S
@@ -78,4 +87,4 @@ class _Reporter:
     def __call__(self, done: "Republished") -> None:
         if monotonic() >= self._next and done.reached is not None:
             self._next = monotonic() + REPORT_EVERY_S
-            typer.echo(f"{done.events:,} events, up to {done.reached.isoformat()}", err=True)
+            say(f"{done.events:,} events, up to {done.reached.isoformat()}", err=True)

@@ -1,4 +1,4 @@
-"""The settings as a table shows them: no secret in it, also none that stands in a URL."""
+"""The table of settings, without secrets, including those in URLs."""
 
 import contextlib
 import os
@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from genlock import _broker_urls
-from genlock._urls import PASSWORD_FILE, InvalidUrl, ServerUrl, parse
+from genlock._net import broker_urls
+from genlock._net.urls import PASSWORD_FILE, InvalidUrl, ServerUrl, parse
 from genlock.service.database import postgres_urls
 from genlock.service.settings import Settings
 
@@ -23,13 +23,13 @@ class Row(NamedTuple):
     variable: str
     value: Any
     source: str
-    """Where the value is from: the environment, or it is the default."""
+    """The source of the value: the environment or the default."""
     default: Any
     description: str
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Every setting, in the order in which they are declared."""
+    """All settings, in the order of their declaration."""
     prefix = settings.model_config["env_prefix"]
     return [
         Row(
@@ -44,7 +44,7 @@ def rows(settings: Settings) -> list[Row]:
 
 
 def masked(value: Any) -> Any:
-    """Return what may be shown of a value: of a secret URL all but its secrets, of any other secret nothing."""
+    """The value with its secrets masked: in a URL only its secrets, any other secret as a whole."""
     if not isinstance(value, SecretStr):
         return value
     text = value.get_secret_value().strip()
@@ -62,18 +62,18 @@ def _masked_option(option: str) -> str:
 
 
 def _file_name(name: str) -> str:
-    """Return the name of a file that is there, which unlike a password in its place may be shown."""
+    """The name of an existing file. Anything else may be a password in its place, and is masked."""
     return name if not name or os.access(name, os.R_OK) else MASK
 
 
 def address(url: SecretStr) -> str:
-    """Return where a secret URL points to, without who goes there."""
+    """The hosts and the name of a secret URL, without its login."""
     parsed = _parsed(url.get_secret_value())
     return parsed.addresses or MASK if parsed else MASK
 
 
 def _parsed(url: str) -> ServerUrl | None:
-    for kind in (_broker_urls.KIND, postgres_urls.KIND):
+    for kind in (broker_urls.KIND, postgres_urls.KIND):
         with contextlib.suppress(InvalidUrl):
             return parse(url, kind)
     return None

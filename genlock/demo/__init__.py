@@ -1,7 +1,7 @@
-"""The demo: real servers and the service are started, a file of commands is played, and what it claims is checked.
+"""The demo starts real servers and the service, sends the commands of a file, and checks claims about the results.
 
-The commands stand in commands.jsonl, a CloudEvents object on each line, with the extension attribute `scene`. What
-a scene claims is code, and is checked against the events that came and against the database.
+commands.jsonl has a CloudEvents object on each line; the extension attribute `scene` names its scenario. The claims of
+a scenario are code, checked against the events and the database.
 """
 
 from importlib import resources
@@ -11,15 +11,15 @@ from rich.table import Table
 
 from genlock import servers
 from genlock.commands import read_lines
-from genlock.demo.scenes import SCENES, Claim
-from genlock.demo.stage import staged
+from genlock.demo.deployment import deployed
+from genlock.demo.scenarios import SCENARIOS, Claim
 
 WIDTH = 150
-"""Columns of the table where the output is no terminal."""
+"""The width of the table in columns if the output is no terminal."""
 
 
 def main() -> int:
-    """Play all scenes and print what they claim; return the exit code, 0 if all is as claimed."""
+    """Run all scenarios and print their claims; return the exit code, 0 if all claims hold."""
     with servers.running() as running:
         return servers.run_to_end(_play(running))
 
@@ -31,12 +31,12 @@ async def _play(running: servers.Servers) -> int:
         console = Console(width=WIDTH)
     table = Table("scene", "commands", "claim", "found", "holds", title="Genlock", expand=True)
     failed = 0
-    async with staged(running) as stage:
-        for name, scene in SCENES.items():
+    async with deployed(running) as deployment:
+        for name, scenario in SCENARIOS.items():
             own = [line for line in lines if line.get("scene") == name]
-            claims = await scene(stage, own)
+            claims = await scenario(deployment, own)
             failed += sum(not claim.holds for claim in claims)
-            _add(table, scene.__doc__ or name, len(own), claims)
+            _add(table, scenario.__doc__ or name, len(own), claims)
     console.print(table)
     console.print(f"{failed} claims do not hold." if failed else "Everything is as claimed.")
     return 1 if failed else 0

@@ -1,6 +1,6 @@
-"""Connecting to PostgreSQL: each host of the URL gets its share of the time, so that a silent one hides no other.
+"""Connecting to PostgreSQL. Each host of the URL gets its share of the time.
 
-asyncpg tries one host after the other within one deadline, which the first machine that is lost without a word uses up.
+asyncpg tries one host after the other within one deadline, and the first host that does not answer uses it up.
 """
 
 import asyncio
@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-from genlock._urls import Host, read_password
+from genlock._net.urls import Host, read_password
+from genlock.service.database.poolers import open_own_session
 from genlock.service.database.postgres_urls import read, why_refused
-from genlock.service.database.sessions import open_session
 
-# asyncpg's classes are generic for type checkers alone.
+# asyncpg's classes are generic only for type checkers.
 if TYPE_CHECKING:
     LoneConnection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 else:
     LoneConnection = asyncpg.Connection
 
 LOOK_TIMEOUT_S = 10.0
-"""How long connecting for a look may take, and each statement of it."""
+"""How long a short connection may take to open, and each statement on it."""
 
 NEXT_HOST = (
     OSError,
-    # What whoever stands in front of a lost server does: it takes the connection, and closes it.
+    # A proxy in front of a lost server accepts the connection and closes it.
     asyncpg.PostgresConnectionError,
-    # A server that starts, ends, or is ended.
+    # A server that starts, shuts down, or is killed.
     asyncpg.OperatorInterventionError,
     asyncpg.TargetServerAttributeNotMatched,
 )
-"""What another host may do better; TimeoutError is among them."""
+"""Errors after which the next host is tried. They include TimeoutError."""
 
 
 _REFUSED_SETTING = (
@@ -50,19 +50,19 @@ class RefusedSettingError(ConnectionError):
 
 
 class Hosts:
-    """The hosts of a URL, the one that answered last first. Raises InvalidUrl."""
+    """The hosts of a URL; the host that answered last is tried first. Raises InvalidUrl."""
 
     def __init__(self, url: str) -> None:
         self._target = read(url)
         self._hosts = list(self._target.hosts)
-        # Of several hosts one is the primary, whether the URL says that it is wanted or not.
+        # Of several hosts one is the primary, and it is wanted even if the URL does not say so.
         by_default = (None,) if len(self._hosts) == 1 else ("read-write",)
         self._attrs: Sequence[str | None] = self._target.session_attrs or by_default
 
     async def connect(self, *_: Any, timeout: float = LOOK_TIMEOUT_S, **options: Any) -> LoneConnection:  # noqa: ASYNC109 - its name
         """Connect to the first host that can be used. Raises what asyncpg raises, and RefusedSettingError.
 
-        Where none is the primary, as in the middle of a failover, that is a ConnectionError, as where a server is away.
+        Raises ConnectionError if no host is the primary, as during a failover or an outage.
         """
         if self._target.at_random:
             SystemRandom().shuffle(self._hosts)
@@ -90,7 +90,7 @@ class Hosts:
                 return await asyncpg.connect(
                     **self._arguments(host, attrs),
                     timeout=timeout_s,
-                    # The name is the URL's to say; all else that the service relies on is set later.
+                    # The URL may set the application name. Every setting that the service relies on is set later.
                     server_settings=settings | said,
                     **others,
                 )
@@ -100,13 +100,13 @@ class Hosts:
                     raise RefusedSettingError(why) from error
                 raise
 
-        connection = await open_session(connect, options.get("server_settings") or {}, timeout_s)
+        connection = await open_own_session(connect, options.get("server_settings") or {}, timeout_s)
         self._hosts.sort(key=host.__ne__)
         self._tune(connection)
         return connection
 
     def _arguments(self, host: Host, attrs: str | None) -> dict[str, Any]:
-        """What asyncpg is told of a host; never the URL, which its errors would quote. Raises PasswordFileError."""
+        """The arguments for asyncpg, without the URL, which its errors would quote. Raises PasswordFileError."""
         target = self._target
         return {
             "dsn": target.tls_url,
@@ -120,7 +120,7 @@ class Hosts:
         }
 
     def _tune(self, connection: LoneConnection) -> None:
-        """Have the system find out that a server is gone without a word, however long its answer may take."""
+        """Set TCP keep-alive, so that the system detects a silent server while a statement runs."""
         transport: asyncio.Transport = connection._transport  # type: ignore[attr-defined]  # noqa: SLF001 - shown nowhere else
         opened = transport.get_extra_info("socket")
         if opened.family == socket.AF_UNIX:
@@ -132,8 +132,8 @@ class Hosts:
 
 
 @contextlib.asynccontextmanager
-async def looking(url: str) -> AsyncIterator[LoneConnection]:
-    """Have a connection for a few quick statements. Raises asyncpg's errors, RefusedSettingError and InvalidUrl."""
+async def short_connection(url: str) -> AsyncIterator[LoneConnection]:
+    """Open a connection for a few quick statements. Raises asyncpg's errors, RefusedSettingError and InvalidUrl."""
     connection = await Hosts(url).connect(timeout=LOOK_TIMEOUT_S, command_timeout=LOOK_TIMEOUT_S)
     try:
         yield connection
@@ -142,5 +142,5 @@ async def looking(url: str) -> AsyncIterator[LoneConnection]:
 
 
 async def connect(url: str, **options: Any) -> LoneConnection:
-    """Connect for work that takes its time. Raises asyncpg's errors, RefusedSettingError and InvalidUrl."""
+    """Connect for statements without a time limit. Raises asyncpg's errors, RefusedSettingError and InvalidUrl."""
     return await Hosts(url).connect(timeout=LOOK_TIMEOUT_S, **options)

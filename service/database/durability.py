@@ -1,6 +1,6 @@
-"""What a database must be before anything is promised on it: the primary, and one that keeps what it has committed."""
+"""Checks at the start: the database is the primary and keeps what it has committed."""
 
-from genlock.service.database.connecting import looking
+from genlock.service.database.connecting import short_connection
 
 
 class UnsafeDatabaseError(Exception):
@@ -8,11 +8,11 @@ class UnsafeDatabaseError(Exception):
 
 
 async def check_safety(database_url: str, *, accept_unsafe: bool) -> None:
-    """Refuse a standby always, and a database without fsync or full_page_writes unless that is accepted.
+    """Refuse a standby, and, unless it is accepted, a database without fsync or full_page_writes.
 
     Raises UnsafeDatabaseError, and asyncpg's errors.
     """
-    async with looking(database_url) as connection:
+    async with short_connection(database_url) as connection:
         if await connection.fetchval("SELECT pg_is_in_recovery()"):
             raise UnsafeDatabaseError("The database is a standby: GENLOCK_DATABASE_URL has to name the primary.")
         for setting in ("fsync", "full_page_writes"):

@@ -1,4 +1,4 @@
-"""The options of PostgreSQL's own clients, as its URLs have them: those that Genlock acts on, and those that it cannot.
+"""The options in PostgreSQL's URLs, as libpq defines them: those that Genlock supports, and those that it refuses.
 
 https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS. All other names in the query of a URL
 are settings of the server.
@@ -10,24 +10,24 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from genlock._urls import PASSWORD_FILE, InvalidUrl
+from genlock._net.urls import PASSWORD_FILE, InvalidUrl
 
 Words = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What an option may be set to, and for which of these Genlock keeps what it promises."""
+    """The values of an option, and which of them Genlock supports."""
 
     takes: Callable[[str], object] = bool
     what: str = ""
     kept: Callable[[str], object] = bool
     broken: str = ""
-    """What follows the name where it is told that this cannot be kept."""
+    """The text after the option's name in the error about an unsupported value."""
 
 
 def _words(words: str, kept: str = "") -> Option:
-    """An option that has one of a few values, of which not all may be kept."""
+    """An option with a few values, some of which may be unsupported."""
     choice = words.split()
     keeping = (kept or words).split()
     return Option(
@@ -75,14 +75,14 @@ OPTIONS: Mapping[str, Option] = {
     "options": _TEXT,
     "client_encoding": Option(kept=_is_utf8, broken=" other than UTF8"),
     "replication": _words("false off no 0 true on yes 1 database", kept="false off no 0"),
-    # JDBC's, which libpq takes as well.
+    # A JDBC option that libpq accepts as well.
     "ssl": _words("true"),
     "sslmode": _words("disable allow prefer require verify-ca verify-full"),
     "sslnegotiation": _words("postgres direct"),
     "sslcert": _TEXT,
     "sslkey": _TEXT,
     "sslpassword": _TEXT,
-    # The word is libpq's for the authorities that the system trusts.
+    # libpq's word for the certificate authorities that the system trusts.
     "sslrootcert": Option(kept=lambda text: text != "system", broken="=system"),
     "sslcrl": _TEXT,
     "sslcrldir": _REFUSED,
@@ -116,13 +116,13 @@ ALIASES = {"database": "dbname"}
 TLS = frozenset(name for name in OPTIONS if name.startswith("ssl_")) | {
     *("sslmode", "sslnegotiation", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "krbsrvname", "gsslib")
 }
-"""What asyncpg understands itself, and takes from a URL alone."""
+"""Options that asyncpg understands itself and takes only from a URL."""
 
 
 def checked(options: Mapping[str, str]) -> dict[str, str]:
-    """Those options that Genlock acts on, and server settings, under one name each. Raises InvalidUrl.
+    """The supported options and the server settings, with aliases resolved. Raises InvalidUrl.
 
-    What cannot be kept is named, not quoted: a value may be anything.
+    The error names unsupported options but never quotes a value, which may be a secret.
     """
     broken = []
     for name, value in options.items():
@@ -150,9 +150,9 @@ def _listed(names: list[str]) -> str:
 
 
 def read_service(options: Mapping[str, str]) -> dict[str, str]:
-    """What the service file says that a URL names; an option of the URL's comes first. Raises InvalidUrl.
+    """The options of the service that a URL names, overridden by the URL's own. Raises InvalidUrl.
 
-    asyncpg reads such a file too, passes over what it does not know, and quotes lines of it in its errors.
+    asyncpg reads service files too, but ignores unknown options and quotes lines of the file in its errors.
     """
     if not (wanted := options.get("service")):
         return {}
@@ -173,7 +173,7 @@ def _service_files(options: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _section(lines: list[str], wanted: str) -> dict[str, str] | None:
-    """The options in a section of a service file, None where there is no such section."""
+    """The options in a section of a service file; None if there is no such section."""
     section: dict[str, str] | None = None
     for line in map(str.strip, lines):
         if line.startswith("[") and section is not None:

@@ -1,4 +1,4 @@
-"""Waiting for locks of PostgreSQL: with an end, and with a word on who holds them."""
+"""Waiting for locks of PostgreSQL: with a deadline, and with a log record that names the holders."""
 
 import asyncio
 import contextlib
@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 import asyncpg
 import structlog
 
-from genlock.service.database.connecting import LoneConnection, looking
+from genlock.service.database.connecting import LoneConnection, short_connection
 
 T = TypeVar("T")
 
 LOOK_EVERY_S = 0.1
 TELL_EVERY_S = 10.0
-"""How often the log says for what a lock is waited."""
+"""How often the log says which sessions hold the lock."""
 
 START_PATIENCE_S = 2.0
-"""How long a short statement may wait for a lock before its holder is asked for."""
+"""How long a short statement may wait for a lock before its holder is looked up."""
 
 BLOCKERS = """
 SELECT DISTINCT pid, usename AS role, application_name, backend_type, host(client_addr) AS client,
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 class LockedError(Exception):
-    """A lock was waited for in vain; the message says who holds it, and what to do."""
+    """A lock was not released in time. The message names its holder and the remedy."""
 
 
 async def patiently(
@@ -47,14 +47,16 @@ async def patiently(
     observer: LoneConnection,
     wait_s: float,
     pause_s: float,
+    tell_every_s: float = TELL_EVERY_S,
 ) -> T:
-    """Attempt something until it need not wait for a lock any more. Raises LockedError after `wait_s` seconds.
+    """Repeat an attempt until it gets its locks. Raises LockedError after `wait_s` seconds.
 
-    `attempt` uses the connection `waiting`, is told how many seconds are left, and undoes all where a lock was waited
-    for too long. After `pause_s` it is tried again. The `observer` sees for whom it waits; it must be free meanwhile.
+    `attempt` uses the connection `waiting`, gets the number of seconds left, and rolls back if a lock is not released
+    in time. The pause between two attempts is `pause_s`. `observer` is a second connection, which looks up the holders
+    of the lock; nothing else may use it meanwhile.
     """
     deadline = asyncio.get_running_loop().time() + wait_s
-    watch = _Watch(observer, waiting.get_server_pid(), what)
+    watch = _Watch(observer, waiting.get_server_pid(), what, tell_every_s)
     while True:
         left_s = deadline - asyncio.get_running_loop().time()
         try:
@@ -71,25 +73,26 @@ async def patiently(
 
 
 class _Watch:
-    """Sees what a session waits for, and says so in the log from time to time."""
+    """Looks up the sessions that block a session, and logs them at intervals."""
 
-    def __init__(self, observer: LoneConnection, pid: int, what: str) -> None:
+    def __init__(self, observer: LoneConnection, pid: int, what: str, tell_every_s: float) -> None:
         self.seen = ""
-        """Who blocked it when that was last seen."""
+        """The holders at the last look."""
         self._observer = observer
         self._pid = pid
         self._what = what
+        self._tell_every_s = tell_every_s
         self._told_at: float | None = None
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Look again and again while the context lasts."""
+        """Look repeatedly while the context lasts."""
         ended = asyncio.Event()
         looking = asyncio.create_task(self._run(ended))
         try:
             yield
         finally:
-            # Not cancelled: that would cancel the observer's statement, and end its transaction and what it holds.
+            # Not cancelled: that would cancel the observer's statement and abort its transaction, which holds a lock.
             ended.set()
             await looking
 
@@ -104,14 +107,14 @@ class _Watch:
 
     def _tell(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self._told_at is None or now - self._told_at >= TELL_EVERY_S:
+        if self._told_at is None or now - self._told_at >= self._tell_every_s:
             self._told_at = now
             log.warning("waiting for a lock", action="migrate", what=self._what, held_by=self.seen)
 
 
 async def blockers(observer: LoneConnection, pid: int) -> str:
-    """Say which sessions keep a process waiting for a lock; nothing if none does."""
-    # Within a transaction PostgreSQL shows the same picture again and again.
+    """The sessions that keep a process waiting for a lock, in words; empty if there is none."""
+    # Within a transaction PostgreSQL caches the first snapshot of its statistics.
     await observer.execute("SELECT pg_stat_clear_snapshot()")
     rows = await observer.fetch(BLOCKERS, pid)
     named = [_session(row) for row in rows if row["pid"]]
@@ -120,13 +123,15 @@ async def blockers(observer: LoneConnection, pid: int) -> str:
     return " and ".join(named)
 
 
-async def unless_locked(url: str, connection: LoneConnection, work: Awaitable[T], what: str) -> T:
-    """Do a short work on a connection; raises LockedError soon where it waits for a lock."""
+async def unless_locked(
+    url: str, connection: LoneConnection, work: Awaitable[T], what: str, patience_s: float = START_PATIENCE_S
+) -> T:
+    """Run short work on a connection. Raises LockedError if it waits for a lock."""
     working = asyncio.ensure_future(work)
     try:
-        await asyncio.wait({working}, timeout=START_PATIENCE_S)
+        await asyncio.wait({working}, timeout=patience_s)
         if not working.done():
-            async with looking(url) as observer:
+            async with short_connection(url) as observer:
                 holders = await blockers(observer, connection.get_server_pid())
             if holders and not working.done():
                 raise LockedError(f"{what} waits for a lock held by {holders}: let that end, or end it.")
@@ -136,7 +141,7 @@ async def unless_locked(url: str, connection: LoneConnection, work: Awaitable[T]
 
 
 def _session(row: Any) -> str:
-    """Describe a session as far as PostgreSQL shows it to this role."""
+    """Describe the part of a session that PostgreSQL shows to this role."""
     told = [f'application "{row["application_name"]}"'] if row["application_name"] else []
     told += [f'role "{row["role"]}"'] if row["role"] else []
     if row["backend_start"] is None:

@@ -1,7 +1,7 @@
-"""Versioned SQL migrations, made beside replicas at work; of several that migrate at once one does it.
+"""Versioned SQL migrations, applied while replicas run. If several processes migrate at once, one does the work.
 
-A migration says with which programs it goes: the line `-- compatible since 7` promises that every program which knows
-migration 7 can run on the schema that it leaves. Without such a line no older program can (docs/upgrading.md).
+A migration declares which programs are compatible: the line `-- compatible since 7` promises that every program which
+knows migration 7 can run on the resulting schema. Without such a line no older program can (docs/upgrading.md).
 """
 
 import contextlib
@@ -14,17 +14,18 @@ from typing import TypeVar
 import asyncpg
 import structlog
 
-from genlock.service.database.connecting import LoneConnection, connect, looking
-from genlock.service.database.lock_waits import patiently, unless_locked
+from genlock.service.database.connecting import LoneConnection, connect, short_connection
+from genlock.service.database.lock_waits import START_PATIENCE_S, TELL_EVERY_S, patiently, unless_locked
 from genlock.service.database.search_paths import (
     SchemaError,
     check_found_by,
     check_home,
     check_together,
-    look_around,
+    look_up_schema,
     not_found,
     quoted,
 )
+from genlock.service.database.soundness import check_encoding, check_tables
 
 __all__ = ["Migration", "SchemaError", "check_schema", "migrate", "migrations"]
 
@@ -34,27 +35,27 @@ LOCK_KEY = 0x67656E6C6F636B
 """The advisory lock that one migrating process holds ("genlock" in ASCII)."""
 
 LOCK_TIMEOUT_S = 0.5
-"""How long a migration waits for a table, and batches wait behind it. Less than PostgreSQL's deadlock_timeout, so that
-in a deadlock it is the migration that gives way."""
+"""How long a migration waits for a table, while batches queue behind it. It is less than PostgreSQL's
+deadlock_timeout: in a deadlock the migration gives way."""
 
 LOCK_TIMEOUT_MAX_MS = 2**31 - 1
-"""The longest that PostgreSQL takes, 24 days. Who waits for longer than that is tried again."""
+"""The maximum of PostgreSQL, 24 days. A longer wait is repeated."""
 
 LOCK_PAUSE_S = 2.0
-"""Between two tries, in which the batches that had to wait are decided."""
+"""The pause between two attempts, in which waiting batches are decided."""
 
 WAIT_S = 240.0
-"""How long is waited for another process that migrates, and for the tables of each migration."""
+"""How long to wait for another process that migrates, and for the tables of each migration."""
 
 SETTINGS = {
     "application_name": "genlock migrate",
-    # A process whose machine is lost keeps its lock for a minute, and not for hours.
+    # The lock of a lost machine is released after a minute instead of hours.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
 
-# However long a migration takes, and whatever the role is set to. Not every version of PostgreSQL has all of them.
+# A migration may take any time, whatever the role's settings are. Not every version of PostgreSQL has all of these.
 NO_TIMEOUTS = """
 SELECT set_config(name, '0', false) FROM pg_settings
 WHERE name IN (
@@ -71,7 +72,7 @@ CREATE TABLE IF NOT EXISTS schema_versions (
     compatible_since  integer                               -- null where no older program can run on it
 );
 DO $$ BEGIN
-    -- Tables of before have no such column. Only then: it takes a lock for which a backup would have to end.
+    -- Older tables lack the column. Not unconditionally: ALTER TABLE needs a lock that a running backup blocks.
     IF NOT EXISTS (
         SELECT FROM pg_attribute
         WHERE attrelid = 'schema_versions'::regclass AND attname = 'compatible_since'
@@ -96,9 +97,21 @@ class Migration:
 
     @property
     def compatible_since(self) -> int:
-        """The oldest program that can run on the schema which this leaves, by the newest migration that it knows."""
+        """The oldest program that can run on the resulting schema, as the newest migration that the program knows."""
         told = COMPATIBLE_SINCE.search(self.sql)
         return int(told[1]) if told else self.version
+
+
+@dataclass(frozen=True, slots=True)
+class LockPatience:
+    """How a migration waits for locks, in seconds: at a time, between two tries, and between two lines of the log."""
+
+    timeout_s: float = LOCK_TIMEOUT_S
+    pause_s: float = LOCK_PAUSE_S
+    tell_every_s: float = TELL_EVERY_S
+
+
+PATIENCE = LockPatience()
 
 
 def migrations() -> list[Migration]:
@@ -113,22 +126,25 @@ def migrations() -> list[Migration]:
     return found
 
 
-async def migrate(database_url: str, service_role: str = "", wait_s: float = WAIT_S) -> list[Migration]:
-    """Bring the schema up to date, each migration in a transaction of its own; return those that were applied.
+async def migrate(
+    database_url: str, service_role: str = "", wait_s: float = WAIT_S, patience: LockPatience = PATIENCE
+) -> list[Migration]:
+    """Apply the missing migrations, each in a transaction of its own, and return them.
 
-    `service_role` is whom the rights of the service are granted to, each time anew; by default nobody, for a service
-    that connects as the owner. Raises SchemaError where the database is too new for this program, or where the service
-    would not find the tables; LockedError where a lock is held for longer than `wait_s` seconds; PoolerError; and
-    asyncpg's errors.
+    `service_role` is the role that gets the privileges of the service, at each call anew. It is empty if the service
+    connects as the owner. Raises SchemaError if the database is too new for this program, the service would not find
+    the tables, or the promises would not hold on them; LockedError if a lock is held for longer than `wait_s` seconds;
+    PoolerError, and asyncpg's errors.
     """
     async with _connected(database_url) as keeper, _connected(database_url) as connection:
-        await _keep_lock(keeper, connection, wait_s)
-        work = _Work(connection, keeper, wait_s)
-        place = await look_around(connection)
+        await check_encoding(connection)
+        await _keep_lock(keeper, connection, wait_s, patience)
+        work = _Work(connection, keeper, wait_s, patience)
+        place = await look_up_schema(connection)
         await check_home(connection, place, service_role)
         if others := [schema for schema in place.sets_in if schema != place.home]:
             log.warning("another set of tables", action="migrate", schema=place.home, others=others)
-        # Whatever else is in the path, all is made and found in one schema.
+        # All tables are created and found in one schema, whatever else the path names.
         await connection.execute(f"SET search_path = {quoted(place.home)}")
         await work.do("The migration", lambda: connection.execute(HISTORY))
         current = await work.do("The migration", lambda: _version(connection))
@@ -136,12 +152,13 @@ async def migrate(database_url: str, service_role: str = "", wait_s: float = WAI
         applied = [migration for migration in migrations() if migration.version > current]
         for migration in applied:
             await work.apply(migration)
-        # What a newer program has granted is more than this one knows of.
+        # A newer program may have granted more than this one knows of.
         if service_role and current <= migrations()[-1].version:
             script = await _grants(connection, service_role)
             await work.do("Granting", lambda: connection.execute(script))
         if service_role:
             await check_found_by(connection, place, service_role)
+        await work.do("Checking the tables", lambda: check_tables(connection))
         return applied
 
 
@@ -155,11 +172,11 @@ async def _connected(url: str) -> AsyncIterator[LoneConnection]:
         await connection.close()
 
 
-async def _keep_lock(keeper: LoneConnection, observer: LoneConnection, wait_s: float) -> None:
-    """Take the lock of those who migrate, in a transaction that stays open until the keeper is closed.
+async def _keep_lock(keeper: LoneConnection, observer: LoneConnection, wait_s: float, patience: LockPatience) -> None:
+    """Take the migration lock, in a transaction that stays open until the keeper is closed.
 
-    So it ends with the connection whatever happens: a pooler may keep a session for others, with the locks that it
-    holds by itself, but never an open transaction.
+    The lock ends with the connection in any case: a pooler may keep a session and its session-level locks for other
+    clients, but never an open transaction.
     """
 
     async def attempt(left_s: float) -> None:
@@ -173,7 +190,15 @@ async def _keep_lock(keeper: LoneConnection, observer: LoneConnection, wait_s: f
             raise
 
     what = "This genlock migrate"
-    await patiently(attempt, what=what, waiting=keeper, observer=observer, wait_s=wait_s, pause_s=0)
+    await patiently(
+        attempt,
+        what=what,
+        waiting=keeper,
+        observer=observer,
+        wait_s=wait_s,
+        pause_s=0,
+        tell_every_s=patience.tell_every_s,
+    )
 
 
 async def _set_lock_timeout(connection: LoneConnection, seconds: float) -> None:
@@ -183,18 +208,19 @@ async def _set_lock_timeout(connection: LoneConnection, seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Transactions that give way to the batches of replicas, and are tried again."""
+    """Transactions that give way to the batches of replicas and are repeated."""
 
     connection: LoneConnection
     keeper: LoneConnection
     wait_s: float
+    patience: LockPatience
 
     async def do(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Do something in a transaction. Raises LockedError."""
+        """Run work in a transaction, repeatedly until it gets its locks. Raises LockedError."""
 
         async def attempt(left_s: float) -> T:
             async with self.connection.transaction():
-                await _set_lock_timeout(self.connection, min(LOCK_TIMEOUT_S, left_s))
+                await _set_lock_timeout(self.connection, min(self.patience.timeout_s, left_s))
                 done = await work()
                 if self.keeper.is_closed():
                     raise SchemaError("The lock of genlock migrate was lost with its connection: run it again.")
@@ -206,7 +232,8 @@ class _Work:
             waiting=self.connection,
             observer=self.keeper,
             wait_s=self.wait_s,
-            pause_s=LOCK_PAUSE_S,
+            pause_s=self.patience.pause_s,
+            tell_every_s=self.patience.tell_every_s,
         )
 
     async def apply(self, migration: Migration) -> None:
@@ -220,29 +247,31 @@ class _Work:
 
 
 async def _grants(connection: LoneConnection, service_role: str) -> str:
-    """The script that grants a role what the service needs, and takes from it whatever else it had."""
+    """The script that grants a role the privileges of the service and revokes all others."""
     names = await connection.fetchrow("SELECT current_database(), current_schema()")
     assert names is not None  # noqa: S101 - a SELECT without a table has one row
     variables = {"DBNAME": names[0], "schema": names[1], "service": service_role}
     script = resources.files("genlock.service.database").joinpath("grants.sql").read_text()
     for name, value in variables.items():
-        # As psql does it.
+        # psql substitutes variables in the same way.
         script = script.replace(f':"{name}"', quoted(value))
     return script
 
 
-async def check_schema(database_url: str) -> None:
-    """Raise SchemaError unless this program can run on the schema, and finds it.
+async def check_schema(database_url: str, patience_s: float = START_PATIENCE_S) -> None:
+    """Raise SchemaError unless this program finds the schema and can run on it.
 
-    Raises LockedError where that cannot be seen now, because the tables are locked.
+    Raises LockedError if the tables are locked for longer than `patience_s`.
     """
-    async with looking(database_url) as connection:
-        place = await look_around(connection)
+    async with short_connection(database_url) as connection:
+        place = await look_up_schema(connection)
         newest = migrations()[-1].version
         if place.found_in is None:
             raise SchemaError(not_found(place, newest))
         try:
-            current = await unless_locked(database_url, connection, _version(connection), "Reading schema_versions")
+            current = await unless_locked(
+                database_url, connection, _version(connection), "Reading schema_versions", patience_s
+            )
             await _refuse_incompatible(connection, current)
         except asyncpg.InsufficientPrivilegeError as error:
             raise SchemaError(
@@ -267,7 +296,7 @@ async def _version(connection: LoneConnection) -> int:
 
 
 async def _refuse_incompatible(connection: LoneConnection, current: int) -> None:
-    """Raise SchemaError where the schema is newer than this program, and asks for a newer one."""
+    """Raise SchemaError if the schema needs a newer program."""
     newest = migrations()[-1].version
     if current <= newest:
         return

@@ -1,17 +1,17 @@
-"""PostgreSQL's URLs, `postgresql://user:password@host:port,host:port/database?option=value`: what they ask for."""
+"""Parsing of PostgreSQL's URLs, `postgresql://user:password@host:port,host:port/database?option=value`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from urllib.parse import urlencode
 
-from genlock._urls import PASSWORD_FILE, Host, InvalidUrl, Kind, ServerUrl, parse, parse_hosts, parse_port
+from genlock._net.urls import PASSWORD_FILE, Host, InvalidUrl, Kind, ServerUrl, parse, parse_hosts, parse_port
 from genlock.service.database import libpq
 
 KIND = Kind(("postgresql", "postgres"), "database", libpq.OPTIONS)
 
 KEEP_ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-"""After 30 s without a word the system asks the server whether it is there, three times within 30 s."""
+"""After 30 s of silence the system probes the server three times within 30 s."""
 
 _SOCKET_OPTIONS = {
     "keepalives_idle": "TCP_KEEPIDLE",
@@ -23,26 +23,26 @@ _SOCKET_OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect to, and how."""
+    """The parameters of a connection."""
 
     hosts: tuple[Host, ...]
-    """One without a name is for asyncpg to look for on this machine."""
+    """For a host without a name asyncpg looks for a server on this machine."""
     user: str | None
     database: str | None
     password: str | None = field(repr=False)
     password_file: str | None
-    """It comes before the password."""
+    """It has precedence over the password."""
     passfile: str | None
     tls_url: str | None = field(repr=False)
-    """A URL that says nothing but what asyncpg takes from one alone."""
+    """A URL with the options that asyncpg takes only from a URL, and nothing else."""
     session_attrs: tuple[str, ...]
-    """What the server has to be: the first one, and if no host is that, the next. Empty where nothing says it."""
+    """The wanted kinds of server, in order of preference; empty if the URL does not say."""
     server_settings: dict[str, str] = field(repr=False)
     connect_timeout_s: float | None
     at_random: bool
     keep_alive: bool
     socket_options: dict[str, int]
-    """By the names that they have in `socket`."""
+    """Keyed by their names in the module `socket`."""
 
 
 def read(url: str) -> Target:
@@ -62,7 +62,7 @@ def read(url: str) -> Target:
         user=told.user or options.get("user"),
         database=told.name or options.get("dbname"),
         password=password or options.get("password"),
-        # That of the service does not come before the URL's own password.
+        # The URL's own password has precedence over the service file's password file.
         password_file=(own if password else options).get(PASSWORD_FILE),
         passfile=options.get("passfile"),
         tls_url=f"postgresql://?{urlencode(tls)}" if tls else None,
@@ -91,27 +91,27 @@ def _hosts(told: ServerUrl, own: Mapping[str, str], options: Mapping[str, str]) 
 
 
 def _server_settings(options: Mapping[str, str]) -> dict[str, str]:
-    """All that is no option of the client's, and what the server takes by the same name."""
+    """The settings of the server: all names that are no client option, and options with the server's own name."""
     settings = {name: text for name, text in options.items() if name not in libpq.OPTIONS or name == "options"}
     name = options.get("application_name") or options.get("fallback_application_name")
     return settings | ({"application_name": name} if name else {})
 
 
 def _socket_options(options: Mapping[str, str]) -> dict[str, int]:
-    """Those that are set; where the URL says 0, it is the system that sets them."""
+    """The socket options that are set; 0 in the URL leaves an option to the system."""
     wanted = {name: int(options.get(name, KEEP_ALIVE.get(name, 0))) for name in _SOCKET_OPTIONS}
     return {_SOCKET_OPTIONS[name]: value for name, value in wanted.items() if value > 0}
 
 
 def why_refused(settings: Mapping[str, str], message: str, *, unknown: bool) -> str | None:
-    """Why PostgreSQL does not take one of these settings, in the middle of a sentence; None if it is something else."""
-    # The message is in the server's language, and names are in it as they are.
+    """Why PostgreSQL refuses one of these settings, as a clause; None if the message is about something else."""
+    # The message is in the server's language but contains names unchanged.
     name = next((name for name in settings if f'"{name}"' in message), None)
     if name is None:
         return None
     if not unknown:
         return f"it does not take its setting {name} from GENLOCK_DATABASE_URL as it stands there"
-    # A misspelt setting of the server, none of which are known here, is never very near an option.
+    # Settings of the server are not known here; a misspelt one never resembles an option closely.
     near = get_close_matches(name, [*libpq.OPTIONS], n=1, cutoff=0.8)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return f"{name} in GENLOCK_DATABASE_URL is neither an option nor a setting of this server{hint}"

@@ -1,7 +1,7 @@
-"""Where the tables are, and whether a role finds them there: PostgreSQL looks names up through a role's search_path.
+"""The schema of the tables, and whether a role finds them: PostgreSQL resolves names by a role's search_path.
 
-Tables land in the first schema of the search_path of the role that migrates; the role that serves has a search_path of
-its own, set for it or for the database, in which "$user" is another schema too.
+A migration creates tables in the first schema of its role's search_path. The role of the service has a search_path of
+its own, set for the role or the database, in which "$user" is a different schema.
 """
 
 import re
@@ -25,8 +25,14 @@ TABLES = (
     "live_providers",
     "schema_versions",
     "command_types",
+    "outbox",
+    "waiting_messages",
+    "destinations",
+    "held_messages",
+    "held",
+    "deployment",
 )
-"""All that migrations make, views too. By `schema_versions` and `ledger` another set of them is recognised."""
+"""All tables and views of the migrations. A schema with `schema_versions` and `ledger` counts as a set of tables."""
 
 PLACE = """
 SELECT current_user::text AS role, current_database()::text AS database,
@@ -41,7 +47,7 @@ SELECT current_user::text AS role, current_database()::text AS database,
            WHERE relname IN ('schema_versions', 'ledger') AND relkind IN ('r', 'p')
            GROUP BY nspname HAVING count(*) = 2 ORDER BY nspname
        ) AS sets_in,
-       -- What the server is set to, as far as this session can tell, and whether its URL has set another one.
+       -- The server's setting, as far as this session can tell, and whether the URL sets another one.
        CASE WHEN source IN ('default', 'configuration file', 'command line', 'environment variable')
             THEN reset_val ELSE boot_val END AS default_path,
        source = 'client' AS set_by_url
@@ -62,7 +68,7 @@ ORDER BY setrole <> 0 DESC, setdatabase <> 0 DESC
 LIMIT 1
 """
 
-# A schema that is not there or may not be used is passed over.
+# PostgreSQL skips a schema that does not exist or may not be used.
 FIRST_WITH_TABLES = """
 SELECT nspname::text FROM unnest($1::text[]) WITH ORDINALITY AS path (name, place) JOIN pg_namespace ON nspname = name
 WHERE (nspname = $2 AND $5) OR (
@@ -92,28 +98,28 @@ ELEMENT = re.compile(r'\s*(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^",\s]+))\s*(
 
 
 class SchemaError(Exception):
-    """The database's schema is not the one of this program; the message says what to do."""
+    """The database's schema does not fit this program. The message gives the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What a session sees of Genlock's tables."""
+class SchemaLookup:
+    """Which of Genlock's tables a session finds, and where."""
 
     role: str
     database: str
     search_path: str
     looked_in: list[str]
-    """The schemas of the search_path that are there and may be used."""
+    """The existing schemas of the search_path that the role may use."""
     found_in: str | None
-    """The schema of the tables that it finds."""
+    """The schema in which the session finds the tables."""
     sets_in: list[str]
-    """All schemas of the database that have such tables."""
+    """All schemas of the database that contain a set of the tables."""
     default_path: str
     set_by_url: bool
 
     @property
     def home(self) -> str:
-        """The schema in which tables are, or are going to be made. Raises SchemaError."""
+        """The schema that contains the tables or will contain them. Raises SchemaError."""
         home = self.found_in or next(iter(self.looked_in), None)
         if home is None:
             raise SchemaError(
@@ -123,22 +129,22 @@ class Place:
         return home
 
 
-async def look_around(connection: LoneConnection) -> Place:
-    """See where the tables are for this connection."""
+async def look_up_schema(connection: LoneConnection) -> SchemaLookup:
+    """Look up the tables as this connection finds them."""
     row = await connection.fetchrow(PLACE)
     assert row is not None  # noqa: S101 - every server has this setting
-    return Place(**dict(row))
+    return SchemaLookup(**dict(row))
 
 
-async def check_home(connection: LoneConnection, place: Place, service_role: str) -> None:
-    """Raise SchemaError where tables would be made that the service would not find, or cannot be made at all."""
+async def check_home(connection: LoneConnection, place: SchemaLookup, service_role: str) -> None:
+    """Raise SchemaError if the tables cannot be created, or the service would not find them."""
     if place.found_in is None:
         await _check_new_home(connection, place, service_role)
     if service_role:
         await _check_found(connection, place, service_role, granted=True)
 
 
-async def _check_new_home(connection: LoneConnection, place: Place, service_role: str) -> None:
+async def _check_new_home(connection: LoneConnection, place: SchemaLookup, service_role: str) -> None:
     home = place.home
     if not await connection.fetchval(MAY_CREATE, home):
         raise SchemaError(
@@ -155,8 +161,8 @@ async def _check_new_home(connection: LoneConnection, place: Place, service_role
         )
 
 
-async def check_found_by(connection: LoneConnection, place: Place, service_role: str) -> None:
-    """Raise SchemaError unless the role of the service finds the tables by their names, and may read them."""
+async def check_found_by(connection: LoneConnection, place: SchemaLookup, service_role: str) -> None:
+    """Raise SchemaError unless the service's role finds the tables by their names and may read them."""
     role = await _check_found(connection, place, service_role, granted=False)
     if unreadable := await connection.fetch(UNREADABLE, role, place.home, list(TABLES)):
         raise SchemaError(
@@ -165,8 +171,8 @@ async def check_found_by(connection: LoneConnection, place: Place, service_role:
         )
 
 
-async def _check_found(connection: LoneConnection, place: Place, service_role: str, *, granted: bool) -> int:
-    """See which schema the role would find tables in; `granted` takes for granted that it may use the right one."""
+async def _check_found(connection: LoneConnection, place: SchemaLookup, service_role: str, *, granted: bool) -> int:
+    """Find the schema in which the role would find tables. `granted` assumes USAGE on the right schema."""
     role = await connection.fetchrow(ROLE, service_role)
     if role is None:
         raise SchemaError(
@@ -180,7 +186,7 @@ async def _check_found(connection: LoneConnection, place: Place, service_role: s
             f"cannot allow it: let the owner of the schema run GRANT USAGE ON SCHEMA {quoted(place.home)} TO "
             f"{quoted(service_role)}."
         )
-    # A role that cannot log in stands for its members, each with a search_path of its own.
+    # A role without login is a group; each member has a search_path of its own.
     if role["logs_in"]:
         path = await connection.fetchval(PATH_SETTING, oid)
         path = place.default_path if path is None else path
@@ -191,7 +197,7 @@ async def _check_found(connection: LoneConnection, place: Place, service_role: s
     return oid
 
 
-def _unfound(place: Place, service_role: str, path: str, first: str | None) -> str:
+def _unfound(place: SchemaLookup, service_role: str, path: str, first: str | None) -> str:
     instead = f"finds tables of the same names in schema {quoted(first)}" if first else "does not look there"
     home, database = quoted(place.home), quoted(place.database)
     are = "are" if place.found_in else "would be made"
@@ -202,8 +208,8 @@ def _unfound(place: Place, service_role: str, path: str, first: str | None) -> s
     )
 
 
-def not_found(place: Place, newest: int) -> str:
-    """What to say to a service that finds no tables."""
+def not_found(place: SchemaLookup, newest: int) -> str:
+    """The error message for a service that finds no tables."""
     looked_in = ", ".join(map(quoted, place.looked_in)) or "no schema at all"
     where = (
         f"role {quoted(place.role)} finds no tables of Genlock in database {quoted(place.database)}, where it looked "
@@ -212,14 +218,14 @@ def not_found(place: Place, newest: int) -> str:
     if place.sets_in:
         return (
             f"The database has schema version 0 for this role, this program needs {newest}: {where}, but there are "
-            f"some in schema {_listed(place.sets_in)}: to have them found, run genlock migrate with "
-            f"GENLOCK_SERVICE_ROLE={place.role}, which says what is missing."
+            f"some in schema {_listed(place.sets_in)}: to let this role find them, run genlock migrate "
+            f"with GENLOCK_SERVICE_ROLE={place.role}, which says what the role lacks."
         )
     return f"The database has schema version 0, this program needs {newest}, as {where}: run genlock migrate."
 
 
-async def check_together(connection: LoneConnection, place: Place) -> None:
-    """Raise SchemaError where a table is found in another schema than `schema_versions`, or not at all."""
+async def check_together(connection: LoneConnection, place: SchemaLookup) -> None:
+    """Raise SchemaError if a table is missing or in another schema than `schema_versions`."""
     if row := await connection.fetchrow(MISPLACED, list(TABLES), place.found_in):
         found = f"in schema {quoted(row['schema'])}" if row["schema"] else "nowhere"
         raise SchemaError(
@@ -230,7 +236,7 @@ async def check_together(connection: LoneConnection, place: Place) -> None:
 
 
 def parse_path(path: str) -> list[str]:
-    """The names in a search_path, as PostgreSQL reads them."""
+    """Split a search_path into names, as PostgreSQL does."""
     return [
         found["quoted"].replace('""', '"') if found["quoted"] is not None else found["plain"].lower()
         for found in ELEMENT.finditer(path)
@@ -238,7 +244,7 @@ def parse_path(path: str) -> list[str]:
 
 
 def quoted(name: str | Any) -> str:
-    """A name as an identifier of SQL."""
+    """A name as a quoted SQL identifier."""
     return '"{}"'.format(str(name).replace('"', '""'))
 
 

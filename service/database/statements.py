@@ -1,6 +1,6 @@
-"""Statements, one a file in the folder `sql` of the package that runs it, each with its purpose in its header.
+"""SQL statements, one a file in the folder `sql` of the package that runs it. The header states the purpose.
 
-Names are unique over all packages, and so a statement is found by its name alone.
+Names are unique over all packages, so a name identifies a statement.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ def statement(name: str) -> str:
 
 @cache
 def check(name: str) -> str:
-    """Read a check of `genlock verify`, which finds what is not as it must be."""
+    """Read a check of `genlock verify`, whose rows are violations."""
     return check_files()[name].read_text()
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL: the pool, the transaction around a batch, and what its errors mean."""
+"""The connection pool, the transaction around a batch, and the meaning of PostgreSQL's errors."""
 
 import asyncio
 import contextlib
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 
 from genlock.service.database.connecting import Hosts, LoneConnection
-from genlock.service.database.sessions import PoolerError
+from genlock.service.database.identity import check_identity
+from genlock.service.database.poolers import PoolerError
 from genlock.service.database.statements import statement
-from genlock.service.database.waiting import Telling, waiting
+from genlock.service.database.waiting import WatchedConnection, waiting
 
-# asyncpg's classes are generic for type checkers alone.
+# asyncpg's classes are generic only for type checkers.
 if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
     Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -21,24 +22,33 @@ else:
     Connection = asyncpg.pool.PoolConnectionProxy
 
 NEVER_S = 10**6
-"""A timeout in seconds that never strikes: asyncpg cancels a statement that is late, and a COMMIT must not be."""
+"""A timeout in seconds that never expires: asyncpg cancels late statements, and a COMMIT must not be cancelled."""
 
 GIVE_UP_TIMEOUT_S = 1.0
-"""How long a server may take to roll back or unlock, in seconds: one that is alive needs none, others are left."""
+"""How long a rollback or unlock may take, in seconds. A live server needs no time; other connections are abandoned."""
 
 CLOSE_TIMEOUT_S = 0.5
-"""How long a server may take to say goodbye to a pool's connections, in seconds."""
+"""How long closing a pool's connections in order may take, in seconds."""
 
 READING_PLANS = {
-    # A filter that is not set must vanish from the plan, which it does where the plan is made for its values.
+    # A filter that is not set must not cost anything. It vanishes from a custom plan, which is made for the values.
     "plan_cache_mode": "force_custom_plan",
-    # What is read takes milliseconds, and compiling the plan for it many times as long.
+    # A read takes milliseconds; JIT compilation of its plan takes many times as long.
     "jit": "off",
+}
+
+KEEP_ALIVE = {
+    # The server must find out that a client is gone while it waits for the client's next message: until then it keeps
+    # the locks of its transaction. Without an effect on a Unix socket.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25s",
 }
 
 DECIDING_PLANS = {
     # Every statement of a batch looks rows up by key. Statistics that lag behind a growing table must never make
-    # the planner read it whole (tests/integration/test_plans.py).
+    # the planner read it whole (tests/integration/test_deciding_plans.py).
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
@@ -46,20 +56,27 @@ DECIDING_PLANS = {
     "plan_cache_mode": "force_generic_plan",
 }
 
+LOCK_PATIENCE_S = 1.5
+"""How long a batch waits for one lock, in seconds. It is longer than PostgreSQL's deadlock_timeout of 1 s, so that a
+deadlock is still told as one, and limits how long a locked record keeps the other commands of its batch waiting."""
+
+LOCK_SHARE = 1 / 2
+"""The part of the time for a statement that a batch waits for one lock, at most."""
+
 
 class DatabaseTroubleError(Exception):
-    """The database cannot work now, for no fault of the batch: pause and repeat."""
+    """The database is unavailable, through no fault of the batch: pause and repeat."""
 
 
 class DecideAgainError(DatabaseTroubleError):
-    """The batch was rolled back, or nobody knows: decide it again, and the ledger tells what had been decided.
+    """The batch was rolled back, or the fate of its COMMIT is unknown: decide it again. The ledger answers known ids.
 
-    Who cannot decide again can pause and repeat.
+    A caller that cannot decide again can pause and repeat.
     """
 
 
 def ignore(_error: PoolerError) -> None:
-    """Leave a refusal to those who meet its error."""
+    """Do nothing: the caller of the pool gets the error."""
 
 
 async def open_pool(
@@ -68,25 +85,38 @@ async def open_pool(
     size: int,
     timeout_s: float,
     plans: dict[str, str] | None = None,
+    lock_patience_s: float = LOCK_PATIENCE_S,
     refused: Callable[[PoolerError], None] = ignore,
+    identity: str | None = None,
 ) -> Pool:
     """Open a pool of `size` connections whose statements take at most `timeout_s` seconds each.
 
-    `refused` is told, before the error is raised, if a connection leads to a pooler that keeps no sessions: at the
-    start, or later when a connection is replaced.
+    If a connection leads to a pooler that does not keep sessions, `refused` is called with the error before it is
+    raised. That may happen at the start, or later when a connection is replaced. With an `identity`, no connection is
+    used that leads to another database: OtherDatabaseError, as after a failover to a copy or a change of DNS.
     """
-    settings = {"application_name": "genlock", "timezone": "UTC", "synchronous_commit": "on"} | (plans or {})
+    settings = (
+        {"application_name": "genlock", "timezone": "UTC", "synchronous_commit": "on"} | KEEP_ALIVE | (plans or {})
+    )
     settings["idle_in_transaction_session_timeout"] = f"{int(timeout_s * 2_000)}ms"
-    # A COMMIT that no standby has is told of by a warning alone, which must not be suppressed.
+    settings["lock_timeout"] = f"{min(lock_patience_s, timeout_s * LOCK_SHARE) * 1_000:.0f}ms"
+    # PostgreSQL reports a COMMIT that no standby has only by a warning, which must not be suppressed.
     settings["client_min_messages"] = "warning"
     hosts = Hosts(url)
 
     async def connect(*arguments: Any, **options: Any) -> LoneConnection:
         try:
-            return await hosts.connect(*arguments, **options)
+            connection = await hosts.connect(*arguments, **options)
         except PoolerError as error:
             refused(error)
             raise
+        if identity is not None:
+            try:
+                await check_identity(connection, identity)
+            except BaseException:
+                connection.terminate()
+                raise
+        return connection
 
     return await asyncpg.create_pool(
         min_size=1,
@@ -95,14 +125,14 @@ async def open_pool(
         command_timeout=timeout_s,
         server_settings=settings,
         connect=connect,
-        connection_class=Telling,
+        connection_class=WatchedConnection,
         reset=_keep,
     )
 
 
 @contextlib.asynccontextmanager
 async def closing(pool: Pool) -> AsyncIterator[Pool]:
-    """Close the pool in the end, properly if the server answers soon; one that is silent is left."""
+    """Close the pool at the end of the context. Connections to a silent server are abandoned."""
     try:
         yield pool
     finally:
@@ -114,7 +144,7 @@ async def closing(pool: Pool) -> AsyncIterator[Pool]:
 
 
 async def _keep(_connection: Any) -> None:
-    """Reset nothing: no statement here leaves anything behind in its session, and a reset is a round trip."""
+    """Skip the reset: no statement of the service leaves state in its session, and a reset costs a round trip."""
 
 
 def written(status: str) -> int:
@@ -123,41 +153,61 @@ def written(status: str) -> int:
 
 
 def columns(rows: Collection[tuple[Any, ...]]) -> list[list[Any]]:
-    """Turn rows, one at least, into the arrays that `unnest` makes rows of again."""
+    """Transpose rows, at least one, into one array for each column, as `unnest` takes them."""
     return [list(column) for column in zip(*rows, strict=True)]
 
 
 async def must_write(connection: Connection, name: str, rows: Collection[tuple[Any, ...]]) -> None:
-    """Run a statement of genlock.service.database.statements for some rows, one at least.
+    """Run a named statement for at least one row.
 
-    Raises DecideAgainError where it could not write all of them: somebody else got there first.
+    Raises DecideAgainError if it wrote fewer rows: another transaction has changed a record meanwhile.
     """
     same_count(len(rows), written(await connection.execute(statement(name), *columns(rows))), name)
 
 
 def same_count(wanted: int, done: int, what: str) -> None:
-    """Raise DecideAgainError where fewer rows were written than must be."""
+    """Raise DecideAgainError if fewer rows were written than wanted."""
     if done != wanted:
         raise DecideAgainError(f"{what}: {done} of {wanted} rows were as they had been read")
 
 
 class TooSlowError(DatabaseTroubleError):
-    """A statement took too long: the database may be in trouble, or the batch too large for it."""
+    """A statement took too long: the database is overloaded or unreachable, or the batch is too large for it."""
+
+
+class LockedError(DatabaseTroubleError):
+    """Another session has had a lock for too long that the transaction needs."""
+
+
+class BackendLostError(DatabaseTroubleError):
+    """The server's end of the connection has gone in the middle of a transaction. Its statements may be to blame."""
+
+
+class OtherCrashedError(DatabaseTroubleError):
+    """PostgreSQL has ended the transaction because another session's backend has crashed."""
+
+
+_LOSSES = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, ConnectionError)
+"""How asyncpg tells that the server has closed a connection."""
 
 
 @contextlib.asynccontextmanager
 async def acquired(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
-    """Have a connection for a while; each statement on it is a transaction of its own.
+    """Borrow a connection of the pool; each statement on it is a transaction of its own.
 
-    Raises DecideAgainError where repeating is the answer, DatabaseTroubleError where a pause is, and whatever else
-    the body or the database raised.
+    Raises DecideAgainError if the work should be repeated, DatabaseTroubleError if it should be repeated after a pause,
+    and any other error of the body or the database.
     """
     try:
         async with _borrowed(pool, timeout_s) as connection:
             try:
                 yield connection
+            except asyncio.CancelledError:
+                # Otherwise the release would wait for the end of a statement, which a silent server never tells.
+                abandon(connection)
+                raise
             except Exception as error:
-                # Who stayed on a connection to a server that has become read-only would wait there for ever.
+                # Otherwise the service would retry for ever on connections to a server that has become read-only.
                 if type(_meaning(error)) is DatabaseTroubleError:
                     abandon(connection)
                 if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
@@ -174,7 +224,7 @@ async def acquired(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
 
 @contextlib.asynccontextmanager
 async def _borrowed(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
-    """Have a connection of the pool; to get one may take connecting, and to give it back the end of a statement."""
+    """Borrow a connection. Acquiring may include connecting; releasing may wait for a statement to end."""
     with waiting():
         connection = await pool.acquire(timeout=timeout_s)
     try:
@@ -186,49 +236,71 @@ async def _borrowed(pool: Pool, timeout_s: float) -> AsyncIterator[Connection]:
 
 @contextlib.asynccontextmanager
 async def transaction(pool: Pool, timeout_s: float, *, dry_run: bool = False) -> AsyncIterator[Connection]:
-    """Run the body in one transaction at READ COMMITTED, and commit it, or roll it back after a dry run.
+    """Run the body in one transaction at READ COMMITTED; commit it, or roll it back after a dry run.
 
-    Raises as `acquired` does. After a COMMIT without an answer the connection is abandoned.
+    Raises as `acquired` does, and BackendLostError and OtherCrashedError. If a COMMIT is not answered, the connection
+    is abandoned.
     """
     async with acquired(pool, timeout_s) as connection:
-        try:
-            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-            yield connection
-        except BaseException:
-            await _roll_back(connection)
-            raise
-        if dry_run:
-            await _roll_back(connection)
-        else:
-            await _commit(connection, timeout_s)
+        with _telling_losses(connection):
+            try:
+                await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+                yield connection
+            except BaseException:
+                await _roll_back(connection)
+                raise
+            if dry_run:
+                await _roll_back(connection)
+            else:
+                await _commit(connection, timeout_s)
+
+
+@contextlib.contextmanager
+def _telling_losses(connection: Connection) -> Iterator[None]:
+    """Raise BackendLostError or OtherCrashedError where the server has closed the connection."""
+    crashes: list[str] = []
+
+    def warned(_connection: object, warning: Any) -> None:
+        if warning.sqlstate == asyncpg.CrashShutdownError.sqlstate:
+            crashes.append(warning.message)
+
+    connection.add_log_listener(warned)
+    try:
+        yield
+    except _LOSSES as error:
+        lost = OtherCrashedError if crashes else BackendLostError
+        raise lost(f"{type(error).__name__}: {error}") from error
+    finally:
+        with contextlib.suppress(asyncpg.InterfaceError):
+            connection.remove_log_listener(warned)
 
 
 async def _roll_back(connection: Connection) -> None:
     try:
-        # Before this is sent, the statement that was late or cancelled is given up, which the server has to answer.
+        # asyncpg first cancels the late statement, which takes an answer of the server.
         await connection.execute("ROLLBACK", timeout=GIVE_UP_TIMEOUT_S)
     except BaseException as error:
-        # Whatever is wrong with it, a connection that cannot roll back is of no use.
+        # A connection that cannot roll back is of no use, whatever the reason.
         abandon(connection)
         if not isinstance(error, Exception):
             raise
 
 
 def abandon(connection: Connection) -> None:
-    """Leave a connection, and let the server find out. asyncpg may have done so before us."""
+    """Abandon a connection without waiting for the server. asyncpg may have done so already."""
     with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 
 async def await_standby(connection: Connection, timeout_s: float) -> None:
-    """Return once all that this connection has read is on the synchronous standby too; without one, at once.
+    """Wait until everything that this connection has read is on the synchronous standby; without one, return at once.
 
-    A COMMIT whose wait for the standby was cut short, by a restart or an administrator, is seen by everybody, and is
-    lost if the standby takes over: nobody outside may hear of it before. Raises DatabaseTroubleError.
+    A restart or an administrator may cut short a COMMIT's wait for the standby. Its changes are visible then, but are
+    lost if the standby takes over, so no message may report them before. Raises DatabaseTroubleError.
     """
     try:
         with _heeding_warnings(connection):
-            # What is late is cancelled, for it changes nothing; each that was left would keep a connection busy.
+            # A late statement changes nothing, so it is cancelled; abandoned, it would keep a connection busy.
             await connection.execute(statement("await_standby"), timeout=timeout_s)
     except TimeoutError as error:
         raise DatabaseTroubleError("PostgreSQL does not commit; perhaps its standby is away") from error
@@ -236,7 +308,7 @@ async def await_standby(connection: Connection, timeout_s: float) -> None:
 
 @contextlib.contextmanager
 def _heeding_warnings(connection: Connection) -> Iterator[None]:
-    """Raise DecideAgainError after a commit that came with a warning: it is done here, and perhaps on no standby."""
+    """Raise DecideAgainError after a commit with a warning: it may have reached no standby."""
     warnings: list[str] = []
 
     def warned(_connection: object, warning: Any) -> None:
@@ -255,10 +327,10 @@ def _heeding_warnings(connection: Connection) -> Iterator[None]:
 async def _commit(connection: Connection, timeout_s: float) -> None:
     with _heeding_warnings(connection):
         committing = asyncio.ensure_future(connection.execute("COMMIT", timeout=NEVER_S))
-        # Where it is abandoned nobody waits for its error, and that is no news for the log.
+        # Retrieve the error of an abandoned COMMIT: asyncio would log it as never retrieved.
         committing.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            # wait() leaves the statement alone when the time is over or when this task is cancelled.
+            # wait() does not cancel the statement at a timeout or when this task is cancelled.
             done, _ = await asyncio.wait({committing}, timeout=timeout_s)
         except asyncio.CancelledError:
             abandon(connection)
@@ -270,8 +342,12 @@ async def _commit(connection: Connection, timeout_s: float) -> None:
             raise DecideAgainError("the transaction had failed")
 
 
+_WAITS = {"55P03": LockedError, "57014": TooSlowError}
+"""The errors of a statement that has waited for too long, by SQLSTATE."""
+
+
 def _meaning(error: Exception) -> DecideAgainError | DatabaseTroubleError | None:
-    """What is to be done about an error; None for data errors and bugs, which stay as they are.
+    """Translate an error into the one that says what to do; None for data errors and bugs, which are raised unchanged.
 
     SQLSTATE classes: https://www.postgresql.org/docs/current/errcodes-appendix.html
     """
@@ -285,8 +361,8 @@ def _meaning(error: Exception) -> DecideAgainError | DatabaseTroubleError | None
         if state[:2] in ("22", "23", "54"):
             return None
         again = state[:2] == "40" or state == "0A000"
-        return DecideAgainError(text) if again else DatabaseTroubleError(text)
-    # InternalClientError is how asyncpg refuses a connection whose end the server has announced, but not made yet.
+        return DecideAgainError(text) if again else _WAITS.get(state, DatabaseTroubleError)(text)
+    # asyncpg raises InternalClientError on a connection whose end the server has announced but not carried out.
     if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | PoolerError):
         return DatabaseTroubleError(text)
     return None

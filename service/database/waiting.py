@@ -1,6 +1,6 @@
-"""Waiting for PostgreSQL: a task tells what watches it, so that a standstill can be explained by the server.
+"""Reports of waits for PostgreSQL, by which health checks tell a slow server from a stuck task.
 
-What watches is a context variable, which the tasks that a task starts inherit.
+The watcher is a context variable, which child tasks inherit.
 """
 
 from collections.abc import Callable
@@ -11,23 +11,23 @@ from typing import Any
 from genlock.service.database.connecting import LoneConnection
 
 Watcher = Callable[[], AbstractContextManager[None]]
-"""Is told of a wait; the context that it returns lasts as long."""
+"""Called at the start of a wait; the returned context lasts until its end."""
 
 _watcher: ContextVar[Watcher] = ContextVar("watcher", default=nullcontext)
 
 
 def watch(watcher: Watcher) -> None:
-    """Have a watcher told of the waits of this task, and of the tasks that it starts from now on."""
+    """Set the watcher of this task and of the tasks that it starts later."""
     _watcher.set(watcher)
 
 
 def waiting() -> AbstractContextManager[None]:
-    """Wait for the server while the context lasts, which is no longer than a statement may take."""
+    """Report a wait for the server, which lasts no longer than a statement may take."""
     return _watcher.get()()
 
 
-class Telling(LoneConnection):
-    """A connection that tells of each statement that the server is at."""
+class WatchedConnection(LoneConnection):
+    """A connection that reports each statement as a wait."""
 
     async def execute(self, *args: Any, **options: Any) -> Any:
         with waiting():

@@ -1,7 +1,7 @@
-"""Crowds: how long the losers of a record that many want had better wait, so that they come back one after the other.
+"""Contention: how long the losers of a contended record should wait, so that they come back one after the other.
 
-Losers who all wait equally long meet again, and all but one lose again. So each is given a turn of its own, one for
-each change that the record is likely to see. A loser with more attempts than the crowd has on average gets a nearer
+Losers that all wait equally long meet again, and all but one lose again. So each is given a turn of its own, one for
+each change that the record is likely to see. A loser with more attempts than the contended has on average gets a nearer
 turn, so that none loses for ever; if all of them have many attempts, none gets a nearer one, or they would all come at
 once. This is advice, kept in the memory of one process: a client that comes early, or to another process, is decided
 all the same.
@@ -10,7 +10,6 @@ all the same.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genlock.schemas.base import Kind
 from genlock.schemas.outcomes import ConflictData, SucceededData, Verdict
 from genlock.service.deciding.verdicts import RETRY_AFTER_MS
 
@@ -23,18 +22,18 @@ WEIGHT = 0.2
 WAIT_MAX_S = 2.0
 
 LINGER_S = 1.0
-"""How long after its last turn a crowd is remembered: those who come late and lose belong to it."""
+"""How long after its last turn a contended record is remembered, so that late losers count as its own."""
 
-CROWDS_MAX = 10_000
-"""How many may be remembered before those are dropped in which nobody waits any more."""
+CONTENDED_RECORDS_MAX = 10_000
+"""How many may be remembered before those that no command waits for are dropped."""
 
-Wanted = tuple[Kind | None, str | None]
+Wanted = tuple[str | None, str | None]
 """A record's kind and id."""
 
 
 @dataclass(slots=True)
-class Crowd:
-    """Those who wait for a record. Moments are in seconds, on a clock that only goes forward."""
+class ContendedRecord:
+    """The commands that wait for a record. Moments are in seconds, on a clock that only goes forward."""
 
     taken_until: float
     changed_at: float
@@ -44,7 +43,7 @@ class Crowd:
     """How many attempts its losers have had, on average, lately."""
 
     def waits(self, now: float) -> bool:
-        """Tell whether somebody may still come."""
+        """Tell whether a command may still come."""
         return now < self.taken_until + LINGER_S
 
     def next_turn_s(self, now: float, attempt: int) -> float:
@@ -62,11 +61,12 @@ class Crowd:
         self.changed_at = now
 
 
-class Crowds:
-    """All crowds that this process has turned away."""
+class Contention:
+    """All contention that this process has turned away."""
 
-    def __init__(self) -> None:
-        self._crowds: dict[Wanted, Crowd] = {}
+    def __init__(self, records_max: int = CONTENDED_RECORDS_MAX) -> None:
+        self._records_max = records_max
+        self._contended: dict[Wanted, ContendedRecord] = {}
 
     def advise(self, verdicts: Sequence[Verdict], now: float) -> list[Verdict]:
         """The verdicts of a batch, with a turn for each conflict that may be tried again."""
@@ -75,20 +75,22 @@ class Crowds:
     def _advised(self, verdict: Verdict, now: float) -> Verdict:
         wanted = (verdict.kind, verdict.id)
         match verdict:
-            case SucceededData() if crowd := self._known(wanted, now):
-                crowd.changed(now)
+            case SucceededData() if contended := self._known(wanted, now):
+                contended.changed(now)
             case ConflictData() if verdict.retry.allowed:
-                crowd = self._known(wanted, now) or self._new(wanted, now)
-                after_ms = max(round(crowd.next_turn_s(now, verdict.retry.attempt) * 1000), RETRY_AFTER_MS)
+                contended = self._known(wanted, now) or self._new(wanted, now)
+                after_ms = max(round(contended.next_turn_s(now, verdict.retry.attempt) * 1000), RETRY_AFTER_MS)
                 return verdict.model_copy(update={"retry": verdict.retry.model_copy(update={"after_ms": after_ms})})
         return verdict
 
-    def _known(self, wanted: Wanted, now: float) -> Crowd | None:
-        crowd = self._crowds.get(wanted)
-        return crowd if crowd and crowd.waits(now) else None
+    def _known(self, wanted: Wanted, now: float) -> ContendedRecord | None:
+        contended = self._contended.get(wanted)
+        return contended if contended and contended.waits(now) else None
 
-    def _new(self, wanted: Wanted, now: float) -> Crowd:
-        if len(self._crowds) >= CROWDS_MAX:
-            self._crowds = {record: crowd for record, crowd in self._crowds.items() if crowd.waits(now)}
-        crowd = self._crowds[wanted] = Crowd(now, now)
-        return crowd
+    def _new(self, wanted: Wanted, now: float) -> ContendedRecord:
+        if len(self._contended) >= self._records_max:
+            self._contended = {
+                record: contended for record, contended in self._contended.items() if contended.waits(now)
+            }
+        contended = self._contended[wanted] = ContendedRecord(now, now)
+        return contended

@@ -14,9 +14,18 @@ class Step(StrEnum):
     COMMITTED = "committed"
     PUBLISHED = "published"
     SETTLED = "settled"
+    KEPT = "kept"
+    TAKEN = "taken"
+    HELD = "held"
+    RESUMED = "resumed"
 
 
-Reached = Callable[[Step], None]
+TRIP = tuple(step for step in Step if step not in (Step.KEPT, Step.TAKEN, Step.HELD, Step.RESUMED))
+"""The steps of every batch. What the broker refuses is kept before its batch counts as published, and taken later; what
+cannot be decided is held before its batch is published, and resumed later."""
+
+
+Failpoint = Callable[[Step], None]
 
 
 def ignore(_step: Step) -> None:

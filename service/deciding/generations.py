@@ -15,7 +15,7 @@ from genlock.service.deciding.verdicts import Decision, conflicts, failure
 GENERATION_FIRST = 0
 
 
-class Counted(Record, Protocol):
+class GenerationGuarded(Record, Protocol):
     """A record that a generation guards."""
 
     @property
@@ -54,7 +54,7 @@ ABSENT = Guard(_absent)
 """There is no such record, or only its tombstone."""
 
 
-def check(kind: Kind, record_id: str, record: Counted | None, expected: int | None) -> Failure | None:
+def check(kind: Kind, record_id: str, record: GenerationGuarded | None, expected: int | None) -> Failure | None:
     """How a record differs from the generation that is expected of it, or None where it does not.
 
     None expects that the record does not exist; a tombstone does not.

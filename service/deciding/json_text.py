@@ -1,4 +1,4 @@
-"""JSON objects of records: read from their text only where somebody looks inside, and written to text only once."""
+"""JSON objects of records: parsed only if a rule looks inside, and written to text only once."""
 
 import json
 
@@ -7,7 +7,7 @@ from genlock.schemas.base import DOCUMENT_BYTES_MAX, JsonObject, clean_json
 CHARACTER_BYTES_MAX = 4
 
 
-class Stored:
+class JsonText:
     """A JSON object as a value, as compact text, or as both."""
 
     __slots__ = ("_text", "_value")
@@ -19,7 +19,7 @@ class Stored:
 
     @property
     def value(self) -> JsonObject:
-        """The object. Who changes it changes the record of everybody else."""
+        """The object. It is shared: a caller must not change it."""
         if self._value is None:
             value: JsonObject = json.loads(self._text or "{}")
             self._value = value
@@ -40,9 +40,9 @@ class Stored:
         return not short and len(self.text.encode()) > DOCUMENT_BYTES_MAX
 
     def __eq__(self, other: object) -> bool:
-        return self.value == (other.value if isinstance(other, Stored) else other)
+        return self.value == (other.value if isinstance(other, JsonText) else other)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Stored({self.text})"
+        return f"JsonText({self.text})"

@@ -1,4 +1,4 @@
-"""One line in the log for each decided command: who loses is told at info level, who succeeds at debug level."""
+"""One line in the log for each decided command: a loss at the level info, a success at the level debug."""
 
 import logging
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ log = structlog.get_logger()
 
 
 def log_outcomes(commands: Iterable[Command], verdicts: Iterable[Verdict]) -> None:
-    """Log what was decided of a batch."""
-    # Asked once: what is not shown must cost nothing, and most succeed.
+    """Log the verdicts of a batch."""
+    # Asked once: a line that is not shown must cost nothing, and most commands succeed.
     all_shown = log.is_enabled_for(logging.DEBUG)
     for command, verdict in zip(commands, verdicts, strict=True):
         if all_shown or not isinstance(verdict, SucceededData):

@@ -12,6 +12,10 @@ Name = tuple[Kind, str]
 """A name, unique among the live records of its kind."""
 
 
+NO_MAKER = Winner.model_construct(command_id="00000000-0000-0000-0000-000000000000", type="", source="", time="")
+"""The maker of a record that no command has made: a blank one."""
+
+
 class Record(Protocol):
     """A guarded thing. `sequence` counts its accepted commands, `maker` made its current token."""
 
@@ -30,6 +34,11 @@ class Record(Protocol):
     @property
     def name(self) -> str | None:
         """The unique name that it holds now, None for a kind without names and for a tombstone."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """About how many bytes its contents have, as JSON; 0 where they are always small."""
         ...
 
     def state(self) -> JsonObject:

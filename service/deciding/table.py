@@ -1,7 +1,8 @@
 """The table of a kind of record: how it is locked and read, created and changed, a whole batch in one statement."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import asyncpg
@@ -10,11 +11,16 @@ from genlock.schemas.base import Kind
 from genlock.schemas.outcomes import Winner
 from genlock.service.database.statements import statement
 from genlock.service.database.transactions import Connection, columns, written
-from genlock.service.deciding.json_text import Stored
+from genlock.service.deciding.json_text import JsonText
+from genlock.service.deciding.limits import SEVERAL, StateLimits, TooMuchError
 from genlock.service.deciding.record import Record
 
 R = TypeVar("R", bound=Record)
 Row = tuple[Any, ...]
+
+
+def _as_it_is(record: R) -> Sequence[R]:
+    return (record,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +32,47 @@ class Table(Generic[R]):
     record: Callable[[asyncpg.Record], R]
     row: Callable[[R], Row]
     expected: Callable[[R], Row]
+    blank: Callable[[str], R]
+    """A record of an id that no command has made, with as little as a record can have."""
+    stages: Callable[[R], Sequence[R]] = _as_it_is
+    """The states between which a record goes through all kinds of writes that there are, the last one as it is: what
+    tries whether it can be written (blame.py)."""
+    sized: bool = True
+    """Whether its records have contents that may be large, and its statements that lock take a limit for them."""
 
-    async def lock(self, connection: Connection, ids: Iterable[str]) -> list[R]:
-        """Lock the records of these ids until the transaction ends, in the order of their ids, and read them."""
-        rows = await connection.fetch(statement(f"lock_{self.name}"), list(ids))
-        return [self.record(row) for row in rows]
+    async def lock(
+        self,
+        connection: Connection,
+        changes: Collection[str],
+        reads: Collection[str],
+        limits: StateLimits = SEVERAL,
+    ) -> tuple[list[R], datetime]:
+        """Lock the records of these ids until the transaction ends, in the order of their ids, and read them.
+
+        The time is that of the database's clock once all of them are locked.
+
+        Those that are only read are locked shared. An id that is in both is locked as one that changes: a lock that
+        has to become exclusive later can deadlock. Raises TooMuchError if their contents are past
+        the limit.
+        """
+        limit = (limits.bytes,) if self.sized else ()
+        shared = set(reads).difference(changes)
+        if shared:
+            ids = [*changes, *shared]
+            exclusive = [True] * len(changes) + [False] * len(shared)
+            rows = await connection.fetch(statement(f"share_{self.name}"), ids, exclusive, *limit)
+        else:
+            rows = await connection.fetch(statement(f"lock_{self.name}"), list(changes), *limit)
+        *found, last = rows
+        if self.sized and (last["bytes_before"] or 0) >= limits.bytes:
+            raise TooMuchError(f"the {self.name} that are touched have more than {limits.bytes} bytes")
+        return [self.record(row) for row in found], last["locked_at"]
+
+    async def find_locked(self, connection: Connection, changes: Collection[str], reads: Collection[str]) -> list[str]:
+        """Find which of these ids `lock` would have to wait for."""
+        only_read = set(reads).difference(changes)
+        rows = await connection.fetch(statement(f"find_locked_{self.name}"), list(changes), list(only_read))
+        return [str(row["id"]) for row in rows]
 
     async def insert(self, connection: Connection, records: Sequence[R]) -> int:
         """Create the records; return how many there was room for."""
@@ -44,21 +86,29 @@ class Table(Generic[R]):
 
 
 def maker_of(row: asyncpg.Record) -> Winner:
+    """The maker of a row's token. Reads, which do not show it, leave out its user."""
+    user = row.get("maker_user")
+    # Only what is set is shown.
+    known = {} if user is None else {"user": user}
     return Winner.model_construct(
-        command_id=str(row["maker_id"]), type=row["maker_type"], source=row["maker_source"], time=row["maker_time"]
+        command_id=str(row["maker_id"]),
+        type=row["maker_type"],
+        source=row["maker_source"],
+        time=row["maker_time"],
+        **known,
     )
 
 
 def maker_row(maker: Winner) -> Row:
-    return (maker.command_id, maker.type, maker.source, maker.time)
+    return (maker.command_id, maker.type, maker.source, maker.time, maker.user)
 
 
-def text_of(value: Stored | None) -> str | None:
+def text_of(value: JsonText | None) -> str | None:
     return None if value is None else value.text
 
 
-def stored(text: str | None) -> Stored | None:
-    return None if text is None else Stored(text=text)
+def stored(text: str | None) -> JsonText | None:
+    return None if text is None else JsonText(text=text)
 
 
 def uuid_text(value: Any) -> str | None:

@@ -70,7 +70,7 @@ def batch(commands: Sequence[Command]) -> Iterator[BatchTrace]:
 
 
 def _tracing() -> bool:
-    """Tell whether anybody has set up a tracer provider; without one the API makes spans that record nothing."""
+    """Tell whether a tracer provider is set up; without one the API makes spans that record nothing."""
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from genlock.schemas.base import JsonObject, Kind
 from genlock.schemas.catalogue import COMMANDS
-from genlock.schemas.codes import Code, Reason
+from genlock.schemas.codes import Reason
 from genlock.schemas.decode import Command, Refusal
+from genlock.schemas.faults import Fault, Faults, entries
 from genlock.schemas.outcomes import (
     ConflictData,
     Failure,
@@ -18,11 +19,12 @@ from genlock.schemas.outcomes import (
 )
 from genlock.schemas.values import value
 from genlock.service.deciding.record import Record
+from genlock.service.ledger.messages import Message
 
-Tokens = dict[Kind, dict[str, Token]]
+Tokens = dict[Kind | str, dict[str, Token]]
 
 RETRY_AFTER_MS = 10
-"""The wait that is advised after a conflict; how long a crowd had better wait is known in `crowds`."""
+"""The wait that is advised after a single conflict. `contention` advises longer ones where many commands lose."""
 
 
 @value
@@ -31,6 +33,8 @@ class Decision:
 
     verdict: Verdict
     changed: tuple[Record, ...] = ()
+    messages: tuple[Message, ...] = ()
+    """Further messages, published besides the outcome."""
 
 
 def succeeded(after: Record, shown: JsonObject | None = None) -> Decision:
@@ -53,7 +57,7 @@ def success(record: Record, shown: JsonObject | None = None, tokens: Tokens | No
     return verdict.model_copy(update={"tokens": tokens}) if tokens else verdict
 
 
-def success_of_several(kind: Kind, tokens: Tokens) -> SucceededData:
+def multi_record_success(kind: Kind, tokens: Tokens) -> SucceededData:
     """The verdict of a command on several records: it has none of its own, only all their tokens."""
     return SucceededData(kind=kind, id=None, sequence=0, record=None, token=None, tokens=tokens)
 
@@ -67,15 +71,15 @@ def conflict(
     current: JsonObject | None = None,
     retry: bool = True,
 ) -> Decision:
-    """Tell the command that somebody else got to its record first."""
+    """The conflict of a command on one record: another command changed that first."""
     kind = COMMANDS[command.type].kind
     return conflicts(command, [failure(kind, command.subject, record, reason, expected, current=current)], retry=retry)
 
 
 def conflicts(
-    command: Command, failures: Sequence[Failure], *, retry: bool = True, on_several: bool = False
+    command: Command, failures: Sequence[Failure], *, retry: bool = True, multi_record: bool = False
 ) -> Decision:
-    """Tell the command which records somebody else got to first: one, or all of those that it names."""
+    """The conflict of a command, with each record that another command changed first."""
     first = failures[0]
     verdict = ConflictData(
         kind=first.kind,
@@ -89,7 +93,7 @@ def conflicts(
         command=command.echo,
         retry=Retry(allowed=retry, attempt=command.attempt, after_ms=RETRY_AFTER_MS),
     )
-    return Decision(verdict.model_copy(update={"failures": list(failures)}) if on_several else verdict)
+    return Decision(verdict.model_copy(update={"failures": list(failures)}) if multi_record else verdict)
 
 
 def failure(
@@ -101,7 +105,7 @@ def failure(
     *,
     current: JsonObject | None = None,
 ) -> Failure:
-    """Say how a record is not as expected. A tombstone counts as absent, but names who made it."""
+    """Say how a record is not as expected. A tombstone counts as absent, but names its maker."""
     return Failure(
         kind=kind,
         id=record_id,
@@ -114,21 +118,28 @@ def failure(
     )
 
 
-def rejected(command: Command, record: Record | None, code: Code, message: str) -> Decision:
+def rejected(
+    command: Command, record: Record | None, faults: Fault | Faults, shortages: Sequence[Shortage] = ()
+) -> Decision:
     """Reject the command in the present state of its record."""
-    return refused(command, record, Refusal(code, message))
+    found = faults if isinstance(faults, Faults) else Faults.of([faults])
+    sent = {name: part for name, part in command.echo if part is not None}
+    return refused(command, record, Refusal.of(found, sent), shortages)
 
 
 def refused(command: Command, record: Record | None, refusal: Refusal, shortages: Sequence[Shortage] = ()) -> Decision:
-    """Turn a refusal into the verdict `rejected`."""
+    """Turn a refusal into the verdict `rejected`. It has an entry even where the refusal lists no faults."""
+    errors = refusal.errors or entries([Fault(refusal.code, refusal.message)], {})
     verdict = RejectedData(
         kind=command.kind,
         id=command.subject or None,
         sequence=record.sequence if record else 0,
         code=refusal.code,
         message=refusal.message,
-        errors=list(refusal.errors),
+        errors=list(errors),
     )
+    if refusal.errors_total > len(errors):
+        verdict = verdict.model_copy(update={"errors_total": refusal.errors_total})
     if shortages:
         verdict = verdict.model_copy(update={"shortages": list(shortages)})
     # Where nothing of the command may be repeated, it is left out instead of shown as empty.

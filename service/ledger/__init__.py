@@ -1,1 +1,1 @@
-"""The ledger: what was decided, and the events that tell it."""
+"""The ledger: decided commands and their outcome events."""

@@ -33,24 +33,27 @@ class Event:
     subject: str | None
     time: str
     body: str
+    command_id: str
+    internal_error: bool = False
+    """Whether it reports a fault in the service."""
 
     @classmethod
     def stored(cls, body: str) -> "Event":
         """Read back an event from the ledger."""
         attributes = json.loads(body)
-        return cls(attributes["id"], attributes["type"], attributes.get("subject"), attributes["time"], body)
-
-
-def is_internal_error(event: Event) -> bool:
-    """Tell whether an event says that the service has failed on its command."""
-    if not event.type.endswith(f".{VerdictName.REJECTED}"):
-        return False
-    code: str = json.loads(event.body)["data"]["code"]
-    return code == Code.INTERNAL_ERROR
+        return cls(
+            attributes["id"],
+            attributes["type"],
+            attributes.get("subject"),
+            attributes["time"],
+            body,
+            attributes["causationid"],
+            attributes["data"].get("code") == Code.INTERNAL_ERROR,
+        )
 
 
 def verdict_name(verdict: Verdict) -> VerdictName:
-    """The word for a verdict, which ends the type of its event."""
+    """The name of a verdict, with which the type of its event ends."""
     match verdict:
         case SucceededData():
             return VerdictName.SUCCEEDED
@@ -63,12 +66,12 @@ def verdict_name(verdict: Verdict) -> VerdictName:
 
 
 def timestamp(moment: datetime) -> str:
-    """Write a moment as RFC 3339, in UTC, with microseconds."""
+    """Format a time as RFC 3339, in UTC, with microseconds."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def timestamp_now() -> str:
-    """Write the present moment as RFC 3339."""
+    """The current time as RFC 3339."""
     return timestamp(datetime.now(UTC))
 
 
@@ -81,11 +84,11 @@ def build(
     *,
     trace_context: Mapping[str, str] = NO_TRACE,
 ) -> Event:
-    """Build the event of a verdict; one that is too large leaves out what its reader can fetch or has sent.
+    """Build the event of a verdict. An event that is too large omits the record and the command's data.
 
-    `trace_context` are the attributes `traceparent` and `tracestate`, where there is a trace.
+    `trace_context` are the attributes `traceparent` and `tracestate` of a traced command; otherwise it is empty.
     """
-    # What came in was checked on entry, and what is added here is made here: no model of an event is made of it.
+    # No model validates the event: its inputs were validated on entry, and the rest is built here.
     attributes: JsonObject = {
         "specversion": "1.0",
         "id": event_id or outcome_id(command.id),
@@ -96,24 +99,26 @@ def build(
         "correlationid": command.correlationid,
         "causationid": command.id,
         "attempt": command.attempt,
+        "user": command.user,
         **trace_context,
         "datacontenttype": "application/json",
     }
     body = _enveloped(attributes, verdict.model_dump_json(exclude_unset=True))
-    # Most are so short that their bytes need not be counted.
+    # Encoding is skipped for texts that are too short to exceed the limit.
     if len(body) * CHARACTER_BYTES_MAX > EVENT_BYTES_MAX and len(body.encode()) > EVENT_BYTES_MAX:
         body = _enveloped(attributes, clean_json(_shortened(verdict)))
-    return Event(attributes["id"], attributes["type"], command.subject or None, decided_at, body)
+    fault = isinstance(verdict, RejectedData) and verdict.code == Code.INTERNAL_ERROR
+    return Event(attributes["id"], attributes["type"], command.subject or None, decided_at, body, command.id, fault)
 
 
 def _enveloped(attributes: JsonObject, data: str) -> str:
-    """The event's JSON around its data, which is JSON already."""
+    """The JSON of the event; `data` is JSON already."""
     present = {name: value for name, value in attributes.items() if value is not None}
     return f'{clean_json(present)[:-1]},"data":{data}}}'
 
 
 def _shortened(verdict: Verdict) -> JsonObject:
-    """The verdict without what was current and without the command, and saying so."""
+    """The verdict without the current state and the command's data, marked as truncated."""
     whole: JsonObject = verdict.model_dump(mode="json", exclude_unset=True)
     data = {name: value for name, value in whole.items() if name not in ("current", "command")}
     if "failures" in data:

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 import aio_pika
 import pytest
 
-from genlock.consumers.topology import Topology
+from genlock.consumers.amqp.topology import Topology
 from tests.containers.system import System, brought_up
-from tests.harness import Client
+from tests.support.harness import Client
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import REPOSITORY
 
 COMMAND_TIMEOUT_S = 300.0
 HTTP_TIMEOUT_S = 10.0
@@ -27,10 +26,10 @@ class System:
 
     def __init__(self, project: str) -> None:
         self.image = f"genlock:{project}"
-        self.passwords = {who: secrets.token_hex(8) for who in ("owner", "service", "demo", "guest")}
+        self.passwords = {role: secrets.token_hex(8) for role in ("owner", "service", "demo", "guest")}
         self._environment = {
             **os.environ,
-            **{f"GENLOCK_{who}_PASSWORD".upper(): password for who, password in self.passwords.items()},
+            **{f"GENLOCK_{role}_PASSWORD".upper(): password for role, password in self.passwords.items()},
             "COMPOSE_PROJECT_NAME": project,
             "GENLOCK_IMAGE": self.image,
             # Any free one, and one for each replica.
@@ -42,7 +41,7 @@ class System:
         """Run docker and return what it prints. Raises AssertionError with its complaint."""
         done = subprocess.run(  # noqa: S603 - words of the tests and no shell
             ["docker", *arguments],  # noqa: S607 - wherever it is installed
-            cwd=ROOT,
+            cwd=REPOSITORY,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

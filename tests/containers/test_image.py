@@ -1,4 +1,4 @@
-"""The image: what is in it, and that it needs no rights and nothing to write on."""
+"""The image: its content, and that it needs no rights and no writable file system."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def test_it_runs_as_a_numbered_user_without_rights_and_without_anything_to_write
     options = {where: how.split(",") for _, where, _, how, *_ in mounts}
     assert "ro" in options["/"]
     assert "rw" in options["/tmp"]  # noqa: S108 - the container's
-    # Nothing of it belongs to the user that it runs as.
+    # The user that it runs as owns no file in it.
     assert not system.run_in(replica, "find", "/opt/genlock", "-user", "10001")
 
 
@@ -34,7 +34,7 @@ def test_it_holds_the_service_and_no_tool_to_build_one(system: System, replica: 
     packages = system.run_in(replica, "ls", "/opt/genlock/lib/python3.13/site-packages").split()
     assert "genlock" in packages
     assert not {"pip", "hatchling", "pytest", "testcontainers"} & set(packages)
-    # Whatever a checkout holds besides stays out: tests, benchmarks, the repository itself.
+    # The image has nothing else of a checkout: no tests, benchmarks or repository.
     layers = system.docker("image", "history", "--no-trunc", "--format={{.CreatedBy}}", system.image)
     assert "hatchling" not in layers
 

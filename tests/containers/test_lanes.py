@@ -6,13 +6,14 @@ from functools import partial
 
 import pytest
 
-from tests.chains import broken, chains, send_chains
-from tests.containers.system import ROOT, START_TIMEOUT_S, System
-from tests.harness import Client, until
+from tests.containers.system import START_TIMEOUT_S, System
+from tests.support.chains import broken, chains, send_chains
+from tests.support.harness import Client, until
+from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.timeout(600)
 
-GUIDE = (ROOT / "docs" / "lanes.md").read_text()
+GUIDE = (REPOSITORY / "docs" / "lanes.md").read_text()
 
 
 def typed() -> tuple[str, str]:

@@ -7,11 +7,12 @@ import aio_pika
 import aiormq
 import pytest
 
-from tests.containers.system import ROOT, System
+from tests.containers.system import System
+from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.timeout(600)
 
-PAGE = (ROOT / "docs" / "roles.md").read_text()
+PAGE = (REPOSITORY / "docs" / "roles.md").read_text()
 
 
 def variable(system: System, replica: str, name: str) -> str:
@@ -29,7 +30,7 @@ def test_replicas_are_connected_as_the_services_role_and_user(system: System, re
 
 def test_the_environment_of_a_replica_has_no_password_but_its_own(system: System, replica: str) -> None:
     environment = system.run_in(replica, "printenv")
-    assert {who for who, password in system.passwords.items() if password in environment} == {"service"}
+    assert {role for role, password in system.passwords.items() if password in environment} == {"service"}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_the_service_has_the_permissions_of_the_page(system: System) -> None:
     assert given == page
 
 
-def test_the_demo_reads_nothing_of_the_system_and_nobody_is_the_superuser_from_elsewhere(system: System) -> None:
+def test_the_demo_reads_nothing_of_the_system_and_the_superuser_cannot_log_in_from_elsewhere(system: System) -> None:
     with pytest.raises(AssertionError, match="permission denied for table documents"):
         system.count("documents", f"postgresql://genlock_demo:{system.passwords['demo']}@postgres/genlock")
     with pytest.raises(AssertionError, match="password authentication failed"):

@@ -8,8 +8,8 @@ import pytest
 import genlock
 from genlock.schemas.documents import DocumentPut
 from tests.containers.system import START_TIMEOUT_S, System
-from tests.factories import Json, envelope, new_id
-from tests.harness import Client, until
+from tests.support.factories import Json, envelope, new_id
+from tests.support.harness import Client, until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -167,7 +167,7 @@ async def test_rolling_restart_of_three_replicas_under_load_loses_nothing(system
     assert_one_outcome_each(outside, published)
     assert system.count("changes") - changed == len(succeeded(outside, published))
     assert await outside.depth(outside.topology.dead_letters) == 0
-    # What the kill of the test before has left unconfirmed is published again by the sweep, after a minute or so.
+    # The sweep republishes events that the kill in the test before left unconfirmed, after about a minute.
     await until_confirmed(system, replicas[0])
     system.run_in(replicas[0], "genlock", "verify")
     # A merge without a token is always applied, so each must be among those.

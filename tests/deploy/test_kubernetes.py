@@ -2,7 +2,6 @@
 
 import re
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,15 +9,16 @@ import pytest
 import yaml
 from kubernetes_validate.utils import validate
 
-from genlock import _broker_urls, cli
-from genlock._urls import with_password_file
-from genlock.consumers.topology import Topology
+from genlock import cli
+from genlock._net import broker_urls
+from genlock._net.urls import with_password_file
+from genlock.consumers.amqp.topology import Topology
 from genlock.service.database import postgres_urls
 from genlock.service.settings import Settings
+from tests.support.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "deploy" / "kubernetes"
-GUIDE = (ROOT / "docs" / "production.md").read_text()
+FOLDER = REPOSITORY / "deploy" / "kubernetes"
+GUIDE = (REPOSITORY / "docs" / "production.md").read_text()
 MANIFESTS = [
     (file.stem, manifest) for file in sorted(FOLDER.glob("*.yaml")) for manifest in yaml.safe_load_all(file.read_text())
 ]
@@ -86,7 +86,7 @@ def test_a_pod_has_no_rights_and_nothing_to_write_on(kind: str) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert {"requests", "limits"} <= inner["resources"].keys()
-    # Of a service named genlock-http Kubernetes would make a variable GENLOCK_HTTP_PORT, which is no number.
+    # For a service named genlock-http Kubernetes would set GENLOCK_HTTP_PORT to a value that is no number.
     assert spec["enableServiceLinks"] is False
 
 
@@ -115,8 +115,8 @@ def test_variables_are_settings_and_passwords_are_files_of_the_secret_that_the_g
     assert set(named.values()) == files
     for name in named:
         url = variables[name.replace("_PASSWORD_FILE", "_URL")]
-        # Nothing of it is lost to a password that the URL has itself.
-        scheme = _broker_urls.KIND if "AMQP" in name else postgres_urls.KIND
+        # The URL has no password, which would come before the file's.
+        scheme = broker_urls.KIND if "AMQP" in name else postgres_urls.KIND
         assert with_password_file(url, "x", scheme) != url
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,18 +10,18 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from genlock.consumers.http import serving as answering
+from genlock.consumers.health.http import serving as serving_http
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, new_id
-from tests.harness import Client, serving, until
+from tests.support.factories import Json, envelope, new_id
+from tests.support.harness import Client, serving, until
+from tests.support.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
-RULES = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yaml").read_text())
-DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "genlock.json").read_text())
+RULES = yaml.safe_load((REPOSITORY / "deploy" / "prometheus" / "rules.yaml").read_text())
+DASHBOARD = json.loads((REPOSITORY / "deploy" / "grafana" / "genlock.json").read_text())
 ROLES = {"genlock_owner", "genlock_service"}
-"""Of PostgreSQL: what the guide calls them."""
+"""Metrics of PostgreSQL that the guide names."""
 
-GUIDE = (ROOT / "docs" / "production.md").read_text()
+GUIDE = (REPOSITORY / "docs" / "production.md").read_text()
 
 OF_PROMETHEUS = {"instance", "job"}
 """Labels that every metric has when it has been scraped."""
@@ -54,7 +53,7 @@ async def told(client: Client, settings: Settings) -> dict[str, set[str]]:
     creation: Json = {"expected_generation": None, "body": {}}
     async with (
         serving(settings) as service,
-        answering("127.0.0.1", 0, lambda: [service.status], service.registry) as port,
+        serving_http("127.0.0.1", 0, lambda: [service.status], service.registry) as port,
         aiohttp.ClientSession() as http,
     ):
         await client.ask(envelope("document.put", subject, creation), envelope("document.put", subject, creation))

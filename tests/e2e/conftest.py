@@ -1,15 +1,18 @@
-"""What tests of outages share: proxies in front of both servers, and a replica's settings that lead through them."""
+"""Fixtures of several files: servers with passwords, a replica behind proxies, and a queue for notes."""
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from aio_pika.abc import AbstractQueue
 from pydantic import SecretStr
 
-from genlock.consumers.registration import FIRST_MESSAGES
-from genlock.servers_programs import Programs
+from genlock.consumers.commands.registration import FIRST_MESSAGES
+from genlock.servers.programs import Programs
 from genlock.service.settings import Settings
-from tests.proxy import Proxy, proxied
-from tests.secured import Secured, secured_servers
+from tests.support.harness import Client
+from tests.support.notes import EXCHANGE, notes_queue
+from tests.support.proxy import Proxy
+from tests.support.secured_servers import Secured, secured_servers
 
 
 @pytest.fixture(scope="session")
@@ -17,20 +20,6 @@ def secured(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Servers that ask for passwords and certificates."""
     with secured_servers(programs, tmp_path_factory.mktemp("certificates")) as servers:
         yield servers
-
-
-@pytest.fixture
-async def broker(amqp_url: str) -> AsyncIterator[Proxy]:
-    """What the service takes for the broker."""
-    async with proxied(amqp_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Proxy]:
-    """What the service takes for PostgreSQL."""
-    async with proxied(database_url) as proxy:
-        yield proxy
 
 
 @pytest.fixture
@@ -43,3 +32,16 @@ def remote(settings: Settings, broker: Proxy, database: Proxy) -> Settings:
     return settings.model_copy(
         update={"retry_delay_max_s": 0.2, "batch_size_max": 8, "prefetch": FIRST_MESSAGES, **urls}
     )
+
+
+@pytest.fixture
+async def notes_exchange(client: Client) -> AsyncIterator[None]:
+    """Delete the exchange of notes in the end."""
+    yield
+    await client.channel.exchange_delete(client.topology.exchange(EXCHANGE))
+
+
+@pytest.fixture
+async def notes(client: Client) -> AbstractQueue:
+    """A queue that gets all notes."""
+    return await notes_queue(client)

@@ -5,11 +5,10 @@ import secrets
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import aio_pika
 import aiormq
-import asyncpg
 import pytest
 from aiormq.abc import ChannelFrame
 from pamqp.body import ContentBody
@@ -19,14 +18,10 @@ from pamqp.header import ContentHeader
 
 from genlock.schemas.decode import COMMAND_BYTES_MAX, READABLE_BYTES_MAX
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, new_id
-from tests.harness import Client, serving
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-
-
-def put(document: str, body: Any = None) -> Json:
-    return envelope("document.put", document, {"expected_generation": None, "body": body or {}})
+from tests.support.database import Connection
+from tests.support.documents import creation
+from tests.support.factories import Json, new_id
+from tests.support.harness import Client, serving
 
 
 def raw(command: Json, value: str) -> bytes:
@@ -77,6 +72,10 @@ BAD = {
     "NaN": Bad(lambda command: raw(command, "NaN"), "invalid_data"),
     "an infinity": Bad(lambda command: raw(command, "-Infinity"), "invalid_data"),
     "a double that overflows": Bad(lambda command: raw(command, "1e999"), "invalid_data"),
+    "a double that underflows": Bad(lambda command: raw(command, "1e-400"), "invalid_data"),
+    "19 digits": Bad(lambda command: raw(command, "0.1234567890123456789"), "invalid_data"),
+    "a member twice": Bad(lambda command: raw(command, '{"a": 1, "a": 2}'), "invalid_data"),
+    "two ids": Bad(lambda command: json.dumps(command | {"ID": "7"}).replace('"ID"', '"id"').encode(), reason="id"),
     "64 bits": Bad(lambda command: raw(command, str(2**63)), "invalid_data"),
     "5,000 digits": Bad(lambda command: raw(command, "9" * 5000), "invalid_data"),
     # The envelope, its data and the document's body are the first three levels.
@@ -121,12 +120,12 @@ async def send_bad(client: Client, bad: Bad, command: Json) -> None:
 async def test_bad_messages_end_in_one_outcome_or_dead_letter_each_and_neighbours_succeed(
     client: Client, settings: Settings, namespace: str, second: Connection
 ) -> None:
-    sent = {name: put(new_id()) for name in BAD}
-    neighbours = [put(new_id()) for _ in BAD]
+    sent = {name: creation(new_id()) for name in BAD}
+    neighbours = [creation(new_id()) for _ in BAD]
     for (name, bad), neighbour in zip(BAD.items(), neighbours, strict=True):
         await client.send(neighbour)
         await send_bad(client, bad, sent[name])
-    # All of them are there before anybody consumes, so that good and bad share their batches.
+    # All of them wait before the consumer starts, so that good and bad commands share batches.
     async with serving(settings):
         events = await client.decided(*neighbours, *(sent[name] for name, bad in BAD.items() if bad.code))
     assert {event["type"] for event in events[: len(neighbours)]} == {"document.put.succeeded"}
@@ -134,14 +133,60 @@ async def test_bad_messages_end_in_one_outcome_or_dead_letter_each_and_neighbour
         name: [json.loads(body)["data"]["code"] for body in client.bodies.get(sent[name]["id"], [])] for name in BAD
     }
     assert told == {name: [bad.code] if bad.code else [] for name, bad in BAD.items()}
-    letters = await client.drain(f"{namespace}.dead_letters")
-    reasons = {letter.message_id: letter.headers["x-genlock-reason"] for letter in letters}
+    dead_letters = await client.drain(f"{namespace}.dead_letters")
+    reasons = {dead_letter.message_id: dead_letter.headers["x-genlock-reason"] for dead_letter in dead_letters}
     assert {name for name in BAD if sent[name]["id"] in reasons} == {name for name, bad in BAD.items() if bad.reason}
-    assert len(letters) == len(reasons)
+    assert len(dead_letters) == len(reasons)
     for name, bad in BAD.items():
         assert not bad.reason or bad.reason in str(reasons[sent[name]["id"]]), name
     await client.until_empty(f"{namespace}.inbox")
     assert await second.fetchval("SELECT count(*) FROM documents") == len(neighbours)
+
+
+async def test_publisher_of_a_command_without_a_usable_id_is_told_and_no_other(
+    client: Client, settings: Settings, second: Connection
+) -> None:
+    command = creation(new_id())
+    bodies = {
+        "no id": changed(id=..., correlationid="order 7")(command),
+        "no uuid": changed(id="7")(command),
+        "two ids": json.dumps(command | {"ID": new_id()}).replace('"ID"', '"id"').encode(),
+        "large": padded(command | {"id": "7"}, COMMAND_BYTES_MAX + 1),
+        "bad besides": changed(id=None, source=7, subject=[], type="x" * 300, correlationid="\0")(command),
+    }
+    silent = {"no JSON": b"{", "a list": b"[]", "an event": changed(id="7", type="document.put.succeeded")(command)}
+    silent["its own"] = changed(id="7", source=settings.source)(command)
+    replies = await client.channel.declare_queue(exclusive=True)
+    for name, body in {**silent, **bodies}.items():
+        await client.publish(body, "document.put", reply_to=replies.name, correlation_id=name)
+    await client.publish(bodies["no uuid"], "document.put")
+    async with serving(settings):
+        await client.until_depth(client.topology.dead_letters, len(silent) + len(bodies) + 1)
+        await client.until_depth(replies.name, len(bodies))
+        await client.ask(creation())
+    answers = {message.correlation_id: json.loads(message.body) for message in await client.drain(replies.name)}
+    assert list(answers) == list(bodies)
+    for answer in answers.values():
+        assert (answer["type"], answer["source"]) == ("command.undecodable", settings.source)
+        assert [error["path"] for error in answer["data"]["errors"]] == ["id"]
+    assert answers["no id"]["correlationid"] == "order 7"
+    assert answers["no uuid"]["data"]["command"] == {"type": "document.put", "subject": command["subject"]}
+    assert "two ids" in answers["two ids"]["data"]["message"]
+    assert answers["bad besides"]["data"]["command"] == {"type": "x" * 300}
+    assert len(client.events) == await second.fetchval("SELECT count(*) FROM ledger") == 1
+
+
+async def test_command_of_a_bulk_without_a_usable_id_is_told_so_in_its_place(
+    client: Client, settings: Settings
+) -> None:
+    commands = [creation(), creation() | {"id": "7"}, creation()]
+    replies = await client.channel.declare_queue(exclusive=True)
+    await client.send_bulk(commands, reply_to=replies.name)
+    async with serving(settings):
+        await client.until_depth(replies.name, 1)
+    [reply] = await client.drain(replies.name)
+    types = [answer["type"] for answer in json.loads(reply.body)]
+    assert types == ["document.put.succeeded", "command.undecodable", "document.put.succeeded"]
 
 
 async def publish_badly(
@@ -165,7 +210,7 @@ async def publish_badly(
 async def test_properties_that_cannot_be_repeated_as_they_came_end_no_process(
     client: Client, settings: Settings, namespace: str
 ) -> None:
-    command, neighbour = put(new_id()), put(new_id())
+    command, neighbour = creation(new_id()), creation(new_id())
     replies = await client.channel.declare_queue(exclusive=True)
     async with serving(settings):
         asked = Basic.Properties(reply_to=replies.name, correlation_id="w" * 255)
@@ -178,13 +223,13 @@ async def test_properties_that_cannot_be_repeated_as_they_came_end_no_process(
         await client.ask(neighbour)
     [reply] = await client.drain(replies.name)
     assert json.loads(reply.body)["causationid"] == command["id"]
-    [letter] = await client.drain(f"{namespace}.dead_letters")
-    assert letter.headers["large"] == "1e+300"
-    assert letter.headers["text"] == repr(b"wr\xffng")
+    [dead_letter] = await client.drain(f"{namespace}.dead_letters")
+    assert dead_letter.headers["large"] == "1e+300"
+    assert dead_letter.headers["text"] == repr(b"wr\xffng")
 
 
 async def test_a_message_past_16_mib_is_a_dead_letter_as_it_came(client: Client, settings: Settings) -> None:
-    command, neighbour = put(new_id()), put(new_id())
+    command, neighbour = creation(new_id()), creation(new_id())
     body = padded(command, READABLE_BYTES_MAX + 1)
     # On a connection of its own: a broker that does not take it closes the channel.
     async with await aio_pika.connect(settings.amqp_url.get_secret_value()) as connection:
@@ -196,16 +241,16 @@ async def test_a_message_past_16_mib_is_a_dead_letter_as_it_came(client: Client,
     await client.send(neighbour)
     async with serving(settings):
         await client.decided(neighbour)
-    [letter] = await client.drain(client.topology.dead_letters)
-    assert letter.body == body
-    assert (letter.message_id, letter.routing_key) == (command["id"], command["type"])
-    assert str(READABLE_BYTES_MAX + 1) in str(letter.headers["x-genlock-reason"])
+    [dead_letter] = await client.drain(client.topology.dead_letters)
+    assert dead_letter.body == body
+    assert (dead_letter.message_id, dead_letter.routing_key) == (command["id"], command["type"])
+    assert str(READABLE_BYTES_MAX + 1) in str(dead_letter.headers["x-genlock-reason"])
     assert client.bodies.keys() == {neighbour["id"]}
 
 
 async def test_a_rejection_echoes_only_what_is_valid_itself(client: Client, settings: Settings) -> None:
     names = ("another routing key", "an unknown field", "no subject", "NaN", "an unknown type", "a byte past 1 MiB")
-    sent = {name: put(new_id()) for name in names}
+    sent = {name: creation(new_id()) for name in names}
     for name, command in sent.items():
         await send_bad(client, BAD[name], command)
     async with serving(settings):

@@ -1,18 +1,19 @@
-"""Properties that no client library would write: they cost nobody anything, and a dead letter says what they were."""
+"""Malformed properties: neighbouring commands are unaffected, and a dead letter reports the properties."""
 
 import struct
 
 import pytest
 
-from genlock.cli.dead_output import print_letter
+from genlock.cli.dead_output import print_dead_letter
 from genlock.service.settings import Settings
-from tests.commandline import without_colours
-from tests.factories import Json, envelope, json_bytes, new_id
 from tests.fuzz.properties import nested
-from tests.fuzz.stage import watched_logs
+from tests.fuzz.service import watched_logs
 from tests.fuzz.wire import Message, long, publish, short, table
-from tests.graves import retrying
-from tests.harness import Client, serving
+from tests.support.command_line import without_colours
+from tests.support.dead_letters import retrying
+from tests.support.documents import creation
+from tests.support.factories import json_bytes
+from tests.support.harness import Client, serving
 
 FRAME_BYTES = 131_072
 
@@ -34,7 +35,7 @@ PROPERTIES = {
     "a correlation id that is no UTF-8": {"correlation_id": short(b"\xff" * 255)},
     "a message id that is no UTF-8": {"message_id": short(b"\xff" * 255)},
     "a queue for replies that is no UTF-8": {"reply_to": short(b"\xff" * 255)},
-    "a queue for replies that is the broker's": {"reply_to": short(b"amq.rabbitmq.reply-to.nobody")},
+    "a queue for replies that is the broker's": {"reply_to": short(b"amq.rabbitmq.reply-to.unknown")},
     "a time past all times": {"timestamp": b"\xff" * 8},
 }
 ROUTES = {
@@ -45,10 +46,6 @@ ROUTES = {
 }
 """What a header CC says, which the broker reads: it closes the channel over one that is not a list of texts."""
 BAD = PROPERTIES | {f"headers: {name}": {"headers": table([(b"good", b"t\x01"), bad])} for name, bad in HEADERS.items()}
-
-
-def creation() -> Json:
-    return envelope("document.put", new_id(), {"expected_generation": None, "body": {}})
 
 
 async def send(client: Client, *messages: Message) -> None:
@@ -76,10 +73,10 @@ async def test_dead_letters_with_bad_properties_say_what_they_were(
             await send(client, *(Message(bodies[name], routing_key, properties) for name, properties in BAD.items()))
             await client.until_depth(client.topology.dead_letters, len(BAD))
     assert troubles == []
-    letters = {letter.body: letter for letter in await client.drain(client.topology.dead_letters)}
-    assert letters.keys() == set(bodies.values())
+    dead_letters = {dead_letter.body: dead_letter for dead_letter in await client.drain(client.topology.dead_letters)}
+    assert dead_letters.keys() == set(bodies.values())
     for name in HEADERS:
-        headers = letters[f"headers: {name}".encode()].headers
+        headers = dead_letters[f"headers: {name}".encode()].headers
         assert headers["good"] is True
         assert "not JSON" in str(headers["x-genlock-reason"])
         others = headers.keys() - {"good", "x-genlock-reason", "x-genlock-time", "x-delivery-count"}
@@ -92,14 +89,14 @@ async def test_dead_letters_with_bad_properties_are_shown_and_retried(
     commands = [creation() for _ in BAD]
     for command, properties in zip(commands, BAD.values(), strict=True):
         await publish(client.channel, client.topology.dead, [Message(json_bytes(command), b"document.put", properties)])
-    async with retrying(settings) as (letters, retrier):
-        async for letter in letters.read():
+    async with retrying(settings) as (dead_letters, retrier):
+        async for dead_letter in dead_letters.read():
             for as_json in (True, False):
-                print_letter(letter, as_json=as_json)
+                print_dead_letter(dead_letter, as_json=as_json)
                 shown = without_colours(capsys.readouterr().out)
-                assert str(letter.summary.command_id) in shown
+                assert str(dead_letter.summary.command_id) in shown
                 assert [each for each in shown if not each.isprintable() and each != "\n"] == []
-            assert [each.result for each in await retrier.retry(letters, letter)] == ["retried"]
+            assert [each.result for each in await retrier.retry(dead_letters, dead_letter)] == ["retried"]
     with watched_logs() as troubles:
         async with serving(settings):
             await client.decided(*commands)
@@ -117,6 +114,6 @@ async def test_dead_letter_does_not_repeat_what_the_broker_routes_by(
             await send(client, Message(b"not JSON", b"document.put", headers))
             await client.until_depth(client.topology.dead_letters, 1)
     assert troubles == []
-    (letter,) = await client.drain(client.topology.dead_letters)
-    assert letter.headers["good"] is True
-    assert "CC" not in letter.headers
+    (dead_letter,) = await client.drain(client.topology.dead_letters)
+    assert dead_letter.headers["good"] is True
+    assert "CC" not in dead_letter.headers

@@ -3,21 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import TypeAlias
 
 import aio_pika
-import asyncpg
 import pytest
 
-from genlock.consumers.process import Service
-from genlock.consumers.registration import FIRST_MESSAGES
+from genlock.consumers.commands.registration import FIRST_MESSAGES
+from genlock.consumers.process.serve import Service
 from genlock.schemas.decode import BULK_COMMANDS_MAX, COMMAND_BYTES_MAX
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE, CONTENT_TYPE
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, json_bytes, new_id
-from tests.harness import DEADLINE_S, Client, serving, until_waiting
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Connection
+from tests.support.factories import Json, envelope, json_bytes, new_id
+from tests.support.harness import DEADLINE_S, Client, serving, until_waiting
 
 
 @pytest.fixture
@@ -81,9 +78,9 @@ async def test_bad_elements_spoil_no_other(client: Client) -> None:
     codes = [event["data"]["code"] for event in await client.decided(*answered, too_deep)]
     assert codes == ["routing_key_mismatch", "invalid_data", "invalid_data"]
     await client.until_depth(client.topology.dead_letters, 2)
-    letters = await client.drain(client.topology.dead_letters)
-    assert [letter.body for letter in letters] == [b"5", b'{"no": "id"}']
-    assert {(letter.content_type, letter.headers["x-genlock-reason"]) for letter in letters} == {
+    dead_letters = await client.drain(client.topology.dead_letters)
+    assert [dead_letter.body for dead_letter in dead_letters] == [b"5", b'{"no": "id"}']
+    assert {(dead_letter.content_type, dead_letter.headers["x-genlock-reason"]) for dead_letter in dead_letters} == {
         (CONTENT_TYPE, "no UUID as its id")
     }
 
@@ -105,8 +102,8 @@ async def test_bad_elements_spoil_no_other(client: Client) -> None:
 async def test_message_that_is_no_batch_is_a_dead_letter_as_it_came(client: Client, body: bytes) -> None:
     await client.publish(body, "document.put", content_type=BULK_CONTENT_TYPE)
     await client.until_depth(client.topology.dead_letters, 1)
-    (letter,) = await client.drain(client.topology.dead_letters)
-    assert (letter.body, letter.content_type) == (body, BULK_CONTENT_TYPE)
+    (dead_letter,) = await client.drain(client.topology.dead_letters)
+    assert (dead_letter.body, dead_letter.content_type) == (body, BULK_CONTENT_TYPE)
 
 
 @pytest.mark.usefixtures("service")
@@ -121,7 +118,7 @@ async def test_copies_within_and_between_bulk_messages_are_answered_alike(client
     assert await second.fetchval("SELECT count(*) FROM changes") == len(commands)
 
 
-async def test_what_is_held_is_counted_in_commands(client: Client, settings: Settings, second: Connection) -> None:
+async def test_held_messages_are_counted_in_commands(client: Client, settings: Settings, second: Connection) -> None:
     """A consumer that may hold 64 commands holds two messages of 32, once it has seen one of them."""
     batches = [[put(f"{number}-{n}") for n in range(32)] for number in range(12)]
     async with serving(settings, prefetch=64):
@@ -148,6 +145,6 @@ async def test_of_a_backlog_a_replica_takes_little_before_it_knows_how_many_comm
     async with serving(settings, prefetch=64) as service:
         await until_waiting(second, 1)
         await client.until_depth(client.topology.inbox, len(batches) - FIRST_MESSAGES)
-        assert service._vitals.held == FIRST_MESSAGES
+        assert service._activity.held == FIRST_MESSAGES
         await locking.rollback()
         await client.decided(*(command for batch in batches for command in batch))

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from contextlib import AbstractAsyncContextManager
 
 import pytest
@@ -11,9 +10,10 @@ import genlock
 from genlock.errors import InvalidMessage
 from genlock.schemas.decode import BULK_COMMANDS_MAX
 from genlock.service.settings import Settings
-from tests.factories import new_id
-from tests.harness import DEADLINE_S, Client, serving
-from tests.proxy import proxied
+from tests.support.factories import new_id
+from tests.support.forked import start_module
+from tests.support.harness import DEADLINE_S, Client, serving
+from tests.support.proxy import proxied
 
 
 def put(document: str, expected: int | None = None, body: str = "") -> genlock.Command:
@@ -75,8 +75,8 @@ async def test_command_line_sends_lines_in_bulk(client: Client, settings: Settin
     ]
     lines.append('{"type": "document.delete", "subject": "0", "data": {"expected_generation": 7}}')
     async with serving(settings):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "genlock.cli", "send", "-", "--bulk"),
+        process = await start_module(
+            *("genlock.cli", "send", "-", "--bulk"),
             *("--amqp-url", settings.amqp_url.get_secret_value(), "--namespace", settings.namespace),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

@@ -3,21 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import TypeAlias
 
-import asyncpg
 import pytest
 from pydantic import SecretStr
 
 import genlock
 from genlock.client import Client
 from genlock.servers import LocalRabbit, ServersUnavailable
-from genlock.servers_programs import Programs
+from genlock.servers.programs import Programs
 from genlock.service.settings import Settings
-from tests.factories import new_id
-from tests.harness import DEADLINE_S, serving, until_waiting
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Connection
+from tests.support.documents import creating
+from tests.support.factories import new_id
+from tests.support.harness import DEADLINE_S, serving, until_waiting
 
 COMMANDS = 200
 DOCUMENTS = 20
@@ -56,10 +54,6 @@ async def settled(settings: Settings, broker: LocalRabbit) -> AsyncIterator[Clie
             # Answered as soon as the service is back.
             assert await client.get("document", "x") is None
             yield client
-
-
-def create() -> genlock.Command:
-    return genlock.command(genlock.DocumentPut(expected_generation=None, body={}), subject=new_id())
 
 
 def merge(subject: str, key: str) -> genlock.Command:
@@ -107,7 +101,7 @@ async def test_commands_in_flight_outlive_a_broker_that_is_killed(
 async def test_a_durable_subscription_sees_every_event_through_a_restart(
     broker: LocalRabbit, settings: Settings
 ) -> None:
-    commands = [create() for _ in range(60)]
+    commands = [creating() for _ in range(60)]
     unseen = {command.id for command in commands}
     name = f"reader-{settings.namespace}"
 

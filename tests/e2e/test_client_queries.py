@@ -3,14 +3,14 @@
 import asyncio
 import json
 import os
-import sys
 
 import pytest
 
 import genlock
 from genlock.service.settings import Settings
-from tests.factories import new_id
-from tests.harness import DEADLINE_S, serving
+from tests.support.factories import new_id
+from tests.support.forked import start_module
+from tests.support.harness import DEADLINE_S, serving
 
 
 async def printed(settings: Settings, *arguments: str) -> str:
@@ -19,9 +19,7 @@ async def printed(settings: Settings, *arguments: str) -> str:
         "GENLOCK_AMQP_URL": settings.amqp_url.get_secret_value(),
         "GENLOCK_NAMESPACE": settings.namespace,
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "genlock.cli", *arguments), env=environment, stdout=asyncio.subprocess.PIPE
-    )
+    process = await start_module("genlock.cli", *arguments, env=environment, stdout=asyncio.subprocess.PIPE)
     async with asyncio.timeout(DEADLINE_S):
         output, _ = await process.communicate()
     assert process.returncode == 0
@@ -29,7 +27,7 @@ async def printed(settings: Settings, *arguments: str) -> str:
 
 
 @pytest.mark.usefixtures("client")
-async def test_what_consumers_have_is_read_by_the_client_and_from_a_shell(settings: Settings) -> None:
+async def test_allocations_are_read_by_the_client_and_from_a_shell(settings: Settings) -> None:
     provider, consumers = new_id(), sorted(new_id() for _ in range(5))
     url = settings.amqp_url.get_secret_value()
     async with serving(settings), genlock.connect(url, namespace=settings.namespace) as asking:

@@ -4,17 +4,19 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import NoReturn
 
 import aio_pika
 import pytest
 from pydantic import SecretStr
 
 import genlock
+from genlock._client.link import connected
 from genlock.service.settings import Settings
-from tests import commandline
-from tests.factories import new_id
-from tests.proxy import proxied
-from tests.secured import Secured
+from tests.support import command_line
+from tests.support.factories import new_id
+from tests.support.proxy import proxied
+from tests.support.secured_servers import Secured
 
 SECRET = "open-sesame"  # noqa: S105 - of a user that this test makes
 ALL = (".*", ".*", ".*")
@@ -67,7 +69,7 @@ LASTING = {
 
 @pytest.mark.usefixtures("vhost")
 @pytest.mark.parametrize("fault", LASTING)
-async def test_who_is_not_let_in_is_told_why(secured: Secured, settings: Settings, fault: str) -> None:
+async def test_refused_login_is_told_the_reason(secured: Secured, settings: Settings, fault: str) -> None:
     plain = url(secured)
     urls = {
         "wrong password": plain.replace(SECRET, "wrong"),
@@ -86,11 +88,11 @@ async def test_who_is_not_let_in_is_told_why(secured: Secured, settings: Setting
     assert error.lasting or fault == "no TLS on the port for it"
     there = settings.model_copy(update={"amqp_url": SecretStr(urls[fault])})
     for arguments in (("get", "document", "x"), ("lanes", "1")):
-        ran = await commandline.genlock(there, *arguments)
+        ran = await command_line.genlock(there, *arguments)
         assert ran.code == 1
         assert len(ran.err.splitlines()) == 1, ran.err
         assert SECRET not in ran.err
-    got = await commandline.genlock(there, "get", "document", "x")
+    got = await command_line.genlock(there, "get", "document", "x")
     assert got.err == f"genlock: {error}\n"
 
 
@@ -130,7 +132,7 @@ async def saying(words: bytes, *, stays: bool) -> AsyncIterator[int]:
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(words)
-        # The client's header is read, so that closing does not reset what was said.
+        # The client's header is read, so that closing the socket does not discard our answer.
         await reader.read() if stays else await reader.readexactly(8)
         writer.close()
 
@@ -193,9 +195,12 @@ async def test_a_permission_that_is_refused_is_named(secured: Secured) -> None:
 
 
 @pytest.mark.usefixtures("vhost")
-async def test_a_client_that_is_let_in_no_more_stops_asking(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genlock._amqp.REFUSED_MAX_S", 0.5)
-    async with proxied(url(secured)) as proxy, genlock.connect(proxy.url, timeout_s=60) as client:
+async def test_a_client_that_is_let_in_no_more_stops_asking(secured: Secured) -> None:
+    def inquire(_query: str, _command_id: str) -> NoReturn:
+        raise AssertionError("no command was sent")
+
+    async with proxied(url(secured)) as proxy, connected(proxy.url, 60, 3, inquire, refused_max_s=0.5) as link:
+        client = genlock.Client(link, "genlock", "/tests")
         await asyncio.to_thread(secured.rabbit.control, "change_password", "ann", "another")
         try:
             proxy.cut()
@@ -213,7 +218,7 @@ async def test_permissions_of_the_service_are_named(
 ) -> None:
     there = settings.model_copy(update={"amqp_url": SecretStr(url(secured))})
     with permitted(secured, "^$", ".*", ".*"):
-        ran = await commandline.genlock(there, *arguments, GENLOCK_START_TIMEOUT_S="1", GENLOCK_HTTP_PORT="0")
+        ran = await command_line.genlock(there, *arguments, GENLOCK_START_TIMEOUT_S="1", GENLOCK_HTTP_PORT="0")
     assert ran.code == 1
     assert re.search(
         rf"the user ann lacks (a|the) permission .*(exchange|queue) {settings.namespace}\..* virtual host farm .*"

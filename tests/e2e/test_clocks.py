@@ -5,58 +5,35 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
 
 import aiohttp
-import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from genlock.consumers.registration import FIRST_MESSAGES
-from genlock.servers_ports import give_port_back, take_port
-from genlock.servers_programs import program
+from genlock.consumers.commands.registration import FIRST_MESSAGES
+from genlock.servers.ports import give_port_back, take_port
 from genlock.service.settings import Settings
-from tests.commandline import ended, lines_until, start
-from tests.factories import Json, envelope, new_id
-from tests.harness import Client, until
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.command_line import ended, lines_until, start_anew
+from tests.support.database import Connection
+from tests.support.documents import creation
+from tests.support.faked_clocks import FakedClock
+from tests.support.harness import Client, until
 
 DAYS_20_S = 20 * 86_400
 
 
-class Faked:
-    """The wall clock of a process, which a file tells while it runs. Its monotonic clock is left alone."""
-
-    def __init__(self, file: Path) -> None:
-        program("faketime", "faketime", "tests of wrong clocks need faketime, and it is not here")
-        [library] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
-        self._file = file
-        self.variables = {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-        self.set(0)
-
-    def set(self, ahead_s: int) -> None:
-        """Put the clock ahead by so much, or behind if it is less than 0."""
-        self._file.write_text(f"{ahead_s:+d}\n")
-
-
 @pytest.fixture
-def faked(tmp_path: Path) -> Faked:
+def faked(tmp_path: Path) -> FakedClock:
     """The clock of a replica."""
-    return Faked(tmp_path / "clock")
+    return FakedClock(tmp_path / "clock")
 
 
 @asynccontextmanager
-async def replica(settings: Settings, faked: Faked) -> AsyncIterator[str]:
+async def replica(settings: Settings, faked: FakedClock) -> AsyncIterator[str]:
     """Run a replica with a clock of its own; yields where it answers HTTP."""
     port = take_port()
     variables = {"GENLOCK_HTTP_PORT": str(port), "GENLOCK_RETRY_DELAY_MAX_S": "0.2", **faked.variables}
-    process = await start(settings, "serve", **variables)
+    process = await start_anew(settings, "serve", **variables)
     try:
         await lines_until(process, "ready")
         yield f"http://127.0.0.1:{port}"
@@ -67,16 +44,12 @@ async def replica(settings: Settings, faked: Faked) -> AsyncIterator[str]:
         give_port_back(port)
 
 
-def create(**attributes: str) -> Json:
-    return envelope("document.put", new_id(), {"expected_generation": None, "body": {}}, **attributes)
-
-
 @pytest.mark.parametrize(("ahead_s", "way"), [(DAYS_20_S, "ahead of"), (-DAYS_20_S, "behind")])
 async def test_replica_with_a_wrong_clock_refuses_to_start(
-    settings: Settings, faked: Faked, ahead_s: int, way: str
+    settings: Settings, faked: FakedClock, ahead_s: int, way: str
 ) -> None:
     faked.set(ahead_s)
-    process = await start(settings, "serve", GENLOCK_HTTP_PORT="0", **faked.variables)
+    process = await start_anew(settings, "serve", GENLOCK_HTTP_PORT="0", **faked.variables)
     code, lines = await ended(process)
     assert code == 1
     far = r"(20 days, 0:00|19 days, 23:59):\d\d \(17\d{5} s\)"
@@ -84,7 +57,7 @@ async def test_replica_with_a_wrong_clock_refuses_to_start(
 
 
 async def test_replica_whose_clock_jumps_is_not_ready_and_rejects_nothing_as_expired(
-    client: Client, settings: Settings, second: Connection, faked: Faked
+    client: Client, settings: Settings, second: Connection, faked: FakedClock
 ) -> None:
     async with replica(settings, faked) as url, aiohttp.ClientSession() as http:
 
@@ -99,11 +72,11 @@ async def test_replica_whose_clock_jumps_is_not_ready_and_rejects_nothing_as_exp
         async def ready() -> bool:
             return (await told("readyz"))[0] == 200
 
-        await client.ask(create(time=datetime.now(UTC).isoformat()))
+        await client.ask(creation(time=datetime.now(UTC).isoformat()))
         faked.set(DAYS_20_S)
         await until(unready)
-        dated = [create(time=datetime.now(UTC).isoformat()) for _ in range(3)]
-        undated = [create() for _ in range(3)]
+        dated = [creation(time=datetime.now(UTC).isoformat()) for _ in range(3)]
+        undated = [creation() for _ in range(3)]
         await client.send(*(command for pair in zip(dated, undated, strict=True) for command in pair))
         events = await client.decided(*undated)
         assert {event["type"] for event in events} == {"document.put.succeeded"}
@@ -117,17 +90,17 @@ async def test_replica_whose_clock_jumps_is_not_ready_and_rejects_nothing_as_exp
         assert {event["type"] for event in events} == {"document.put.succeeded"}
         await until(ready)
         await client.until_empty(client.topology.inbox)
-        await client.ask(create())
+        await client.ask(creation())
 
 
-async def test_what_is_held_for_the_clocks_keeps_no_other_command_waiting(
-    client: Client, settings: Settings, faked: Faked
+async def test_command_held_for_the_clocks_keeps_no_other_command_waiting(
+    client: Client, settings: Settings, faked: FakedClock
 ) -> None:
     """From the first batch on, after which a replica registers anew with a larger prefetch."""
     async with replica(settings, faked):
         faked.set(DAYS_20_S)
-        dated = [create(time=datetime.now(UTC).isoformat()) for _ in range(3)]
-        first, later = create(), [create() for _ in range(FIRST_MESSAGES * 2)]
+        dated = [creation(time=datetime.now(UTC).isoformat()) for _ in range(3)]
+        first, later = creation(), [creation() for _ in range(FIRST_MESSAGES * 2)]
         await client.send(*dated, first)
         await client.decided(first)
         await client.send(*later)

@@ -1,23 +1,20 @@
-"""Commands in, events out, through the broker: each type, each message property, copies to whoever asked for one."""
+"""Commands in, events out, through the broker: each type, each message property, copies to queues of replies."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
 
 import aio_pika
-import asyncpg
 import pytest
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 
-from genlock.consumers.process import Service
+from genlock.consumers.process.serve import Service
 from genlock.schemas.outcomes import outcome_id
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, json_bytes, new_id
-from tests.harness import DEADLINE_S, Client, serving
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Connection
+from tests.support.factories import Json, envelope, json_bytes, new_id
+from tests.support.harness import DEADLINE_S, Client, serving
 
 
 @pytest.fixture
@@ -164,18 +161,18 @@ async def test_a_copy_of_a_command_with_reply_to_gets_its_reply_too(client: Clie
 
 
 @pytest.mark.usefixtures("service")
-async def test_a_reply_to_nobody_costs_nothing(client: Client) -> None:
+async def test_a_reply_to_a_missing_queue_costs_nothing(client: Client) -> None:
     command, following = put(new_id(), None), put(new_id(), None)
-    await client.send(command, reply_to="nobody.is.here")
+    await client.send(command, reply_to="no.such.queue")
     await client.ask(following)
     assert [len(client.bodies[sent["id"]]) for sent in (command, following)] == [1, 1]
 
 
 @pytest.mark.usefixtures("service")
-@pytest.mark.parametrize("queue", ["inbox", "dead_letters", "queries", "of somebody"])
+@pytest.mark.parametrize("queue", ["inbox", "dead_letters", "queries", "of a client"])
 async def test_a_reply_to_inside_the_namespace_is_ignored(client: Client, namespace: str, queue: str) -> None:
     inside = f"{namespace}.{queue}"
-    if queue == "of somebody":
+    if queue == "of a client":
         await client.channel.declare_queue(inside, exclusive=True)
     command, following = put(new_id(), None), put(new_id(), None)
     await client.send(command, reply_to=inside)
@@ -186,7 +183,7 @@ async def test_a_reply_to_inside_the_namespace_is_ignored(client: Client, namesp
     assert await client.depth(f"{namespace}.dead_letters") == 0
 
 
-async def test_commands_sent_while_nobody_serves_are_decided_later_in_their_order(
+async def test_commands_sent_without_a_service_are_decided_later_in_their_order(
     client: Client, settings: Settings
 ) -> None:
     document = new_id()
@@ -199,7 +196,7 @@ async def test_commands_sent_while_nobody_serves_are_decided_later_in_their_orde
     assert [json.loads(message.body)["causationid"] for message in client.events] == [c["id"] for c in commands]
 
 
-async def test_stopping_settles_what_is_held_and_notes_what_is_confirmed(
+async def test_stopping_settles_held_commands_and_notes_confirmed_batches(
     client: Client, settings: Settings, second: Connection
 ) -> None:
     commands = [put(new_id(), None) for _ in range(50)]

@@ -2,26 +2,19 @@
 
 import secrets
 from collections.abc import AsyncIterator
-from typing import TypeAlias
 from urllib.parse import quote, urlsplit
 
-import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from genlock.consumers.process import Service
+from genlock.consumers.process.serve import Service
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, new_id
-from tests.failing import fail, failed, mend
-from tests.harness import Client, serving, until, until_waiting
-from tests.proxy import Cut, Proxy
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-
-END_SESSIONS = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
-"""
+from tests.support.database import END_SESSIONS, Connection
+from tests.support.documents import creation, merge
+from tests.support.factories import Json, new_id
+from tests.support.failing_writes import fail, fail_where, failed, mend
+from tests.support.harness import Client, serving, until, until_waiting
+from tests.support.proxy import Cut, Proxy
 
 END_WAITING = f"{END_SESSIONS} AND wait_event_type = 'Lock'"
 
@@ -32,20 +25,12 @@ def quick(settings: Settings) -> Settings:
     return settings.model_copy(update={"retry_delay_max_s": 0.1, "batch_size_max": 8})
 
 
-def create(document: str) -> Json:
-    return envelope("document.put", document, {"expected_generation": None, "body": {}})
-
-
-def merge(document: str) -> Json:
-    return envelope("document.merge", document, {"patch": {new_id(): 1}})
-
-
 async def until_holding(service: Service) -> None:
     """Return when the replica has met the trouble, and holds what it had got."""
 
     async def holding() -> bool:
         troubles = service.registry.get_sample_value("genlock_database_trouble_total") or 0
-        return troubles > 0 and service._vitals.held > 0
+        return troubles > 0 and service._activity.held > 0
 
     await until(holding)
 
@@ -64,10 +49,9 @@ async def test_what_comes_while_nothing_can_be_written_is_held_and_the_rest_wait
     client: Client, quick: Settings, second: Connection, state: str
 ) -> None:
     """53100 is a full disk, which ends by itself as soon as there is room."""
-    culprit = new_id()
-    await fail(second, culprit, state)
+    await fail_where(second, "true", state)
     async with serving(quick, prefetch=1) as service:
-        held, waiting = create(culprit), create(new_id())
+        held, waiting = creation(new_id()), creation(new_id())
         await client.send(held)
         await until_holding(service)
         await client.send(waiting)
@@ -82,7 +66,7 @@ async def test_what_the_database_rolls_back_is_decided_again_without_a_pause(
 ) -> None:
     document = new_id()
     await fail(second, document, state, times=3)
-    command = create(document)
+    command = creation(document)
     async with serving(quick) as service:
         await client.send(command)
         await check_held_and_decided_once(client, service, command)
@@ -94,7 +78,7 @@ async def test_table_that_is_altered_meanwhile_is_written_with_a_new_plan(
     client: Client, quick: Settings, second: Connection
 ) -> None:
     document = new_id()
-    created, merged = create(document), merge(document)
+    created, merged = creation(document), merge(document)
     async with serving(quick) as service:
         await client.ask(created)
         await second.execute("ALTER TABLE documents ADD COLUMN fresh integer, ALTER COLUMN maker_source TYPE varchar")
@@ -106,11 +90,11 @@ async def test_statement_that_is_late_is_given_up_and_its_command_held(
     client: Client, quick: Settings, second: Connection
 ) -> None:
     document = new_id()
-    created, merged = create(document), merge(document)
+    created, merged = creation(document), merge(document)
     async with serving(quick, decide_timeout_s=0.3) as service:
         await client.ask(created)
         async with second.transaction():
-            await second.execute("SELECT * FROM documents FOR UPDATE")
+            await second.execute("LOCK TABLE documents")
             await client.send(merged)
             await until_holding(service)
         await check_held_and_decided_once(client, service, created, merged)
@@ -120,11 +104,11 @@ async def test_backend_that_an_administrator_ends_is_replaced(
     client: Client, quick: Settings, second: Connection
 ) -> None:
     document = new_id()
-    created, merged = create(document), merge(document)
+    created, merged = creation(document), merge(document)
     async with serving(quick) as service:
         await client.ask(created)
         async with second.transaction():
-            await second.execute("SELECT * FROM documents FOR UPDATE")
+            await second.execute("LOCK TABLE documents")
             await client.send(merged)
             for _ in range(2):
                 await until_waiting(second, 1)
@@ -136,7 +120,7 @@ async def test_backend_that_an_administrator_ends_is_replaced(
 async def test_connection_that_drops_in_the_middle_of_a_transaction_is_replaced(
     client: Client, remote: Settings, database: Proxy
 ) -> None:
-    commands = [create(new_id()) for _ in range(3)]
+    commands = [creation(new_id()) for _ in range(3)]
     async with serving(remote) as service:
         database.next_cut = Cut(b"INSERT INTO ledger")
         await client.send(*commands)
@@ -147,8 +131,8 @@ async def test_connection_that_drops_in_the_middle_of_a_transaction_is_replaced(
 async def test_database_that_becomes_read_only_is_left_for_one_that_is_not(
     client: Client, quick: Settings, second: Connection
 ) -> None:
-    """As after a switchover: who stays on a connection to the old primary would wait there for ever."""
-    before, held = create(new_id()), create(new_id())
+    """As after a switchover: a replica that kept its connection to the old primary would never recover."""
+    before, held = creation(new_id()), creation(new_id())
     name = await second.fetchval("SELECT quote_ident(current_database())")
     async with serving(quick) as service:
         await client.ask(before)
@@ -162,10 +146,11 @@ async def test_database_that_becomes_read_only_is_left_for_one_that_is_not(
 
 @pytest.fixture
 async def role(second: Connection, database_url: str) -> AsyncIterator[str]:
-    """A user of its own, who is no superuser, and whose connections can be limited; yields the URL."""
+    """A role without superuser rights, so that a limit of connections applies to it; yields its URL."""
     name, password = f"t{secrets.token_hex(6)}", secrets.token_hex(8)
     await second.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
     await second.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+    await second.execute(f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {name}")
     parts = urlsplit(database_url)
     yield parts._replace(netloc=f"{name}:{quote(password)}@{parts.netloc.rpartition('@')[2]}").geturl()
     await second.execute(f"DROP OWNED BY {name}")
@@ -175,7 +160,7 @@ async def role(second: Connection, database_url: str) -> AsyncIterator[str]:
 async def test_server_that_takes_no_more_connections_is_asked_until_it_does(
     client: Client, quick: Settings, second: Connection, role: str
 ) -> None:
-    before, held = create(new_id()), create(new_id())
+    before, held = creation(new_id()), creation(new_id())
     name = urlsplit(role).username
     async with serving(quick, database_url=SecretStr(role)) as service:
         await client.ask(before)

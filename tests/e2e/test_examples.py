@@ -3,14 +3,13 @@
 import asyncio
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
 from genlock.service.settings import Settings
-from tests.harness import DEADLINE_S, Client, serving
+from tests.support.harness import DEADLINE_S, Client, serving
+from tests.support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "examples"
 LINES_MAX = 40
 

@@ -6,30 +6,27 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
 import aiohttp
-import asyncpg
 import pytest
+from pydantic import SecretStr
 
-from genlock.consumers import commands as consuming
-from genlock.consumers.commands import CommandConsumer
-from genlock.consumers.http import serving as answering
-from genlock.consumers.process import Service
-from genlock.consumers.registration import Registration
+from genlock.consumers.commands import batching
+from genlock.consumers.commands.batching import Batching
+from genlock.consumers.commands.consumer import CommandConsumer
+from genlock.consumers.commands.registration import Registration
+from genlock.consumers.health.http import serving as serving_http
+from genlock.consumers.process.serve import Service
 from genlock.service.deciding.decide import Decider
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, new_id
-from tests.harness import Client, serving, until, until_ready
-from tests.proxy import Proxy, Way
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import END_SESSIONS, Connection
+from tests.support.documents import creation, merge
+from tests.support.factories import Json, new_id
+from tests.support.frame_proxy import Frame, LosingDeliveries, frames_proxied
+from tests.support.harness import Client, serving, until, until_ready
+from tests.support.proxy import Proxy, Way
 
 IMPATIENT: Json = {"progress_timeout_s": 0.5, "decide_timeout_s": 0.4, "retry_delay_max_s": 0.2}
 LONG_S = 4.0
 """Several times as long as a process may stand still for no reason, and as checks of it take."""
-
-END_SESSIONS = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
-"""
 
 
 @pytest.fixture
@@ -38,19 +35,11 @@ def impatient(settings: Settings) -> Settings:
     return settings.model_copy(update=IMPATIENT)
 
 
-def create(document: str) -> Json:
-    return envelope("document.put", document, {"expected_generation": None, "body": {}})
-
-
-def merge(document: str) -> Json:
-    return envelope("document.merge", document, {"patch": {"a": 1}})
-
-
 @asynccontextmanager
 async def probed(service: Service) -> AsyncIterator[Callable[[str], Any]]:
     """Answer HTTP for a replica; yields what asks for a page, and returns its status and its reasons."""
     async with (
-        answering("127.0.0.1", 0, lambda: [service.status], service.registry) as port,
+        serving_http("127.0.0.1", 0, lambda: [service.status], service.registry) as port,
         aiohttp.ClientSession() as http,
     ):
 
@@ -63,7 +52,7 @@ async def probed(service: Service) -> AsyncIterator[Callable[[str], Any]]:
 
 async def check_lives(service: Service, reason: str, still_s: Callable[[], float] | None = None) -> None:
     """See that a replica lives through a long standstill, and says in the end that it is not ready, and why."""
-    standstill = still_s or service._vitals.held_s
+    standstill = still_s or service._activity.held_s
 
     async def lives() -> bool:
         code, reasons = await ask("livez")
@@ -100,7 +89,7 @@ def sql(broken: str, mended: str, *, ends: bool = False) -> Breaking:
 @asynccontextmanager
 async def locked(second: Connection, _role: str) -> AsyncIterator[None]:
     async with second.transaction():
-        await second.execute("SELECT * FROM documents FOR UPDATE")
+        await second.execute("LOCK TABLE documents")
         yield
 
 
@@ -113,7 +102,7 @@ TROUBLES: dict[str, tuple[Breaking, str]] = {
         ),
         "cannot execute",
     ),
-    "record locked": (locked, "no answer in time"),
+    "table locked": (locked, "lock timeout"),
     "grant revoked": (
         sql("REVOKE UPDATE, INSERT ON documents FROM {role}", "GRANT UPDATE, INSERT ON documents TO {role}"),
         "permission denied for table documents",
@@ -155,7 +144,7 @@ async def test_trouble_of_the_database_makes_a_replica_unready_and_not_dead(
 ) -> None:
     breaking, reason = TROUBLES[trouble]
     document = new_id()
-    created, held = create(document), merge(document)
+    created, held = creation(document), merge(document)
     async with serving(impatient) as service:
         await client.ask(created)
         async with breaking(second, service_role.name):
@@ -165,15 +154,23 @@ async def test_trouble_of_the_database_makes_a_replica_unready_and_not_dead(
         await until_ready(service)
 
 
+LASTING = """
+CREATE FUNCTION last() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS
+'BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NEW; END';
+CREATE TRIGGER last BEFORE UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION last()
+"""
+
+
 async def test_batch_that_takes_long_in_the_database_is_no_death(
     client: Client, impatient: Settings, second: Connection
 ) -> None:
     document = new_id()
-    created, held = create(document), merge(document)
+    created, held = creation(document), merge(document)
     async with serving(impatient, decide_timeout_s=60) as service:
         await client.ask(created)
+        await second.execute(LASTING)
         async with second.transaction():
-            await second.execute("SELECT * FROM documents FOR UPDATE")
+            await second.execute("SELECT pg_advisory_xact_lock(42)")
             await client.send(held)
             await check_lives(service, "a delivery is held")
         await client.decided(held)
@@ -183,9 +180,9 @@ async def test_batch_that_takes_long_in_the_database_is_no_death(
 async def test_server_that_says_nothing_is_no_death(
     client: Client, remote: Settings, broker: Proxy, database: Proxy, silent: str
 ) -> None:
-    held = create(new_id())
+    held = creation(new_id())
     async with serving(remote, **IMPATIENT) as service:
-        await client.ask(create(new_id()))
+        await client.ask(creation(new_id()))
         if silent == "database":
             database.stall()
         else:
@@ -196,16 +193,25 @@ async def test_server_that_says_nothing_is_no_death(
         await client.decided(held)
 
 
-async def test_subscriber_that_takes_no_outcome_is_no_death(client: Client, impatient: Settings) -> None:
+async def test_subscriber_that_takes_no_outcome_leaves_replicas_alive_and_ready(
+    client: Client, impatient: Settings, second: Connection
+) -> None:
     full = await client.channel.declare_queue(
         exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
     )
     await full.bind(client.topology.events, routing_key="#")
-    commands = [create(new_id()) for _ in range(3)]
-    async with serving(impatient) as service:
-        await client.ask(commands[0])
-        await client.send(*commands[1:])
-        await check_lives(service, "the broker has not taken outcomes")
+    commands = [creation(new_id()) for _ in range(3)]
+    async with serving(impatient) as service, probed(service) as ask:
+        await client.ask(*commands)
+
+        async def refused_for_long() -> bool:
+            tries: int | None = await second.fetchval("SELECT max(tries) FROM destinations")
+            return (tries or 0) > 4
+
+        await until(refused_for_long)
+        assert service._activity.held == 0
+        assert await ask("livez") == (200, [])
+        assert await ask("readyz") == (200, [])
         await full.delete(if_empty=False)
         await client.decided(*commands)
 
@@ -215,10 +221,10 @@ async def never(*_: Any, **__: Any) -> Any:
 
 
 STUCK = {
-    "reading": (consuming, "read"),
-    "gathering": (CommandConsumer, "_enter"),
+    "reading": (batching, "read"),
+    "gathering": (Batching, "_enter"),
     "deciding": (Decider, "decide"),
-    "publishing": (Registration, "leave_in_haste"),
+    "publishing": (Registration, "leave_early"),
     "settling": (CommandConsumer, "_settle"),
     "registering": (Registration, "take"),
 }
@@ -229,13 +235,13 @@ async def test_part_that_is_stuck_is_dead(
     client: Client, impatient: Settings, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     async with serving(impatient, shutdown_timeout_s=0.1) as service, probed(service) as ask:
-        await client.ask(create(new_id()))
+        await client.ask(creation(new_id()))
         with monkeypatch.context() as patched:
             patched.setattr(*STUCK[part], never)
 
             async def dead() -> bool:
                 # A part that is stuck when all is done is dead only once there is work again.
-                await client.send(create(new_id()))
+                await client.send(creation(new_id()))
                 code, reasons = await ask("livez")
                 assert (code == 503) == bool(reasons)
                 return bool(code == 503)
@@ -259,8 +265,8 @@ async def test_session_that_is_lost_and_does_not_end_is_dead(
 
     monkeypatch.setattr(CommandConsumer, "run", deaf)
     async with serving(impatient, shutdown_timeout_s=0.1) as service:
-        assert service._session is not None
-        service._session.lose("the test")
+        assert service.session is not None
+        service.session.lose("the test")
 
         async def dead() -> bool:
             return bool(service.status.dead)
@@ -271,20 +277,20 @@ async def test_session_that_is_lost_and_does_not_end_is_dead(
             release.set()
 
 
-async def test_deliveries_that_never_come_begin_another_session(
-    client: Client, impatient: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_deliveries_that_never_come_begin_another_session(client: Client, impatient: Settings) -> None:
     """As where the broker, or something between it and the replica, has forgotten the consumer."""
-    first: list[CommandConsumer] = []
-    take = CommandConsumer._on_message
+    first: list[int] = []
 
-    def forgetful(consumer: CommandConsumer, message: Any) -> None:
-        first.append(consumer)
-        if consumer is not first[0]:
-            take(consumer, message)
+    def on_the_first_connection(frame: Frame, _lost: int) -> bool:
+        first.append(frame.connection)
+        return frame.connection == first[0]
 
-    monkeypatch.setattr(CommandConsumer, "_on_message", forgetful)
-    commands = [create(new_id()) for _ in range(2)]
-    async with serving(impatient, prefetch=1) as service:
+    losing = LosingDeliveries(on_the_first_connection)
+    commands = [creation(new_id()) for _ in range(2)]
+    async with (
+        frames_proxied(impatient.amqp_url.get_secret_value(), losing) as broker,
+        serving(impatient, prefetch=1, amqp_url=SecretStr(broker.url)) as service,
+    ):
         await client.ask(*commands)
         assert service.status.dead == []
+    assert losing.lost

@@ -1,25 +1,25 @@
 """A server is away or drops its connections while commands come: nothing is lost, and all goes on by itself."""
 
 from collections.abc import AsyncIterator
-from typing import TypeAlias
+from typing import Any
 
-import asyncpg
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
+from pydantic import SecretStr
 
-from genlock.consumers import messages
-from genlock.consumers.process import Service
-from genlock.consumers.publisher import Outgoing, event_message
-from genlock.consumers.registration import FIRST_MESSAGES
+from genlock.consumers.commands.registration import FIRST_MESSAGES
+from genlock.consumers.process.serve import Service
 from genlock.service.deciding.failpoints import Step
-from genlock.service.ledger.events import Event
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, new_id
-from tests.harness import Client, serving, until
 from tests.property.replay import check_explained
-from tests.proxy import Cut, Proxy
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Connection
+from tests.support.documents import creation
+from tests.support.factories import Json, envelope, new_id
+from tests.support.faulty_events import faulty_event
+from tests.support.frame_proxy import frames_proxied
+from tests.support.harness import Client, serving, until
+from tests.support.prefetches import Prefetches
+from tests.support.proxy import Cut, Proxy
 
 COMMIT = b"COMMIT\0"
 BEGIN_IS_NEVER_ANSWERED = Cut(b"BEGIN", always=True)
@@ -30,10 +30,6 @@ async def service(remote: Settings) -> AsyncIterator[Service]:
     """A replica behind the proxies."""
     async with serving(remote) as service:
         yield service
-
-
-def create(document: str) -> Json:
-    return envelope("document.put", document, {"expected_generation": None, "body": {}})
 
 
 def merges(document: str, count: int) -> list[Json]:
@@ -59,7 +55,7 @@ async def test_a_lost_broker_connection_is_made_anew_and_commands_are_decided(
 ) -> None:
     document = new_id()
     first, *others = merges(document, 3)
-    await client.ask(create(document), first)
+    await client.ask(creation(document), first)
     await broker.refuse()
     await until_ready(service, ready=False)
     await client.send(*others)
@@ -73,7 +69,7 @@ async def test_connections_cut_again_and_again_under_load_lose_and_repeat_nothin
     client: Client, service: Service, broker: Proxy, database: Proxy, second: Connection
 ) -> None:
     document, commands = new_id(), list[Json]()
-    created = create(document)
+    created = creation(document)
     await client.ask(created)
     for round_ in range(6):
         some = merges(document, 40)
@@ -90,7 +86,7 @@ async def test_connections_cut_again_and_again_under_load_lose_and_repeat_nothin
 
 async def test_a_deleted_inbox_is_declared_again_and_consumed(client: Client, service: Service) -> None:
     document = new_id()
-    await client.ask(create(document))
+    await client.ask(creation(document))
     await client.channel.queue_delete(client.topology.inbox)
     await until_ready(service, ready=False)
     await until_ready(service, ready=True)
@@ -102,14 +98,14 @@ async def test_a_deleted_exchange_is_declared_again_and_its_events_are_there_for
     client: Client, service: Service
 ) -> None:
     document = new_id()
-    created, command = create(document), merges(document, 1)[0]
+    created, command = creation(document), merges(document, 1)[0]
     await client.ask(created)
     await client.channel.exchange_delete(client.topology.events)
-    # The event cannot be published, which ends the session; the next one declares what is missing.
+    # The event cannot be published, which ends the session; the next one declares the missing exchange.
     await client.send(command)
     await until_ready(service, ready=False)
     await until_ready(service, ready=True)
-    # With the exchange went who had bound to it.
+    # The bindings went with the exchange.
     await client.subscribe()
     [event] = await client.ask(command)
     assert event["data"]["token"] == {"generation": 1}
@@ -128,7 +124,7 @@ async def test_while_the_database_is_away_commands_are_held_and_then_decided(
     client: Client, service: Service, database: Proxy
 ) -> None:
     document = new_id()
-    await client.ask(create(document))
+    await client.ask(creation(document))
     held, *others = merges(document, FIRST_MESSAGES + 5)
     database.next_cut = BEGIN_IS_NEVER_ANSWERED
     await client.send(held)
@@ -150,7 +146,7 @@ async def test_tries_against_a_database_that_is_away_are_not_counted_as_deliveri
     client: Client, service: Service, broker: Proxy, database: Proxy
 ) -> None:
     document = new_id()
-    await client.ask(create(document))
+    await client.ask(creation(document))
     database.next_cut = BEGIN_IS_NEVER_ANSWERED
     await client.send(*merges(document, 3))
     await until_held(database)
@@ -158,7 +154,7 @@ async def test_tries_against_a_database_that_is_away_are_not_counted_as_deliveri
     await until_ready(service, ready=False)
     await client.until_depth(client.topology.inbox, 3)
     counts = [returns(message) for message in await client.drain(client.topology.inbox)]
-    # The one is the lost connection's; what was never delivered has none.
+    # The lost connection accounts for the one; commands that were never delivered have none.
     assert counts[0] == 1
     assert set(counts) <= {0, 1}
     database.next_cut = None
@@ -170,7 +166,7 @@ async def test_a_commit_whose_answer_is_lost_ends_in_one_event(
     client: Client, service: Service, database: Proxy, second: Connection, *, after: bool
 ) -> None:
     document = new_id()
-    created, commands = create(document), merges(document, 4)
+    created, commands = creation(document), merges(document, 4)
     await client.ask(created)
     database.next_cut = Cut(COMMIT, after=after)
     await client.send(*commands)
@@ -186,7 +182,7 @@ async def test_stopping_while_the_database_is_away_ends_in_time_and_gives_everyt
 ) -> None:
     document = new_id()
     async with serving(remote, shutdown_timeout_s=0.5):
-        await client.ask(create(document))
+        await client.ask(creation(document))
         database.next_cut = BEGIN_IS_NEVER_ANSWERED
         await client.send(*merges(document, 3))
         await until_held(database)
@@ -194,37 +190,38 @@ async def test_stopping_while_the_database_is_away_ends_in_time_and_gives_everyt
 
 
 async def test_command_that_ends_each_session_takes_no_neighbours_to_the_dead_letters(
-    client: Client, remote: Settings, monkeypatch: pytest.MonkeyPatch
+    client: Client, remote: Settings
 ) -> None:
     """The broker counts a return of all that a session held; of a hundred it makes a dead letter."""
-    culprit, *neighbours = [create(new_id()) for _ in range(30)]
-
-    def faulty(event: Event, exchange: str, source: str) -> Outgoing:
-        if event.subject == culprit["subject"]:
-            raise ZeroDivisionError
-        return event_message(event, exchange, source)
-
-    monkeypatch.setattr(messages, "event_message", faulty)
+    culprit, *neighbours = [creation(new_id()) for _ in range(30)]
     await client.send(culprit, *neighbours)
-    async with serving(remote, retry_delay_max_s=0.01):
-        await client.decided(*neighbours)
+    with faulty_event(culprit["subject"]):
+        async with serving(remote, retry_delay_max_s=0.01):
+            await client.decided(*neighbours)
     await client.until_depth(client.topology.inbox, 1)
     assert await client.depth(client.topology.dead_letters) == 0
 
 
 async def test_session_after_a_fault_goes_carefully_until_it_settles_something_and_then_takes_all(
-    client: Client, remote: Settings, broker: Proxy
+    client: Client, settings: Settings
 ) -> None:
     steps: list[Step] = []
-
-    def cut_once(step: Step) -> None:
-        steps.append(step)
-        if steps.count(Step.COMMITTED) == 1 and step is Step.COMMITTED:
-            broker.cut()
-
-    commands = [create(new_id()) for _ in range(40)]
+    prefetches = Prefetches()
+    commands = [creation(new_id()) for _ in range(40)]
     await client.send(*commands)
-    async with serving(remote, reached=cut_once):
-        await client.decided(*commands)
-    # The batch of the first session, a lone delivery in each of the next two or so, and then batches of eight.
-    assert steps.count(Step.SETTLED) <= 10
+    async with frames_proxied(settings.amqp_url.get_secret_value(), prefetches) as broker:
+
+        def cut_once(step: Step) -> None:
+            steps.append(step)
+            if step is Step.COMMITTED and steps.count(step) == 1:
+                broker.cut()
+
+        few: dict[str, Any] = {"retry_delay_max_s": 0.2, "batch_size_max": 8, "prefetch": FIRST_MESSAGES}
+        async with serving(settings, amqp_url=SecretStr(broker.url), failpoint=cut_once, **few):
+            await client.decided(*commands)
+    first, *later = prefetches.brought
+    assert first.prefetches == [FIRST_MESSAGES]
+    # One delivery until it is settled; a session more if the first one that is careful is lost before.
+    assert {each.prefetches[0] for each in later} == {1}
+    assert {each.before_the_first for each in later} == {1}
+    assert later[-1].prefetches == [1, FIRST_MESSAGES]

@@ -15,15 +15,15 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from pydantic import SecretStr
 
 import genlock
-from genlock.consumers.topology import Topology
+from genlock.consumers.amqp.topology import Topology
 from genlock.schemas.documents import DocumentPut
 from genlock.schemas.stacks import StackCreate
-from genlock.servers_local import LocalRabbit
-from genlock.servers_programs import Programs
+from genlock.servers.local import LocalRabbit
+from genlock.servers.programs import Programs
 from genlock.service.settings import Settings
-from tests import commandline
-from tests.factories import envelope, json_bytes, new_id
-from tests.harness import CONTENT_TYPE, DEADLINE_S, Client, connected, serving
+from tests.support import command_line
+from tests.support.factories import envelope, json_bytes, new_id
+from tests.support.harness import CONTENT_TYPE, DEADLINE_S, Client, connected, serving
 
 PAGE = (Path(__file__).parents[2] / "docs" / "roles.md").read_text()
 
@@ -34,7 +34,7 @@ rabbitmqctl add_user sensor change-me
 rabbitmqctl set_permissions -p genlock sensor '^$' '^genlock\\.(commands|reads)$' '^$'
 rabbitmqctl set_permissions -p genlock guest '.*' '.*' '.*'
 """  # noqa: E501 - one command a line
-"""One more subscriber, a publisher that declares nothing, and the administrator who looks at it all."""
+"""One more subscriber, a publisher that declares nothing, and an administrator that inspects both."""
 
 Attempt = Callable[[AbstractChannel], Awaitable[object]]
 
@@ -61,7 +61,7 @@ def at(rabbit: LocalRabbit, user: str, password: str = "change-me") -> str:  # n
 
 @pytest.fixture
 async def administrator(rabbit: LocalRabbit) -> AsyncIterator[Client]:
-    """Who sees all that happens. The namespace is gone in the end."""
+    """A subscriber to all events. The namespace is deleted in the end."""
     async with connected(at(rabbit, "guest", "guest"), "genlock") as client:
         yield client
 
@@ -82,8 +82,14 @@ async def test_a_publisher_sends_and_reads_what_it_may_and_nothing_else(rabbit: 
         again = genlock.command(DocumentPut(expected_generation=0, body={}), subject=subject)
         assert [type(outcome) for outcome in await client.send_bulk([again])] == [genlock.Succeeded]
         assert await client.get("document", subject) is not None
-        assert (await client.query("command.get", put.id))["record"]["causationid"] == put.id
-        for forbidden in (client.send(create), client.query("stack.get", subject), client.send_bulk([create])):
+        assert (await client.query("document.outcome", put.id))["record"]["causationid"] == put.id
+        outcomes = [client.query(query, put.id) for query in ("stack.outcome", "command.get")]
+        for forbidden in (
+            client.send(create),
+            client.query("stack.get", subject),
+            client.send_bulk([create]),
+            *outcomes,
+        ):
             with pytest.raises(genlock.Refused, match="ACCESS_REFUSED"):
                 await forbidden
         with pytest.raises(genlock.Refused, match="ACCESS_REFUSED"):
@@ -258,7 +264,7 @@ async def refusals(url: str, attempts: dict[str, Attempt]) -> dict[str, bool]:
 @pytest.mark.parametrize(
     ("user", "attempts"), [("inventory", FORBIDDEN_TO_PUBLISHERS), ("billing", FORBIDDEN_TO_SUBSCRIBERS)]
 )
-async def test_what_is_not_allowed_is_refused_by_the_broker(
+async def test_call_without_a_right_is_refused_by_the_broker(
     rabbit: LocalRabbit, user: str, attempts: dict[str, Attempt]
 ) -> None:
     attempts = FORBIDDEN_TO_BOTH | attempts
@@ -270,7 +276,7 @@ async def test_what_is_not_allowed_is_refused_by_the_broker(
 
 @pytest.mark.usefixtures("administrator")
 async def test_the_administrator_can_do_all_of_it(rabbit: LocalRabbit) -> None:
-    """So that what is refused is refused for want of a right. Without the loops, and what ends what others need."""
+    """Calls that fail only for want of a right; without endless loops and calls that would break later ones."""
     harmless = {name: attempt for name, attempt in FORBIDDEN_TO_BOTH.items() if "delete" not in name}
     reserved = "declare an exchange under a name of the broker's"
     owned = {name: attempt for name, attempt in FORBIDDEN_TO_PUBLISHERS.items() if name != reserved}
@@ -311,13 +317,13 @@ async def test_the_services_user_is_enough_for_every_command_line_of_an_operator
     await administrator.publish(b"not JSON", "document.put")
     async with serving(allowed):
         await administrator.until_depth(administrator.topology.dead_letters, 1)
-        listed = await commandline.genlock(allowed, "dead", "list")
+        listed = await command_line.genlock(allowed, "dead", "list")
         assert (listed.code, len(listed.rows)) == (0, 1)
-        assert (await commandline.genlock(allowed, "republish", "--since", "1h")).code == 0
+        assert (await command_line.genlock(allowed, "republish", "--since", "1h")).code == 0
     for lanes in ("2", "1"):
-        changed = await commandline.genlock(allowed, "lanes", lanes)
+        changed = await command_line.genlock(allowed, "lanes", lanes)
         assert changed.code == 0, changed.err
-    assert (await commandline.genlock(allowed, "dead", "drop", "--all", "--yes")).code == 0
+    assert (await command_line.genlock(allowed, "dead", "drop", "--all", "--yes")).code == 0
     outside: dict[str, Attempt] = {
         "declare a queue elsewhere": lambda channel: channel.declare_queue("billing.events"),
         "read elsewhere": lambda channel: _consume(channel, "billing.events"),

@@ -3,21 +3,18 @@
 import asyncio
 import os
 import signal
-from typing import TypeAlias
 
-import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from genlock.consumers.replica import RefusedError, Service, StartError
+from genlock.consumers.process.replica import Service, UnrecoverableError
+from genlock.consumers.process.starting import StartError
 from genlock.service.settings import Settings
-from tests.commandline import ended, genlock, lines_until, start
-from tests.factories import envelope, new_id
-from tests.harness import DEADLINE_S, Client, serving, until_ready
-from tests.pooler import Pooling
-from tests.proxy import proxied
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.command_line import ended, genlock, lines_until, start
+from tests.support.factories import envelope, new_id
+from tests.support.harness import DEADLINE_S, Client, serving, until_ready
+from tests.support.pooler import Pooling
+from tests.support.proxy import proxied
 
 REFUSAL = "that does not keep sessions, such as PgBouncer in transaction or statement mode"
 
@@ -66,7 +63,7 @@ async def test_replica_whose_new_connections_lead_to_such_a_pooler_ends_and_says
         await client.ask(envelope("document.put", new_id(), {"expected_generation": None, "body": {}}))
         proxy.lead_to(pooling("transaction").at(database_url))
         proxy.cut()
-        with pytest.raises(RefusedError, match=REFUSAL):
+        with pytest.raises(UnrecoverableError, match=REFUSAL):
             await asyncio.wait_for(running, DEADLINE_S)
 
 

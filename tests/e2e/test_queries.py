@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,20 +12,25 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from pydantic import SecretStr
 
-from genlock.consumers import queries
+from genlock.consumers.amqp.session import Session, open_session
+from genlock.consumers.health.metrics import Metrics
+from genlock.consumers.queries.consumer import QueryConsumer
+from genlock.consumers.queries.direct_replies import DirectReplies
+from genlock.schemas.answers import ErrorData
 from genlock.schemas.queries import NoFilters, result_id
 from genlock.service.database.transactions import Pool
-from genlock.service.reading import reads
-from genlock.service.reading.reads import Answer
+from genlock.service.deciding.decide import Decider
+from genlock.service.reading.reads import Answer, Read
 from genlock.service.settings import Settings
-from tests.factories import SOME_ID, Json, envelope, json_bytes, new_id
-from tests.harness import DEADLINE_S, Client, serving, until
-from tests.proxy import proxied
+from tests.support.factories import SOME_ID, Json, envelope, json_bytes, new_id, put
+from tests.support.harness import DEADLINE_S, Client, serving, until
+from tests.support.proxy import proxied
+from tests.support.reads import READS
 
 
 @dataclass
 class Asker:
-    """Asks, as somebody else's program would."""
+    """Asks, as a client without our library would."""
 
     client: Client
     reply_to: str
@@ -61,7 +67,7 @@ class Asker:
 
 @pytest.fixture
 async def asker(client: Client) -> Asker:
-    """Somebody who asks."""
+    """A client that asks."""
     queue = await client.channel.declare_queue(exclusive=True)
     asker = Asker(client, queue.name)
     await queue.consume(asker.on_reply, no_ack=True)
@@ -155,7 +161,7 @@ async def test_a_reply_repeats_its_envelope_in_its_properties(asker: Asker, name
 @pytest.mark.parametrize(
     ("query", "subject", "data", "code"),
     [
-        ("document.get", "nobody", {}, "not_found"),
+        ("document.get", "missing", {}, "not_found"),
         ("document.get", None, {}, "invalid_data"),
         ("document.get", "x", {"limit": 1}, "invalid_data"),
         ("document.paint", "x", {}, "unknown_type"),
@@ -190,7 +196,7 @@ async def test_a_query_that_has_no_answer_is_told_why(
     answer = await asker.ask(query, subject, **data)
     assert answer["error"]["code"] == code
     assert answer["error"]["message"]
-    # Nobody is told about the statement behind it.
+    # No answer shows the statement behind it.
     assert "argument $" not in answer["error"]["message"]
 
 
@@ -207,14 +213,32 @@ UNREADABLE = {
 
 
 @pytest.mark.usefixtures("served")
+async def test_query_that_cannot_be_read_is_told_so_where_its_answer_is_known(asker: Asker) -> None:
+    for why, body in UNREADABLE.items():
+        for _ in range(2):
+            await asker.publish(body, reply_to=asker.reply_to, correlation_id=why)
+    answers: list[Json] = [json.loads((await asker.reply(why)).body) for why in UNREADABLE]
+    for why, answer in zip(UNREADABLE, answers, strict=True):
+        assert answer["type"] == "query.undecodable"
+        error = ErrorData.model_validate(answer["data"]["error"], strict=False)
+        assert error.code == "invalid_data"
+        assert error.message
+        assert [entry.code for entry in error.errors] == ["invalid_data"] * len(error.errors) != []
+        assert asker.replies[why].correlation_id == why
+    no_id = answers[list(UNREADABLE).index("no id")]
+    assert [(entry["path"], entry["pointer"]) for entry in no_id["data"]["error"]["errors"]] == [("id", "/id")]
+    assert len({answer["id"] for answer in answers}) == len(UNREADABLE)
+
+
+@pytest.mark.usefixtures("served")
 async def test_what_cannot_be_answered_is_dropped_and_the_next_query_is_answered(client: Client, asker: Asker) -> None:
     for body in UNREADABLE.values():
-        await asker.publish(body, reply_to=asker.reply_to, correlation_id="unreadable")
+        await asker.publish(body, reply_to=asker.reply_to)
     query = json_bytes(envelope("document.get", "x", {}))
     await asker.publish(query)
     for inside in (client.topology.inbox, client.topology.queries, client.topology.dead_letters):
         await asker.publish(query, reply_to=inside, correlation_id="inside")
-    await asker.publish(query, reply_to="nobody.is.here", correlation_id="gone")
+    await asker.publish(query, reply_to="no.such.queue", correlation_id="gone")
     assert (await asker.ask("document.get", "x"))["error"]["code"] == "not_found"
     await client.until_empty(client.topology.queries)
     assert len(asker.replies) == 1
@@ -223,8 +247,8 @@ async def test_what_cannot_be_answered_is_dropped_and_the_next_query_is_answered
     assert client.events == []
 
 
-async def test_queries_wait_for_nobody_longer_than_their_time(client: Client, asker: Asker) -> None:
-    """What nobody serves expires in the queue; the sender says so himself here, not to wait for 30 seconds."""
+async def test_queries_wait_no_longer_than_their_time(client: Client, asker: Asker) -> None:
+    """A query without a server expires in the queue; the sender sets a short expiration, so as not to wait 30 s."""
     query = json_bytes(envelope("document.get", "x", {}))
     await asker.publish(query, reply_to=asker.reply_to, correlation_id="late", expiration=0.05)
 
@@ -256,30 +280,40 @@ async def test_a_query_while_the_database_is_away_is_told_to_come_back(asker: As
         assert (await asker.ask("document.get", "x"))["error"]["code"] == "not_found"
 
 
-async def not_json(_pool: Pool, _subject: str, _filters: NoFilters) -> Answer:
+async def not_json(_pool: Pool, _subject: str, _filters: NoFilters, **_limits: int) -> Answer:
     return {"record": {"what": b"no JSON has"}}
 
 
+@asynccontextmanager
+async def consuming(
+    settings: Settings, pool: Pool, reads: Mapping[str, Read] = READS, **limits: int
+) -> AsyncIterator[Session]:
+    """Answer queries in a session that nothing else works in."""
+    metrics = Metrics()
+    replies = DirectReplies(settings, metrics)
+    async with open_session(settings) as session:
+        consumer = QueryConsumer(session, pool, reads, settings=settings, metrics=metrics, replies=replies, **limits)
+        await consumer.start()
+        yield session
+        await consumer.stop()
+
+
 async def test_a_fault_in_one_query_is_its_answer_and_takes_no_session_with_it(
-    client: Client, asker: Asker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    client: Client, asker: Asker, settings: Settings, pool: Pool
 ) -> None:
-    assert isinstance(reads.READS, dict)
-    monkeypatch.setitem(reads.READS, "stack.get", not_json)
-    async with serving(settings) as service:
+    async with consuming(settings, pool, reads={**READS, "stack.get": not_json}) as session:
         answer = await asker.ask("stack.get", new_id())
         assert answer["error"]["code"] == "internal_error"
         assert (await asker.ask("document.get", "x"))["error"]["code"] == "not_found"
-        assert service.ready.is_set()
+        assert not session.is_lost
     await client.until_empty(client.topology.queries)
 
 
 async def test_an_answer_that_is_too_large_for_a_broker_is_told_so(
-    client: Client, asker: Asker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    asker: Asker, settings: Settings, pool: Pool, decider: Decider
 ) -> None:
-    monkeypatch.setattr(queries, "REPLY_BYTES_MAX", 2_000)
     document = new_id()
-    async with serving(settings):
-        large = {"expected_generation": None, "body": {"text": "x" * 2_000}}
-        await client.ask(envelope("document.put", document, large))
+    await decider.decide([put(document, None, {"text": "x" * 2_000})])
+    async with consuming(settings, pool, reply_bytes_max=2_000):
         answer = await asker.ask("document.get", document)
     assert answer["error"]["code"] == "too_large"

@@ -23,10 +23,10 @@ import pytest
 
 from genlock.schemas.outcomes import Conflict, outcome_id, parse_outcome
 from genlock.servers import Servers
-from tests.factories import Json
-from tests.harness import DEADLINE_S
+from tests.support.factories import Json
+from tests.support.harness import DEADLINE_S
+from tests.support.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -123,7 +123,7 @@ def make_run(**variables: str) -> Iterator[Terminal]:
 
 
 def read_until_ready(process: "subprocess.Popen[bytes]") -> list[str]:
-    """The lines up to the last one of what is printed once the service is ready."""
+    """The lines of output up to the last one that is printed once the service is ready."""
     assert process.stdout is not None
     text = b""
     with selectors.DefaultSelector() as selector:
@@ -193,7 +193,7 @@ def test_python_of_the_readme_runs(terminal: Terminal, block: str) -> None:
 
 def test_service_of_the_readme_runs(terminal: Terminal) -> None:
     (block,) = blocks("sh", having="genlock serve")
-    # The only thing that is not as it stands: nobody knows whether the usual port is free where this test runs.
+    # The only difference to the page: the usual port may be taken where this test runs.
     with terminal.start(block, GENLOCK_HTTP_PORT="0") as shell:
         assert shell.stdout is not None
         assert shell.stderr is not None

@@ -2,22 +2,18 @@
 
 import random
 from collections import Counter
-from typing import TypeAlias
-
-import asyncpg
 
 from genlock.service.deciding.failpoints import Step
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, new_id
-from tests.harness import Client, serving
 from tests.property.replay import check_explained
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Connection
+from tests.support.factories import Json, envelope, new_id
+from tests.support.harness import Client, serving
 
 COMMANDS = 500
 
 
-def crowd(chance: random.Random) -> list[Json]:
+def mixed_commands(chance: random.Random) -> list[Json]:
     """Commands on a few records, most of them with a token that may be the one by then."""
     documents, stacks = [new_id() for _ in range(4)], [new_id() for _ in range(4)]
     names, commands = [new_id() for _ in range(3)], list[Json]()
@@ -48,11 +44,11 @@ async def test_two_replicas_give_one_verdict_each_and_apply_everything_once(
     client: Client, second: Connection, settings: Settings
 ) -> None:
     chance = random.Random(7)
-    commands = crowd(chance)
+    commands = mixed_commands(chance)
     again = chance.sample(commands, COMMANDS // 2)
     steps: list[list[Step]] = [[], []]
     few = settings.model_copy(update={"batch_size_max": 16, "prefetch": 32})
-    async with serving(few, reached=steps[0].append), serving(few, reached=steps[1].append):
+    async with serving(few, failpoint=steps[0].append), serving(few, failpoint=steps[1].append):
         await client.flood([*commands, *again])
         await client.decided(*commands, *again)
     assert min(reached.count(Step.SETTLED) for reached in steps) > 0

@@ -6,23 +6,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TypeAlias
 
-import asyncpg
 import pytest
 
 from genlock.cli.connections import broker, database
-from genlock.consumers import republish
-from genlock.consumers.republish import Republished, Republisher
+from genlock.consumers.amqp.declare import declare_topology, delete_topology
+from genlock.consumers.operations.republish import Republished, Republisher
 from genlock.service.database.statements import statement
 from genlock.service.database.transactions import DECIDING_PLANS
 from genlock.service.settings import Settings
-from tests.commandline import genlock
-from tests.factories import Json, envelope, new_id
-from tests.harness import Client, connected, serving, until
-from tests.proxy import Cut, proxied
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.command_line import genlock
+from tests.support.database import Connection
+from tests.support.factories import Json, envelope, new_id
+from tests.support.harness import Client, connected, serving, until
+from tests.support.proxy import Cut, proxied
 
 BEFORE_ALL_TIMES = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -66,7 +63,7 @@ async def test_a_broker_that_was_replaced_empty_gets_all_events_byte_for_byte(
     commands = creations(50)
     commands += [envelope("document.put", command["subject"], command["data"]) for command in commands[:5]]
     await decided(client, settings, commands)
-    await client.topology.delete(client.channel)
+    await delete_topology(client.topology, client.channel)
     assert (await genlock(settings, "republish", "--since", "1h", "--until", "1m")).code == 0
     async with connected(amqp_url, settings.namespace) as subscriber:
         ran = await genlock(settings, "republish", "--since", "1h")
@@ -114,12 +111,11 @@ async def test_batches_that_were_not_confirmed_are_afterwards(
 
 
 async def test_events_are_streamed_a_bounded_number_at_once(
-    client: Client, second: Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    client: Client, second: Connection, settings: Settings
 ) -> None:
     """Batches that do not fit into a slice are noted only once all of their events are confirmed."""
     await decided(client, settings, creations(40), batch_size_max=16)
     await second.execute("UPDATE batches SET confirmed_at = NULL")
-    monkeypatch.setattr(republish, "EVENTS_AT_ONCE", 3)
     seen: list[tuple[int, int, int]] = []
 
     async with database(settings, 20) as pool, broker(settings) as session:
@@ -127,7 +123,7 @@ async def test_events_are_streamed_a_bounded_number_at_once(
         def report(done: Republished) -> None:
             seen.append((done.events, done.batches, done.newly_confirmed))
 
-        done = await Republisher(session, pool, settings, report).run(BEFORE_ALL_TIMES)
+        done = await Republisher(session, pool, settings, report, events_at_once=3).run(BEFORE_ALL_TIMES)
     assert [events for events, _, _ in seen] == [*range(3, 40, 3), 40]
     sizes = [
         row["size"]
@@ -151,17 +147,17 @@ async def test_it_works_beside_a_live_service(client: Client, second: Connection
     assert all(len(set(bodies)) == 1 for bodies in client.bodies.values())
 
 
-async def test_it_tells_which_events_nobody_listens_to(client: Client, settings: Settings) -> None:
+async def test_it_counts_the_events_without_a_subscriber(client: Client, settings: Settings) -> None:
     commands = creations(3)
     commands.append(envelope("document.put", commands[0]["subject"], commands[0]["data"]))
     await decided(client, settings, commands)
-    await client.topology.delete(client.channel)
-    await client.topology.declare(client.channel)
+    await delete_topology(client.topology, client.channel)
+    await declare_topology(client.topology, client.channel)
     conflicts = await client.channel.declare_queue(exclusive=True)
     await conflicts.bind(client.topology.events, routing_key="document.*.conflict")
     ran = await genlock(settings, "republish", "--since", "1h")
     assert ran.code == 0
-    assert ran.err == "genlock: Nobody has subscribed to document.put.succeeded: its events went to no queue.\n"
+    assert ran.err == "genlock: document.put.succeeded has no subscriber: its events went to no queue.\n"
     assert await client.depth(conflicts.name) == 1
 
 

@@ -2,16 +2,17 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
 
-import asyncpg
-
+from genlock.service.database.transactions import Pool
 from genlock.service.database.verify import verify
+from genlock.service.kinds.registry import KINDS
+from genlock.service.ledger.retention import Retention
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, new_id
-from tests.harness import Client, serving, until
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.ageing import age
+from tests.support.database import Connection
+from tests.support.factories import Json, envelope, new_id
+from tests.support.forgetting import at_once
+from tests.support.harness import Client, serving
 
 RETENTION_DAYS = 3
 
@@ -32,33 +33,28 @@ def told(client: Client, command: Json) -> list[str]:
 
 
 async def test_command_that_the_service_has_forgotten_is_expired(
-    client: Client, second: Connection, settings: Settings, database_url: str
+    client: Client, second: Connection, settings: Settings, database_url: str, pool: Pool
 ) -> None:
     document = new_id()
     created = envelope("document.put", document, {"expected_generation": None, "body": {}})
     first, last = merge(document, 1, 0), merge(document, 2, 0)
     async with serving(settings, ledger_retention_days=RETENTION_DAYS):
         await client.ask(created, first, last)
-    await second.execute("UPDATE batches SET decided_at = decided_at - interval '4 days'")
-    await second.execute("UPDATE changes SET decided_at = '2020-01-01T00:00:00.000000Z'")
-
-    async def forgotten() -> bool:
-        count: int = await second.fetchval("SELECT count(*) FROM ledger")
-        return count == 0
-
+    await age(second, 4)
+    retention = timedelta(days=RETENTION_DAYS)
+    assert await Retention(pool, retention, 20, horizon=at_once(retention)).purge() == 3
     first_again = first | {"time": days_ago(4)}
-    # A day before anything of its age is forgotten a command that nobody knows is refused.
+    # An unknown command is refused a day before rows of its age are purged.
     old, young = merge(document, 3, RETENTION_DAYS - 0.9), merge(document, 4, RETENTION_DAYS - 1.1)
     async with serving(settings, ledger_retention_days=RETENTION_DAYS):
-        await until(forgotten)
         await client.send(first_again, last, old, young)
         await client.decided(first, first, last, last, old, young)
     assert told(client, first) == ["succeeded", "expired"]
-    # The record itself knows who made its token.
+    # The record itself holds the id of the command that made its token.
     assert told(client, last) == ["succeeded", "succeeded"]
     assert told(client, old) == ["expired"]
     assert told(client, young) == ["succeeded"]
     row = await second.fetchrow("SELECT sequence, body FROM documents")
     assert row is not None
     assert (row["sequence"], json.loads(row["body"])) == (4, {"n1": 1, "n2": 2, "n4": 4})
-    assert [checked.claim async for checked in verify(database_url) if checked.offences] == []
+    assert [checked.claim async for checked in verify(database_url, KINDS) if checked.violations] == []

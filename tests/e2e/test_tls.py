@@ -1,4 +1,4 @@
-"""TLS to both servers, with certificates on either side; what is not as it must be is refused, with a clear message."""
+"""TLS to both servers, with certificates on either side; a faulty set-up is refused, with a clear message."""
 
 import asyncio
 import re
@@ -11,15 +11,17 @@ from pydantic import SecretStr
 
 import genlock
 from genlock import servers as servers_module
-from genlock.consumers.process import Service
-from genlock.consumers.replica import StartError
+from genlock.consumers.amqp.session import open_session
+from genlock.consumers.process.serve import Service
+from genlock.consumers.process.starting import StartError
 from genlock.schemas.documents import DocumentPut
 from genlock.service.database.migrate import migrate
 from genlock.service.settings import Settings
-from tests import commandline
-from tests.factories import new_id
-from tests.harness import serving
-from tests.secured import NAME, USER, Secured
+from tests.support import command_line
+from tests.support.documents import creating
+from tests.support.factories import new_id
+from tests.support.harness import serving
+from tests.support.secured_servers import NAME, USER, Secured
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,10 @@ async def test_service_client_and_command_line_work_over_tls(over_tls: Settings,
     async with serving(settings):
         async with genlock.connect(tls.amqp, namespace=settings.namespace) as client:
             assert isinstance(await client.send(put), genlock.Succeeded)
-        got = await commandline.genlock(settings, "get", "document", put.subject or "")
+        got = await command_line.genlock(settings, "get", "document", put.subject or "")
         assert (got.code, got.rows[0]["generation"]) == (0, 0)
     for arguments in (("verify",), ("dead", "list"), ("lanes", "1")):
-        ran = await commandline.genlock(settings, *arguments)
+        ran = await command_line.genlock(settings, *arguments)
         assert ran.code == 0, ran.err
 
 
@@ -90,7 +92,11 @@ async def test_a_certificate_is_login_enough_where_the_servers_take_it_for_one(
         serving(settings.model_copy(update={"start_timeout_s": 30.0})),
         genlock.connect(amqp, namespace=settings.namespace) as client,
     ):
-        assert isinstance(await client.send(put), genlock.Succeeded)
+        # Neither URL has the name in it: the broker has told it.
+        outcomes = [await client.send(put), *await asyncio.gather(*(client.send(creating()) for _ in range(20)))]
+    assert [(type(outcome), outcome.user) for outcome in outcomes] == [(genlock.Succeeded, USER)] * 21
+    async with open_session(settings, declare=False) as session:
+        assert session.user == USER
     await asyncio.to_thread(secured.rabbit.control, "delete_user", USER)
     with pytest.raises(genlock.CannotConnect, match="offers no login by auth=external, but by AMQPLAIN PLAIN"):
         async with genlock.connect(f"{without_user(secured.amqp_url('x'))}?auth=external"):
@@ -117,14 +123,14 @@ FAULTS = {
 
 @pytest.mark.parametrize("server", ["database", "amqp"])
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_what_is_not_as_it_must_be_is_refused_and_said(
+async def test_faulty_setup_is_refused_with_the_reason(
     over_tls: Settings, secured: Secured, tls: Tls, server: str, fault: str
 ) -> None:
     url = spoiled(getattr(tls, server), secured, fault)
     settings = over_tls.model_copy(update={f"{server}_url": SecretStr(url)})
     with pytest.raises(StartError, match=FAULTS[fault]):
         await Service(settings).run()
-    ran = await commandline.genlock(settings, *{"database": ("verify",), "amqp": ("get", "document", "x")}[server])
+    ran = await command_line.genlock(settings, *{"database": ("verify",), "amqp": ("get", "document", "x")}[server])
     assert ran.code == 1
     assert len(ran.err.splitlines()) == 1, ran.err
     assert re.search(FAULTS[fault], ran.err), ran.err

@@ -6,28 +6,23 @@ import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Self, TypeAlias
+from typing import Self
 
-import asyncpg
-
-from genlock.consumers.commands import FOR_NEWER
+from genlock.consumers.commands.deciding import FOR_NEWER
 from genlock.servers import Role
 from genlock.service.database.migrate import migrate
 from genlock.service.database.verify import verify
+from genlock.service.kinds.registry import KINDS
 from genlock.service.settings import Settings
-from tests.commandline import ended, genlock, lines_until, start
-from tests.factories import Json, envelope, new_id
-from tests.harness import Client, serving, until
-from tests.upgrades import to_come, upgraded
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.command_line import ended, genlock, lines_until, start
+from tests.support.database import Connection
+from tests.support.documents import creation
+from tests.support.factories import Json, envelope, new_id
+from tests.support.harness import Client, serving, until
+from tests.support.upgrades import next_migration, upgraded
 
 NEW_TYPE = "document.merge"
 """What the older replica does not know."""
-
-
-def creation() -> Json:
-    return envelope("document.put", new_id(), {"expected_generation": None, "body": {}})
 
 
 def merge(subject: str, number: int) -> Json:
@@ -37,7 +32,7 @@ def merge(subject: str, number: int) -> Json:
 @asynccontextmanager
 async def older_replica(settings: Settings) -> AsyncIterator[Process]:
     """A replica as a process of its own that does not know one type; it is stopped in good order in the end."""
-    process = await start(settings, NEW_TYPE, module="tests.e2e.older", GENLOCK_HTTP_PORT="0")
+    process = await start(settings, NEW_TYPE, module="tests.e2e.programs.previous_version", GENLOCK_HTTP_PORT="0")
     try:
         await lines_until(process, "ready")
         yield process
@@ -49,8 +44,8 @@ async def older_replica(settings: Settings) -> AsyncIterator[Process]:
             process.kill()
 
 
-async def offences(database_url: str) -> list[str]:
-    return [checked.claim async for checked in verify(database_url) if checked.offences]
+async def violations(database_url: str) -> list[str]:
+    return [checked.claim async for checked in verify(database_url, KINDS) if checked.violations]
 
 
 class Merging:
@@ -97,11 +92,11 @@ async def test_upgrade_under_load_loses_and_repeats_nothing(
         async with Merging(client) as load:
             async with serving(few):
                 await load.until_answered()
-                with upgraded(to_come()):
+                with upgraded(next_migration()):
                     applied = await asyncio.gather(*(migrate(owner_url, service_role.name) for _ in range(2)))
                 assert sorted(map(len, applied)) == [0, 1]
                 await load.until_answered()
-            with upgraded(to_come()):
+            with upgraded(next_migration()):
                 await newer.enter_async_context(serving(few))
             await load.until_answered()
             # One of the version before is started again, after a crash say.
@@ -117,7 +112,7 @@ async def test_upgrade_under_load_loses_and_repeats_nothing(
         assert row["sequence"] == 1 + len(numbers)
         assert json.loads(row["body"]) == {name: n for patch in numbers for name, n in patch.items()}
     assert await client.depth(client.topology.dead_letters) == 0
-    assert await offences(service_role.at(owner_url)) == []
+    assert await violations(service_role.at(owner_url)) == []
 
 
 async def test_command_of_a_new_type_that_an_older_replica_gets_is_decided_after_the_upgrade(
@@ -133,7 +128,7 @@ async def test_command_of_a_new_type_that_an_older_replica_gets_is_decided_after
         await client.send(alone, known)
         await client.send_bulk(bulk)
         [rejected] = await client.ask(misspelt)
-        # What has its verdict is answered, by whomever.
+        # Either replica answers a command that has its verdict.
         await client.decided(known, known)
         await client.until_depth(client.topology.dead_letters, 3)
     assert rejected["data"]["code"] == "unknown_type"
@@ -174,13 +169,13 @@ async def test_new_type_that_both_versions_get_is_decided_once_each_before_or_af
     assert await second.fetchval("SELECT sequence FROM documents") == 1 + len(merges)
     assert {len(set(bodies)) for bodies in client.bodies.values()} == {1}
     assert await client.depth(client.topology.dead_letters) == 0
-    assert await offences(database_url) == []
+    assert await violations(database_url) == []
 
 
 async def test_replica_that_meets_a_schema_it_cannot_run_on_holds_what_it_has(
     client: Client, second: Connection, settings: Settings
 ) -> None:
-    """Which nobody should do to it: a migration that is not compatible, while older replicas run."""
+    """Against the documented order: an incompatible migration while older replicas run."""
     document = creation()
     async with serving(settings, retry_delay_max_s=0.2) as older:
         await second.execute("ALTER TABLE documents RENAME COLUMN body TO content")

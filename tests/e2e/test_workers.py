@@ -13,18 +13,18 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from genlock.servers_ports import take_port
+from genlock.servers.ports import take_port
 from genlock.service.settings import Settings
-from tests.factories import envelope, new_id
-from tests.harness import DEADLINE_S, Client, until
-from tests.proxy import Proxy
+from tests.support.factories import envelope, new_id
+from tests.support.harness import DEADLINE_S, Client, until
+from tests.support.proxy import Proxy
 
 MAIN = """
 import sys
-from genlock.consumers.process import main
+from genlock.consumers.process.serve import serve
 from genlock.service.settings import Settings
 if __name__ == "__main__":
-    sys.exit(main(Settings(), workers=2))
+    sys.exit(serve(Settings(), workers=2))
 """
 
 

@@ -1,7 +1,7 @@
 """The random part of the fault suite: `python -m tests.faults --seconds 300 --seed 7`, or `make test-faults`.
 
 Faults come by a schedule that is drawn from the seed. Every half a minute they stop, and once all is quiet the oracle
-checks what is left.
+checks the state afterwards.
 """
 
 import argparse
@@ -14,9 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from genlock.consumers.logs import SILENCED
+from genlock.consumers.process.logs import SILENCED
+from tests.faults.environment import private_cluster, private_servers
 from tests.faults.run import Run
-from tests.faults.stage import private_cluster, private_servers
 
 PHASE_S = 30.0
 
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--keep-logs", action="store_true", help="write the logs to a file, even if everything held")
     arguments = parser.parse_args()
     seed = arguments.seed or str(secrets.randbelow(10**6))
-    for library in SILENCED:
+    for library in (*SILENCED, "genlock._client"):
         logging.getLogger(library).setLevel(logging.CRITICAL + 1)
     # SIGTERM unwinds as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -12,14 +12,15 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
-from genlock._broker_urls import brokers
-from genlock.consumers.session import BROKER_ERRORS
-from genlock.consumers.topology import Topology
+from genlock._net.broker_urls import brokers
+from genlock.consumers.amqp.declare import declare_topology, delete_topology
+from genlock.consumers.amqp.session import BROKER_ERRORS
+from genlock.consumers.amqp.topology import Topology
 from genlock.schemas.outcomes import BULK_CONTENT_TYPE
-from tests.factories import Json
 from tests.faults.journal import Journal
-from tests.faults.letters import Letter
+from tests.faults.messages import OutgoingMessage
 from tests.faults.workload import World
+from tests.support.factories import Json
 
 PUBLISH_TIMEOUT_S = 3.0
 CONNECT_TIMEOUT_S = 2.0
@@ -43,60 +44,62 @@ QUORUM: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_00
 
 @dataclass
 class Post:
-    """What the publishers share: where they take messages from, and what is left of earlier ones."""
+    """Shared by the publishers: the source of their messages, and the unsent rest of earlier ones."""
 
     world: World
     chance: random.Random
     journal: Journal
-    recent: deque[Letter] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    copy_share: float = COPY_SHARE
+    """The share of copies among the messages sent."""
+    recent: deque[OutgoingMessage] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     """Sent since the last check."""
-    old: list[Letter] = field(default_factory=list)
+    old: list[OutgoingMessage] = field(default_factory=list)
     """Some that were sent before it."""
-    urgent: list[Letter] = field(default_factory=list)
+    urgent: list[OutgoingMessage] = field(default_factory=list)
     """To be sent next."""
 
-    def draw(self) -> list[Letter]:
+    def draw(self) -> list[OutgoingMessage]:
         """Messages to be sent at once: new ones, copies of others, and ids that are used again, in any order."""
-        letters, self.urgent = self.urgent, []
-        self.journal.fresh.update(letters)
+        messages, self.urgent = self.urgent, []
+        self.journal.fresh.update(messages)
         for _ in range(self.chance.randint(1, AT_ONCE_MAX)):
-            letter = self._next()
-            letters.append(letter)
-            if self.chance.random() < COPY_SHARE:
-                letters.append(letter)
-        self.chance.shuffle(letters)
-        return letters
+            outgoing = self._next()
+            messages.append(outgoing)
+            if self.chance.random() < self.copy_share:
+                messages.append(outgoing)
+        self.chance.shuffle(messages)
+        return messages
 
-    def _next(self) -> Letter:
+    def _next(self) -> OutgoingMessage:
         drawn = self.chance.random()
         earlier = [*self.recent, *self.old]
-        if earlier and drawn < COPY_SHARE:
+        if earlier and drawn < self.copy_share:
             return self.chance.choice(earlier)
-        letter = self.world.draw()
-        if self.recent and drawn < COPY_SHARE + REUSE_SHARE:
+        outgoing = self.world.draw()
+        if self.recent and drawn < self.copy_share + REUSE_SHARE:
             used = self.chance.choice(self.recent)
             if used.command is not None and used.code is None:
-                letter = self.world.reuse(used)
-        self.recent.append(letter)
-        self.journal.fresh.add(letter)
-        return letter
+                outgoing = self.world.reuse(used)
+        self.recent.append(outgoing)
+        self.journal.fresh.add(outgoing)
+        return outgoing
 
     def turn_page(self) -> None:
-        """Keep a few messages of what has been checked, to send copies of them much later; go on with new records."""
+        """Keep a few checked messages, to send copies of them much later; go on with new records."""
         self.world.renew()
         self.old = self.chance.sample(list(self.recent), min(len(self.recent), REMEMBERED // 10))
         self.recent.clear()
 
 
 class Publisher:
-    """Sends messages with confirms, and what was not confirmed again, on connection after connection."""
+    """Sends messages with confirms, and sends unconfirmed ones again, on connection after connection."""
 
     def __init__(self, url: str, topology: Topology, post: Post, pause_s: float) -> None:
         self._url = url
         self._topology = topology
         self._post = post
         self._pause_s = pause_s
-        self._open: list[Letter] = []
+        self._open: list[OutgoingMessage] = []
         """Not confirmed yet; a copy is there twice."""
         self._drawing = asyncio.Event()
         self.idle = asyncio.Event()
@@ -108,7 +111,7 @@ class Publisher:
         self._drawing.set()
 
     def pause(self) -> None:
-        """Take no new messages; what is open is still sent."""
+        """Take no new messages; open ones are still sent."""
         self._drawing.clear()
 
     async def run(self) -> None:
@@ -136,47 +139,50 @@ class Publisher:
             await close(connection)
 
     async def _send(self, commands: aio_pika.abc.AbstractExchange) -> None:
-        """Send what is open; what the broker confirms is open no longer."""
-        parcels = self._parcels(self._open)
+        """Send the open messages; a message is open until the broker confirms it."""
+        groups = self._groups(self._open)
         self._open = []
-        sending = [asyncio.create_task(self._send_parcel(commands, parcel)) for parcel in parcels]
+        sending = [asyncio.create_task(self._send_group(commands, group)) for group in groups]
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await asyncio.wait(sending)
         finally:
-            for parcel, task in zip(parcels, sending, strict=True):
+            for group, task in zip(groups, sending, strict=True):
                 if not task.done() or task.cancelled() or task.exception():
                     task.cancel()
-                    self._open += parcel
+                    self._open += group
         if self._open:
             raise ConnectionError(f"{len(self._open)} messages were not confirmed")
 
-    def _parcels(self, letters: Sequence[Letter]) -> list[list[Letter]]:
+    def _groups(self, messages: Sequence[OutgoingMessage]) -> list[list[OutgoingMessage]]:
         """What makes a message each: mostly one letter, now and then in bulk all those of a type that can be."""
         if self._post.chance.random() >= BULK_SHARE:
-            return [[letter] for letter in letters]
-        bulky = [letter for letter in letters if letter.fits_into_bulk]
+            return [[outgoing] for outgoing in messages]
+        bulky = [outgoing for outgoing in messages if outgoing.fits_into_bulk]
         by_key = groupby(sorted(bulky, key=_routing_key), _routing_key)
-        return [*(list(parcel) for _, parcel in by_key), *([letter] for letter in letters if not letter.fits_into_bulk)]
+        return [
+            *(list(group) for _, group in by_key),
+            *([outgoing] for outgoing in messages if not outgoing.fits_into_bulk),
+        ]
 
-    async def _send_parcel(self, commands: aio_pika.abc.AbstractExchange, parcel: Sequence[Letter]) -> None:
-        await commands.publish(self._bulk(parcel) if len(parcel) > 1 else self._alone(parcel[0]), parcel[0].routing_key)
-        for letter in parcel:
-            self._post.journal.was_confirmed(letter)
+    async def _send_group(self, commands: aio_pika.abc.AbstractExchange, group: Sequence[OutgoingMessage]) -> None:
+        await commands.publish(self._bulk(group) if len(group) > 1 else self._single(group[0]), group[0].routing_key)
+        for outgoing in group:
+            self._post.journal.was_confirmed(outgoing)
 
-    def _alone(self, letter: Letter) -> aio_pika.Message:
+    def _single(self, outgoing: OutgoingMessage) -> aio_pika.Message:
         return aio_pika.Message(
-            letter.body,
+            outgoing.body,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            headers=letter.headers,
-            reply_to=replies_of(self._topology) if letter.wants_reply else None,
-            correlation_id=letter.id if letter.wants_reply else None,
+            headers=outgoing.headers,
+            reply_to=replies_of(self._topology) if outgoing.wants_reply else None,
+            correlation_id=outgoing.id if outgoing.wants_reply else None,
         )
 
-    def _bulk(self, parcel: Sequence[Letter]) -> aio_pika.Message:
-        self._post.journal.total["sent in bulk"] += len(parcel)
+    def _bulk(self, group: Sequence[OutgoingMessage]) -> aio_pika.Message:
+        self._post.journal.total["sent in bulk"] += len(group)
         return aio_pika.Message(
-            b"[" + b",".join(letter.body for letter in parcel) + b"]",
+            b"[" + b",".join(outgoing.body for outgoing in group) + b"]",
             content_type=BULK_CONTENT_TYPE,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
@@ -184,16 +190,16 @@ class Publisher:
     def _give_some_up(self) -> None:
         """Forget some that were not confirmed, as publishers do that are ended."""
         kept = []
-        for letter in self._open:
-            if self._post.chance.random() < GIVE_UP_SHARE and not letter.urgent:
-                self._post.journal.given_up.add(letter)
+        for outgoing in self._open:
+            if self._post.chance.random() < GIVE_UP_SHARE and not outgoing.urgent:
+                self._post.journal.given_up.add(outgoing)
             else:
-                kept.append(letter)
+                kept.append(outgoing)
         self._open = kept
 
 
-def _routing_key(letter: Letter) -> str:
-    return letter.routing_key
+def _routing_key(outgoing: OutgoingMessage) -> str:
+    return outgoing.routing_key
 
 
 def events_of(topology: Topology) -> str:
@@ -208,7 +214,7 @@ def replies_of(topology: Topology) -> str:
 
 async def declare(channel: AbstractChannel, topology: Topology) -> None:
     """Declare what the service declares, and the queues of the clients."""
-    await topology.declare(channel)
+    await declare_topology(topology, channel)
     watched = await channel.declare_queue(events_of(topology), durable=True, arguments=QUORUM)
     await watched.bind(topology.events, routing_key="#")
     await channel.declare_queue(replies_of(topology), durable=True, arguments=QUORUM)
@@ -216,7 +222,7 @@ async def declare(channel: AbstractChannel, topology: Topology) -> None:
 
 async def remove(channel: AbstractChannel, topology: Topology) -> None:
     """Remove all of it from the broker."""
-    await topology.delete(channel)
+    await delete_topology(topology, channel)
     for queue in (events_of(topology), replies_of(topology)):
         await channel.queue_delete(queue)
 
@@ -249,7 +255,7 @@ class Subscriber:
             await events.consume(self._on_event)
             replies = await channel.get_queue(replies_of(self._topology), ensure=False)
             await replies.consume(self._on_reply)
-            # A broker that has given a queue another leader may have delivered what nobody has got.
+            # After a change of a queue's leader the broker may count messages as delivered that no client received.
             with suppress(TimeoutError):
                 await asyncio.wait_for(closed.wait(), SESSION_S)
         finally:

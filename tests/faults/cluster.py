@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from genlock.servers_local import Epmd, LocalRabbit
-from genlock.servers_programs import Programs
-from tests.harness import until
-from tests.proxy import joined
+from genlock.servers.local import Epmd, LocalRabbit
+from genlock.servers.programs import Programs
+from tests.support.harness import until
+from tests.support.proxy import joined
 
 NODES = 3
 
@@ -30,7 +30,7 @@ class Node(LocalRabbit):
 
 
 class Cluster:
-    """Nodes that run. What is durable in it outlives one of them."""
+    """Running nodes. Durable data outlives the loss of one of them."""
 
     def __init__(self, nodes: list[Node]) -> None:
         self.nodes = nodes

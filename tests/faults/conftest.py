@@ -8,14 +8,18 @@ import pytest
 from pydantic import SecretStr
 
 from genlock.servers import LocalPostgres, LocalRabbit, Role, make_role
-from genlock.servers_programs import Programs
+from genlock.servers.programs import Programs
 from genlock.service.database.migrate import migrate
 from genlock.service.settings import Settings
 from tests.faults.load import Load, loaded
-from tests.proxy import Proxy, proxied
+from tests.support.proxy import Proxy
 
 PAUSE_S = 0.25
 """What a replica in the process of the test has time for, and what waits for it is not too much."""
+
+SESSIONS = 3
+CALL_PAUSE_S = 0.1
+"""Fewer calls than at random, likewise."""
 
 QUICK = {
     "batch_size_max": 16,
@@ -38,29 +42,9 @@ def at(settings: Settings, database_url: str, amqp_url: str) -> Settings:
 
 
 @pytest.fixture
-def lanes() -> int:
-    """How many lanes there are, for a test that does not say it."""
-    return 1
-
-
-@pytest.fixture
-def quick(settings: Settings, lanes: int) -> Settings:
+def quick(settings: Settings) -> Settings:
     """Return the settings of a replica that does not wait for long."""
-    return settings.model_copy(update={**QUICK, "lanes": lanes})
-
-
-@pytest.fixture
-async def broker(amqp_url: str) -> AsyncIterator[Proxy]:
-    """What the service takes for the broker."""
-    async with proxied(amqp_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Proxy]:
-    """What the service takes for PostgreSQL."""
-    async with proxied(database_url) as proxy:
-        yield proxy
+    return settings.model_copy(update=QUICK)
 
 
 @pytest.fixture
@@ -89,6 +73,8 @@ def some_load(
         lanes=lanes,
         pause_s=PAUSE_S,
         sure_replies=sure_replies,
+        sessions=SESSIONS,
+        call_pause_s=CALL_PAUSE_S,
     )
 
 

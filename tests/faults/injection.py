@@ -1,21 +1,23 @@
-"""Injection: what is done for each planned fault, and how it is undone."""
+"""Injection: how each planned fault is caused, and how it is undone."""
 
 import asyncio
 import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 
 import asyncpg
 
-from genlock.consumers.topology import Topology
+from genlock.consumers.amqp.topology import Topology
 from genlock.servers import LocalPostgres, LocalRabbit, ServersUnavailable
 from tests.faults.cluster import Cluster
+from tests.faults.environment import Stage, quorum_queues
+from tests.faults.load import Load
 from tests.faults.replica import Replica
 from tests.faults.schedule import BROKER, POSTGRES, Fault, Planned
-from tests.faults.stage import Stage, quorum_queues
 from tests.faults.standby import Pair
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 TERMINATE_TIMEOUT_S = 15.0
 """How long a replica may take to end in good order: its own limit is far below that."""
@@ -25,6 +27,9 @@ ENDS_WITH = (0, 128 + signal.SIGTERM, -signal.SIGTERM)
 
 STARTS_MAX = 20
 START_PAUSE_S = 0.5
+
+DOWN_S = 0.3
+"""For how long a test of one fault keeps its target down."""
 
 SHOWN_S = 1.0
 """For how long a primary that was started again is alone."""
@@ -38,13 +43,13 @@ Probe = Callable[[], Awaitable[None]]
 
 
 async def inject(stage: Stage, planned: Planned) -> float | None:
-    """Do what is planned and undo it; returns when the target could work again.
+    """Inject the planned fault and undo it; returns when the target can work again.
 
-    Where others take over from what was lost: the seconds from the loss until a new command was answered.
+    After a loss that others take over: the seconds from the loss until a new command was answered.
     """
     postgres, rabbit = stage.servers.postgres, stage.servers.rabbit
     if planned.target == POSTGRES and isinstance(postgres, Pair):
-        return await on_pair(postgres, planned, stage.load.probe)
+        return await on_pair(postgres, planned, stage.load)
     if planned.target == BROKER and isinstance(rabbit, Cluster):
         return await on_cluster(rabbit, planned, stage.load.topology, stage.load.probe)
     if isinstance(postgres, LocalPostgres) and planned.target == POSTGRES:
@@ -58,7 +63,7 @@ async def inject(stage: Stage, planned: Planned) -> float | None:
     return None
 
 
-async def on_pair(pair: Pair, planned: Planned, probe: Probe) -> float | None:
+async def on_pair(pair: Pair, planned: Planned, load: Load) -> float | None:
     """Take the standby away for a while, or let it take over and the old primary follow it."""
     if planned.fault in (Fault.LOSE_STANDBY, Fault.LOSE_BOTH):
         await asyncio.to_thread(pair.standby.kill)
@@ -66,17 +71,19 @@ async def on_pair(pair: Pair, planned: Planned, probe: Probe) -> float | None:
     if planned.fault is Fault.LOSE_STANDBY:
         await pair.start_standby()
         return None
-    if planned.fault is Fault.LOSE_BOTH:
-        # Started again, it shows what it has committed and nobody else has; and so it is lost.
-        await asyncio.to_thread(pair.primary.stop)
-        await start_again(pair.primary)
-        await asyncio.sleep(SHOWN_S)
-    lost = time.monotonic()
-    await asyncio.to_thread(pair.primary.stop if planned.fault is Fault.SWITCH_OVER else pair.primary.kill)
+    with ExitStack() as alone:
+        if planned.fault is Fault.LOSE_BOTH:
+            # Started again, it shows commits that no other server has; and so these are lost.
+            await asyncio.to_thread(pair.primary.stop)
+            alone.enter_context(load.sessions.history.alone())
+            await start_again(pair.primary)
+            await asyncio.sleep(SHOWN_S)
+        lost = time.monotonic()
+        await asyncio.to_thread(pair.primary.stop if planned.fault is Fault.SWITCH_OVER else pair.primary.kill)
     if not pair.standby.runs:
         await pair.start_standby()
     await pair.promote()
-    await probe()
+    await load.probe()
     answered_s = time.monotonic() - lost
     await pair.follow()
     return answered_s
@@ -103,7 +110,7 @@ async def on_cluster(cluster: Cluster, planned: Planned, topology: Topology, pro
 
 
 async def on_replica(replica: Replica, planned: Planned) -> None:
-    """Do to a replica what is planned, and start another one."""
+    """Inject the planned fault into a replica, and start another one."""
     if planned.fault is Fault.FREEZE:
         replica.freeze()
         await asyncio.sleep(planned.lasts_s)
@@ -119,7 +126,7 @@ async def on_replica(replica: Replica, planned: Planned) -> None:
 
 
 async def on_postgres(postgres: LocalPostgres, planned: Planned) -> None:
-    """Do to PostgreSQL what is planned, and start it again."""
+    """Inject the planned fault into PostgreSQL, and start it again."""
     if planned.fault is Fault.KILL_BACKEND:
         await _kill_backend(postgres.url)
         await asyncio.to_thread(postgres.wait_ready)
@@ -146,7 +153,7 @@ async def _kill_backend(url: str) -> None:
 
 
 async def on_rabbit(rabbit: LocalRabbit, planned: Planned) -> None:
-    """Do to RabbitMQ what is planned, and start it again."""
+    """Inject the planned fault into RabbitMQ, and start it again."""
     if planned.fault is Fault.ALARM:
         await alarmed(rabbit, lambda: asyncio.sleep(planned.lasts_s))
         return
@@ -179,7 +186,7 @@ async def start_again(server: LocalPostgres | LocalRabbit) -> None:
 
 
 async def on_link(link: Proxy, planned: Planned) -> None:
-    """Do to a connection what is planned, and undo it."""
+    """Inject the planned fault into a connection, and undo it."""
     match planned.fault:
         case Fault.CUT:
             link.cut()

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genlock.schemas.outcomes import outcome_id
-from tests.factories import Json
-from tests.faults.letters import Letter
+from tests.faults.messages import OutgoingMessage
+from tests.support.factories import Json
 
 
 @dataclass
@@ -25,12 +25,12 @@ class Seen:
 class Journal:
     """What the broker has confirmed to publishers, and what subscribers have seen."""
 
-    confirmed: Counter[Letter] = field(default_factory=Counter)
+    confirmed: Counter[OutgoingMessage] = field(default_factory=Counter)
     """How often the broker has confirmed each message since the last check."""
-    fresh: set[Letter] = field(default_factory=set)
-    """What was sent for the first time since the last check; the rest are copies of what was sent before it."""
-    given_up: set[Letter] = field(default_factory=set)
-    """What was sent and not confirmed, and not sent again: nobody knows what became of it."""
+    fresh: set[OutgoingMessage] = field(default_factory=set)
+    """The messages sent for the first time since the last check; the others are copies of earlier ones."""
+    given_up: set[OutgoingMessage] = field(default_factory=set)
+    """Messages that were sent, neither confirmed nor sent again: their fate is unknown."""
     events: dict[str, Seen] = field(default_factory=dict)
     """By event id, over all checks."""
     replies: set[tuple[str, str]] = field(default_factory=set)
@@ -40,9 +40,9 @@ class Journal:
     total: Counter[str] = field(default_factory=Counter)
     """Figures for the summary, over all checks."""
 
-    def was_confirmed(self, letter: Letter) -> None:
+    def was_confirmed(self, outgoing: OutgoingMessage) -> None:
         """Note that the broker has taken a message."""
-        self.confirmed[letter] += 1
+        self.confirmed[outgoing] += 1
         self.total["confirmed"] += 1
 
     def was_seen(self, body: bytes, *, again: bool) -> Json:
@@ -62,12 +62,12 @@ class Journal:
         """Note a reply."""
         self.replies.add((str(correlation_id), json.loads(body)["id"]))
 
-    def has_outcome(self, letter: Letter) -> bool:
+    def has_outcome(self, outgoing: OutgoingMessage) -> bool:
         """Tell whether a command's outcome was seen."""
-        return outcome_id(letter.id) in self.events
+        return outcome_id(outgoing.id) in self.events
 
     def turn_page(self) -> None:
-        """Forget what has been checked, save the events."""
+        """Forget the checked messages, save the events."""
         self.confirmed.clear()
         self.fresh.clear()
         self.given_up.clear()

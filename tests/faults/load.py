@@ -4,20 +4,32 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from genlock.consumers.session import BROKER_ERRORS
-from genlock.consumers.topology import Topology
+from genlock.consumers.amqp.session import BROKER_ERRORS
+from genlock.consumers.amqp.topology import Topology
 from tests.faults.clients import Post, Publisher, Subscriber, connect, declare, remove
+from tests.faults.histories.checker import Report
+from tests.faults.histories.sessions import Sessions
 from tests.faults.journal import Journal
-from tests.faults.letters import probe
-from tests.faults.oracle import QUIET_TIMEOUT_S, Oracle, Verdicts, count_waiting
+from tests.faults.messages import probe
+from tests.faults.oracle import QUIET_TIMEOUT_S, NotProvedError, Oracle, Verdicts, count_waiting
 from tests.faults.workload import World
-from tests.harness import DEADLINE_S, until
+from tests.support.harness import DEADLINE_S, until
 
 PUBLISHERS = 3
 PAUSE_S = 0.15
 """How long a publisher waits between two rounds: that makes some 100 messages a second of all of them."""
+
+SESSIONS = 12
+CALL_PAUSE_S = 0.03
+"""How long a session waits between two calls."""
+
+SOME = 60
+"""How many events show that a load is at work."""
+
+MANY = 250
+"""How many events show each sort of message and answer."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,10 @@ class Load:
     post: Post
     publishers: list[Publisher]
     oracle: Oracle
+    sessions: Sessions
+    """They call the service, and know what they were answered when."""
+    reports: list[Report] = field(default_factory=list)
+    """What the checker has found in what they saw, check by check."""
 
     @property
     def journal(self) -> Journal:
@@ -37,11 +53,13 @@ class Load:
         """Publish from now on."""
         for publisher in self.publishers:
             publisher.draw()
+        self.sessions.begin()
 
     async def end(self) -> None:
         """Publish nothing new, and return when all that was sent is confirmed or given up."""
         for publisher in self.publishers:
             publisher.pause()
+        await self.sessions.end()
         for publisher in self.publishers:
             await publisher.idle.wait()
 
@@ -56,19 +74,25 @@ class Load:
 
     async def probe(self, timeout_s: float = DEADLINE_S) -> None:
         """Send one more command while publishers are at work, and return when its outcome was seen."""
-        letter = probe()
-        self.post.urgent.append(letter)
+        outgoing = probe()
+        self.post.urgent.append(outgoing)
 
         async def answered() -> bool:
-            return self.journal.has_outcome(letter)
+            return self.journal.has_outcome(outgoing)
 
         await until(answered, timeout_s)
 
     async def proved(self, timeout_s: float = QUIET_TIMEOUT_S) -> Verdicts:
-        """End, and let the oracle check what was left; return how many verdicts there were."""
+        """End, let the oracle check the final state and the checker the observations; return the number of verdicts.
+
+        A replica must be there. Raises NotProvedError.
+        """
         await self.end()
         verdicts = await self.oracle.check(timeout_s)
         self.post.turn_page()
+        self.reports.append(await self.sessions.proved(self.oracle.amqp_url))
+        if violations := self.reports[-1].violations:
+            raise NotProvedError("\n".join(["the history is not linearizable:", *violations]))
         return verdicts
 
     async def nothing_left(self) -> None:
@@ -93,23 +117,29 @@ async def loaded(
     lanes: int = 1,
     pause_s: float = PAUSE_S,
     sure_replies: bool = True,
+    sessions: int = SESSIONS,
+    call_pause_s: float = CALL_PAUSE_S,
 ) -> AsyncIterator[Load]:
-    """Declare a namespace with publishers and a subscriber; in the end they leave and it is removed.
+    """Declare a namespace with publishers, a subscriber and sessions; in the end they leave and it is removed.
 
-    Subscriber and oracle connect to `amqp_url` and `database_url`, publishers to `publisher_url`.
+    Subscriber and oracle connect to `amqp_url` and `database_url`, publishers and sessions to `publisher_url`.
     """
     chance, topology, journal = random.Random(seed), Topology(namespace, lanes), Journal()
     world = World(chance)
     post = Post(world, chance, journal)
     publishers = [Publisher(publisher_url, topology, post, pause_s) for _ in range(PUBLISHERS)]
+    calling = Sessions(
+        seed=seed, url=publisher_url, namespace=namespace, journal=journal, count=sessions, pause_s=call_pause_s
+    )
     subscriber = Subscriber(amqp_url, topology, journal, world.learn)
     async with await connect(amqp_url) as connection:
         await declare(await connection.channel(), topology)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(publisher.run()) for publisher in publishers]
-            tasks.append(group.create_task(subscriber.run()))
-            yield Load(topology, post, publishers, Oracle(database_url, amqp_url, topology, journal, sure_replies))
+            tasks += [group.create_task(subscriber.run()), group.create_task(calling.run())]
+            oracle = Oracle(database_url, amqp_url, topology, journal, sure_replies)
+            yield Load(topology, post, publishers, oracle, calling)
             for task in tasks:
                 task.cancel()
     finally:

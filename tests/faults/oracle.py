@@ -17,17 +17,17 @@ from typing import TypeAlias
 import asyncpg
 from aio_pika.abc import AbstractChannel
 
-from genlock.consumers.deliveries import REASON_HEADER
-from genlock.consumers.topology import Topology
+from genlock.consumers.amqp.topology import Topology
+from genlock.consumers.commands.deliveries import REASON_HEADER
 from genlock.schemas.outcomes import id_reused_id, outcome_id
 from genlock.service.database.verify import verify
-from tests.factories import Json
+from genlock.service.kinds.registry import KINDS
 from tests.faults.clients import connect
 from tests.faults.journal import Journal
-from tests.faults.letters import Letter
+from tests.faults.messages import OutgoingMessage
 from tests.property.replay import check_explained
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Connection
+from tests.support.factories import Json
 
 Verdicts: TypeAlias = Counter[tuple[str, str]]
 """How many commands on records of a kind got which reason or code, or succeeded."""
@@ -38,7 +38,7 @@ SHOWN_MAX = 5
 
 
 class NotProvedError(AssertionError):
-    """What was promised does not hold; the message lists how."""
+    """A guarantee does not hold; the message lists the violations."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Oracle:
             raise NotProvedError("\n".join([f"after {timeout_s:g} s:", *missing])) from None
 
     async def _missing(self, database: Connection, channel: AbstractChannel) -> list[str]:
-        """What is still to come, and has to come by itself."""
+        """The events that are missing and must still come without help."""
         await self._take_dead_letters(channel)
         unconfirmed = await database.fetchval("SELECT count(*) FROM batches WHERE confirmed_at IS NULL")
         missing = _told("messages wait for a replica", await count_waiting(channel, self.topology))
@@ -122,26 +122,30 @@ class Oracle:
         await self._find(database, confirmed)
         decided, undecided = self._sorted(confirmed)
         missing += _told("have no verdict", undecided)
-        unseen = [letter.id for letter in decided if self._answer_id(letter) not in self.journal.events]
+        unseen = [outgoing.id for outgoing in decided if self._answer_id(outgoing) not in self.journal.events]
         missing += _told("have a verdict that was not seen", unseen)
-        waiting = [letter.id for letter in decided if letter.wants_reply and not self._replied(letter)]
+        waiting = [outgoing.id for outgoing in decided if outgoing.wants_reply and not self._replied(outgoing)]
         missing += _told("have no reply", waiting) if self.sure_replies else []
-        lost = [repr(letter.body) for letter in confirmed if letter.command is None and letter.body not in self._dead]
+        lost = [
+            repr(outgoing.body)
+            for outgoing in confirmed
+            if outgoing.command is None and outgoing.body not in self._dead
+        ]
         return missing + _told("cannot be decoded and are not in the dead letters", lost)
 
-    def _sorted(self, letters: Iterable[Letter]) -> tuple[list[Letter], list[str]]:
-        """The commands among letters that are decided, and the ids of those that are not."""
+    def _sorted(self, messages: Iterable[OutgoingMessage]) -> tuple[list[OutgoingMessage], list[str]]:
+        """The commands among dead letters that are decided, and the ids of those that are not."""
         decided, undecided = [], []
-        for letter in letters:
-            if letter.command is not None and letter.id in self._rows:
-                decided.append(letter)
-            elif letter.command is not None:
-                undecided.append(letter.id)
+        for outgoing in messages:
+            if outgoing.command is not None and outgoing.id in self._rows:
+                decided.append(outgoing)
+            elif outgoing.command is not None:
+                undecided.append(outgoing.id)
         return decided, undecided
 
-    async def _find(self, database: Connection, letters: Iterable[Letter]) -> None:
+    async def _find(self, database: Connection, messages: Iterable[OutgoingMessage]) -> None:
         """Read those verdicts that have not been read yet."""
-        ids = {letter.id for letter in letters if letter.command is not None} - self._rows.keys()
+        ids = {outgoing.id for outgoing in messages if outgoing.command is not None} - self._rows.keys()
         rows = await database.fetch(
             "SELECT id, content_hash, verdict, event FROM ledger WHERE id = ANY ($1::uuid[])", list(ids)
         )
@@ -154,32 +158,32 @@ class Oracle:
             reason = message.headers.get(REASON_HEADER) or f"none, but {message.headers}"
             self._dead.setdefault(message.body, []).append(str(reason))
 
-    def _answer_id(self, letter: Letter) -> str:
-        """The id of the event that answers a decided letter."""
-        if self._rows[letter.id].content_hash == letter.content_hash:
-            return outcome_id(letter.id)
-        return id_reused_id(letter.id, letter.content_hash)
+    def _answer_id(self, outgoing: OutgoingMessage) -> str:
+        """The id of the event that answers a decided dead letter."""
+        if self._rows[outgoing.id].content_hash == outgoing.content_hash:
+            return outcome_id(outgoing.id)
+        return id_reused_id(outgoing.id, outgoing.content_hash)
 
-    def _replied(self, letter: Letter) -> bool:
-        return (letter.id, self._answer_id(letter)) in self.journal.replies
+    def _replied(self, outgoing: OutgoingMessage) -> bool:
+        return (outgoing.id, self._answer_id(outgoing)) in self.journal.replies
 
-    def _decided(self) -> list[Letter]:
-        """The letters whose ids have a verdict."""
+    def _decided(self) -> list[OutgoingMessage]:
+        """The dead letters whose ids have a verdict."""
         return self._sorted({*self.journal.confirmed, *self.journal.given_up})[0]
 
     def _wrong_verdicts(self) -> list[str]:
         wrong = []
-        for letter in self._decided():
-            row = self._rows[letter.id]
+        for outgoing in self._decided():
+            row = self._rows[outgoing.id]
             code = json.loads(row.event)["data"].get("code")
             if code == "internal_error":
-                wrong.append(f"command {letter.id} was given up: {row.event}")
-            if row.content_hash == letter.content_hash and letter.code not in (None, code):
-                wrong.append(f"command {letter.id} should have been {letter.code}: {row.event}")
+                wrong.append(f"command {outgoing.id} was given up: {row.event}")
+            if row.content_hash == outgoing.content_hash and outgoing.code not in (None, code):
+                wrong.append(f"command {outgoing.id} should have been {outgoing.code}: {row.event}")
         return wrong
 
     def _wrong_events(self) -> list[str]:
-        """Events with other bytes than the ledger's, verdicts that were not seen, and events that nobody asked for."""
+        """Events with other bytes than the ledger's, verdicts that were not seen, and events of commands never sent."""
         events = self.journal.events
         wrong = list(self.journal.oddities)
         for command_id, row in self._rows.items():
@@ -188,15 +192,17 @@ class Oracle:
                 wrong.append(f"the verdict of command {command_id} was not seen: {row.event}")
             elif seen.digest != row.digest:
                 wrong.append(f"the event of command {command_id} is not the ledger's: {row.event}")
-        # What was given up may still come.
-        for letter in (*self.journal.confirmed, *self.journal.given_up):
-            if letter.command is not None:
-                self._expected |= {outcome_id(letter.id), id_reused_id(letter.id, letter.content_hash)}
+        # Commands that were given up may still be answered.
+        for outgoing in (*self.journal.confirmed, *self.journal.given_up):
+            if outgoing.command is not None:
+                self._expected |= {outcome_id(outgoing.id), id_reused_id(outgoing.id, outgoing.content_hash)}
         strays = [events[event_id].command_id for event_id in events.keys() - self._expected]
-        return wrong + _told("were answered, but nobody has sent them", strays)
+        return wrong + _told("were answered, but no client has sent them", strays)
 
     def _wrong_dead_letters(self) -> list[str]:
-        sent = {letter.body for letter in (*self.journal.confirmed, *self.journal.given_up) if letter.command is None}
+        sent = {
+            outgoing.body for outgoing in (*self.journal.confirmed, *self.journal.given_up) if outgoing.command is None
+        }
         others = [f"{body!r}, {reasons}" for body, reasons in self._dead.items() if body not in sent]
         wrong = _told("are in the dead letters, but can be decided", others)
         unreasoned = [repr(body) for body, reasons in self._dead.items() if any(map(_says_none, reasons))]
@@ -205,15 +211,15 @@ class Oracle:
 
     async def _wrong_claims(self) -> list[str]:
         return [
-            f"not true: {checked.claim} {checked.offences}"
-            async for checked in verify(self.database_url)
-            if checked.offences
+            f"not true: {checked.claim} {checked.violations}"
+            async for checked in verify(self.database_url, KINDS)
+            if checked.violations
         ]
 
     async def _wrong_histories(self) -> list[str]:
         """Hold rows and histories against the model."""
-        fresh = [letter for letter in self._decided() if letter in self.journal.fresh and letter.code is None]
-        sent: list[Json] = [letter.command for letter in fresh if letter.command is not None]
+        fresh = [outgoing for outgoing in self._decided() if outgoing in self.journal.fresh and outgoing.code is None]
+        sent: list[Json] = [outgoing.command for outgoing in fresh if outgoing.command is not None]
         database = await asyncpg.connect(self.database_url)
         try:
             await check_explained(database, sent)
@@ -231,7 +237,7 @@ async def count_waiting(channel: AbstractChannel, topology: Topology) -> int:
 
 
 def _told(what: str, found: int | Iterable[str]) -> list[str]:
-    """One line about what was found, or none."""
+    """One line about the findings, or none."""
     if isinstance(found, int):
         return [f"{found} {what}"] if found else []
     all_found = list(found)

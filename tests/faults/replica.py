@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
-from genlock.servers_local import die_with_parent
+from genlock.servers.local import die_with_parent
 
 ASK_TIMEOUT_S = 2.0
 RESTART_S = 0.5
@@ -27,7 +27,7 @@ class Replica:
         self.log = log
         """What all its processes have said."""
         self.ended_by_itself: list[int] = []
-        """The exit codes of processes that nobody has told to end."""
+        """The exit codes of processes that ended by themselves."""
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("GENLOCK_")}
         self._environment |= {f"GENLOCK_{name}": value for name, value in settings.items()}
         self._process: Process | None = None
@@ -89,7 +89,7 @@ class Replica:
         return code
 
     async def _watch(self, process: Process) -> None:
-        """Note an end that nobody has asked for, and start another one, as whoever runs it would."""
+        """Note an unplanned end, and start another process, as an operator would."""
         self.ended_by_itself.append(await process.wait())
         await asyncio.sleep(RESTART_S)
         await self.start()

@@ -5,15 +5,17 @@ import re
 import time
 import traceback
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.faults.environment import Servers, Stage, all_ready, staged
+from tests.faults.histories.checker import Report
 from tests.faults.injection import TERMINATE_TIMEOUT_S, inject
 from tests.faults.oracle import NotProvedError, Verdicts
 from tests.faults.replica import SILENT
 from tests.faults.schedule import Planned, schedule
-from tests.faults.stage import Servers, Stage, all_ready, staged
-from tests.harness import until
+from tests.support.harness import until
 
 READY_TIMEOUT_S = 60.0
 """How long after a fault everything may take to be ready again, the messages that have waited included."""
@@ -95,7 +97,7 @@ class Run:
         self._verdicts += verdicts
         quiet_s = time.monotonic() - began - faults_s
         took = f"{faults_s:.0f} s of faults, {quiet_s:.0f} s until quiet and checked"
-        print(f"  held: {verdicts.total()} verdicts ({took})", flush=True)
+        print(f"  held: {verdicts.total()} verdicts ({took})", f"  {stage.load.reports[-1]}", sep="\n", flush=True)
 
     async def _one(self, stage: Stage, planned: Planned, began: float) -> None:
         """Inject a fault at its time, and see how long it takes until all is well again."""
@@ -150,6 +152,8 @@ class Run:
         for kind in sorted({kind for kind, _ in self._verdicts}):
             counts = Counter({why: count for (of, why), count in self._verdicts.items() if of == kind})
             print(f"{kind}: {', '.join(f'{count} {why}' for why, count in counts.most_common())}")
+        for line in _checked(stage.load.reports):
+            print(line)
         print(f"events that came again: {journal.total['duplicate events']} of {len(journal.events)}")
         for fault, count in sorted(self._faults.items()):
             back_s = self._back_s.get(fault)
@@ -173,6 +177,14 @@ class Run:
 def _class_of(target: str) -> str:
     """What kind of target it is: which replica does not matter to the figures."""
     return re.sub(r" \d", "", target)
+
+
+def _checked(reports: Sequence[Report]) -> Iterator[str]:
+    """The totals of the checked observations of clients."""
+    names = ("commands", "queries", "unanswered", "left_out", "took_s")
+    commands, queries, unanswered, left_out, took_s = (sum(getattr(one, name) for one in reports) for name in names)
+    yield f"linearizable: {commands} commands and {queries} queries, {unanswered} without an answer among them"
+    yield f"  in {len(reports)} histories, checked in {took_s:.1f} s; {left_out} queries left out"
 
 
 def _last_lines(file: Path) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.proxy import BOTH_WAYS, Way
+from tests.support.proxy import BOTH_WAYS, Way
 
 
 class Fault(StrEnum):
-    """What is done to a target; it is undone after a while."""
+    """A fault of a target; it is undone after a while."""
 
     KILL = "kill"
     TERMINATE = "terminate"

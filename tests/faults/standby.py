@@ -1,4 +1,4 @@
-"""A PostgreSQL with a synchronous standby on this machine: what has been committed is on both."""
+"""A PostgreSQL with a synchronous standby on this machine: every commit is on both."""
 
 import asyncio
 import shutil
@@ -6,13 +6,13 @@ import shutil
 import asyncpg
 
 from genlock.servers import LocalPostgres, make_role
-from genlock.servers_programs import Programs
+from genlock.servers.programs import Programs
 from genlock.service.database.migrate import migrate
-from tests.harness import until
-from tests.proxy import joined
+from tests.support.harness import until
+from tests.support.proxy import joined
 
 STANDBY = "genlock_standby"
-"""The name that whoever is the standby has; the commits of the other one wait for it."""
+"""The name of the server that is the standby; the commits of the primary wait for it."""
 
 
 class Member(LocalPostgres):
@@ -31,8 +31,8 @@ class Member(LocalPostgres):
 class Pair:
     """A primary that runs, and a standby once `follow` has been called."""
 
-    def __init__(self, programs: Programs) -> None:
-        self.primary, self.standby = Member(programs), Member(programs)
+    def __init__(self, programs: Programs, member: type[Member] = Member) -> None:
+        self.primary, self.standby = member(programs), member(programs)
         self.service_url = ""
         """Where the service connects, once both were started migrated."""
 
@@ -78,7 +78,7 @@ class Pair:
         await asyncio.to_thread(self.standby.wait_ready)
 
     async def promote(self) -> None:
-        """Make the standby the primary, as a cluster's manager does once the old one is gone; nobody follows it yet."""
+        """Make the standby the primary, as a cluster's manager does once the old one is gone. It has no standby yet."""
         self.primary, self.standby = self.standby, self.primary
         # Without waiting there: what it recovers yet can cancel any query.
         await self._ask(self.primary, "SELECT pg_promote(false)")

@@ -4,23 +4,23 @@ import asyncio
 from collections.abc import Iterator
 
 import aio_pika
-import asyncpg
 import pytest
 
 import genlock
-from genlock._connection import Connection
-from genlock.consumers.topology import Topology
-from genlock.servers_programs import Programs
+from genlock._net import amqp
+from genlock.consumers.amqp.declare import declare_topology
+from genlock.consumers.amqp.topology import Topology
+from genlock.servers.programs import Programs
 from genlock.service.settings import Settings
-from tests.chains import broken, chains, links_of, send_chains
-from tests.factories import envelope, new_id
 from tests.faults.cluster import Cluster, cluster
 from tests.faults.conftest import at, some_load
-from tests.faults.stage import quorum_queues, until_kept
-from tests.harness import connected, serving, until, until_ready
-from tests.proxy import Proxy
-
-SOME = 40
+from tests.faults.environment import quorum_queues, until_kept
+from tests.faults.load import SOME
+from tests.support.chains import broken, chains, links_of, send_chains
+from tests.support.database import Connection
+from tests.support.factories import envelope, new_id
+from tests.support.harness import connected, serving, until, until_ready
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -62,12 +62,12 @@ async def test_a_cluster_that_loses_the_leader_of_a_queue_under_load_loses_and_r
 
 @pytest.mark.parametrize("lanes", [3])
 async def test_lanes_keep_their_order_when_the_node_that_leads_them_is_lost(
-    nodes: Cluster, second: "asyncpg.Connection[asyncpg.Record]", namespace: str, quick: Settings, lanes: int
+    nodes: Cluster, second: Connection, namespace: str, quick: Settings, lanes: int
 ) -> None:
     leader, other, _ = nodes.nodes
-    # Whoever declares a quorum queue does so on its leader.
+    # The node that a quorum queue is declared on becomes its leader.
     async with await aio_pika.connect(leader.url) as connection:
-        await Topology(namespace, lanes).declare(await connection.channel())
+        await declare_topology(Topology(namespace, lanes), await connection.channel())
     sent = chains(20, links=30)
     settings = at(quick, quick.database_url.get_secret_value(), nodes.url)
     async with connected(other.url, namespace, lanes) as client:
@@ -97,7 +97,7 @@ async def test_client_that_loses_its_node_goes_on_with_another_one(
         genlock.connect(nodes.url, namespace=quick.namespace, source="/test") as client,
     ):
         connection = client._link._session._connection
-        assert isinstance(connection, Connection)
+        assert isinstance(connection, amqp.Connection)
         used = next(node for node in nodes.nodes if node.port == connection.url.port)
         await asyncio.to_thread(used.kill)
         sent = genlock.command(genlock.DocumentPut(expected_generation=None, body={}), subject=subject)
@@ -118,7 +118,9 @@ async def test_what_a_replica_holds_in_an_outage_comes_back_though_its_node_is_l
             await client.send(*commands)
 
             async def held() -> bool:
-                return holding._vitals.held == len(commands) and "PostgreSQL does not answer" in holding.status.unready
+                return (
+                    holding._activity.held == len(commands) and "PostgreSQL does not answer" in holding.status.unready
+                )
 
             await until(held)
             await asyncio.to_thread(mine.kill)

@@ -5,12 +5,10 @@ import pytest
 from genlock.servers import LocalPostgres
 from genlock.service.settings import Settings
 from tests.faults.conftest import at, some_load
-from tests.faults.injection import on_postgres
+from tests.faults.injection import DOWN_S, on_postgres
+from tests.faults.load import SOME
 from tests.faults.schedule import POSTGRES, Fault, Planned
-from tests.harness import serving, until_ready
-
-DOWN_S = 0.3
-SOME = 40
+from tests.support.harness import serving, until_ready
 
 
 @pytest.mark.parametrize("fault", [Fault.SHUT_DOWN, Fault.KILL, Fault.KILL_BACKEND])

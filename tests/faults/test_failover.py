@@ -6,19 +6,18 @@ from contextlib import asynccontextmanager, closing
 
 import pytest
 
-from genlock.consumers.abreast import AT_ONCE
-from genlock.consumers.process import Service
-from genlock.servers_programs import Programs
+from genlock.consumers.commands.overlap import AT_ONCE
+from genlock.consumers.process.serve import Service
+from genlock.servers.programs import Programs
 from genlock.service.settings import Settings
 from tests.faults.conftest import at, some_load
-from tests.faults.load import Load
+from tests.faults.load import SOME, Load
 from tests.faults.standby import Pair, wanting_primary
-from tests.harness import serving, until, until_ready
+from tests.support.harness import serving, until, until_ready
 
-SOME = 40
 LEFT_MAX = AT_ONCE + 3
 """How many connections of a replica may wait for the standby: those of the batches that are decided at once, and those
-that note what is confirmed, sweep, and ask whether PostgreSQL commits. What is tried again adds none."""
+that confirm batches, sweep, and probe whether PostgreSQL commits. A repeated attempt adds none."""
 
 WAITS_S = 2.5
 """How long no standby answers at least: longer than a replica waits for a COMMIT, and than it may hold a delivery."""

@@ -1,21 +1,18 @@
 """The oracle sees what it is there for: after work without a fault, each damage is found."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import TypeAlias
 
-import asyncpg
 import pytest
 
 from genlock.schemas.outcomes import outcome_id
 from genlock.service.settings import Settings
-from tests.faults.letters import Letter, of_unknown_type, probe, without_id
-from tests.faults.load import Load
+from tests.faults.load import SOME, Load
+from tests.faults.messages import OutgoingMessage, of_unknown_type, probe, without_id
 from tests.faults.oracle import NotProvedError
-from tests.harness import serving, until
+from tests.support.database import Connection
+from tests.support.harness import serving, until
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 SOON_S = 0.5
-SOME = 60
 
 UNCONFIRM = """
 UPDATE batches SET confirmed_at = NULL, decided_at = now() + '1 hour'
@@ -42,7 +39,7 @@ async def worked(load: Load, quick: Settings, second: Connection) -> AsyncIterat
 
 
 async def test_nothing_is_wrong_after_work_without_a_fault(worked: Load) -> None:
-    ids = {letter.id for letter in worked.journal.confirmed if letter.command is not None}
+    ids = {outgoing.id for outgoing in worked.journal.confirmed if outgoing.command is not None}
     verdicts = await worked.proved()
     assert verdicts.total() == len(ids)
     assert verdicts["document", "succeeded"] > 0
@@ -65,7 +62,7 @@ async def test_damage_to_the_tables_is_found(worked: Load, second: Connection, d
         await worked.oracle.check(SOON_S)
 
 
-async def test_verdict_that_nobody_saw_is_found(worked: Load) -> None:
+async def test_verdict_that_no_client_saw_is_found(worked: Load) -> None:
     del worked.journal.events[outcome_id(_probe_of(worked).id)]
     with pytest.raises(NotProvedError, match="have a verdict that was not seen"):
         await worked.oracle.check(SOON_S)
@@ -78,9 +75,9 @@ async def test_event_that_came_with_other_bytes_is_found(worked: Load, second: C
         await worked.oracle.check(SOON_S)
 
 
-async def test_event_of_a_command_that_nobody_sent_is_found(worked: Load) -> None:
+async def test_event_of_a_command_that_no_client_sent_is_found(worked: Load) -> None:
     worked.journal.confirmed.pop(_probe_of(worked))
-    with pytest.raises(NotProvedError, match="nobody has sent them"):
+    with pytest.raises(NotProvedError, match="no client has sent them"):
         await worked.oracle.check(SOON_S)
 
 
@@ -93,13 +90,13 @@ async def test_event_of_a_command_that_nobody_sent_is_found(worked: Load) -> Non
     ],
 )
 async def test_confirmed_message_that_never_arrived_is_found(
-    worked: Load, make: Callable[[], Letter], finding: str
+    worked: Load, make: Callable[[], OutgoingMessage], finding: str
 ) -> None:
     worked.journal.was_confirmed(make())
     with pytest.raises(NotProvedError, match=finding):
         await worked.oracle.check(SOON_S)
 
 
-def _probe_of(load: Load) -> Letter:
-    [letter] = [letter for letter in load.journal.confirmed if letter.urgent]
-    return letter
+def _probe_of(load: Load) -> OutgoingMessage:
+    [outgoing] = [outgoing for outgoing in load.journal.confirmed if outgoing.urgent]
+    return outgoing

@@ -8,20 +8,17 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from genlock.servers_ports import take_port
+from genlock.servers.ports import take_port
 from genlock.service.database.migrate import migrate
-from tests.faults.injection import on_replica
-from tests.faults.load import Load
+from tests.faults.environment import QUICK, REPLICAS, all_ready
+from tests.faults.injection import DOWN_S, on_replica
+from tests.faults.load import SOME, Load
 from tests.faults.replica import Replica, running
 from tests.faults.schedule import Fault, Planned
-from tests.faults.stage import QUICK, REPLICAS, all_ready
-from tests.upgrades import to_come, upgraded
+from tests.support.upgrades import next_migration, upgraded
 
-DOWN_S = 0.3
 FROZEN_S = 4.5
 """Longer than the broker waits for a heartbeat: it gives what the replica holds to the other one."""
-
-SOME = 60
 
 
 @pytest.fixture
@@ -71,7 +68,7 @@ async def test_replica_that_is_killed_after_the_next_version_has_migrated_comes_
         await all_ready(replicas, http)
         load.begin()
         await load.until_seen(SOME)
-        with upgraded(to_come()):
+        with upgraded(next_migration()):
             applied = await asyncio.gather(migrate(owner_url), migrate(owner_url))
         assert sorted(map(len, applied)) == [0, 1]
         await on_replica(replicas[0], Planned(0, Fault.KILL, REPLICAS[0], DOWN_S))

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
 
-from tests.factories import Json, envelope, new_id
-from tests.faults.letters import Letter, letter, misrouted, of_no_text, of_unknown_type, without_id
+from tests.faults.messages import OutgoingMessage, misrouted, of_no_text, of_unknown_type, outgoing, without_id
+from tests.support.factories import Json, envelope, new_id
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ VERBS = {
     "consumer": ("set_allocations", "set_allocations", "set_many", "reshape"),
 }
 OFFSETS = (0, 0, 0, 0, 0, 0, -1, -2, 1)
-"""What is added to a generation that is known: mostly nothing."""
+"""The offset added to a known generation: mostly none."""
 
 BODIES: tuple[Json, ...] = ({}, {"a": 1}, {"a": {"b": "é😀"}, "c": [1, None]}, {"b": 1.5})
 PATCHES: tuple[Json, ...] = ({}, {"a": None}, {"a": {"b": None, "c": 2}}, {"c": [{}]})
@@ -66,7 +66,7 @@ class Known:
     uses: int = 0
 
     def learn(self, data: Json) -> None:
-        """Take from an outcome what is newer."""
+        """Take newer values from an outcome."""
         if data.get("code") == "deleted":
             self.uses = USES_MAX
         if data["sequence"] < self.sequence:
@@ -112,10 +112,14 @@ class World:
             for record_id in tokens.keys() & self._known.keys():
                 self._known[record_id].generation = tokens[record_id]["generation"]
 
-    def draw(self) -> Letter:
+    def draw(self) -> OutgoingMessage:
         """The next message."""
         if self._chance.random() < ODD_SHARE:
             return self._one(ODD)()
+        return outgoing(self.command(), wants_reply=self._chance.random() < REPLY_SHARE)
+
+    def command(self) -> Json:
+        """The next command in good form."""
         kind = self._one(KINDS)
         known = self._pick(kind)
         make = {
@@ -124,12 +128,17 @@ class World:
             "provider": self._provider,
             "consumer": self._consumer,
         }[kind]
-        return letter(make(known), wants_reply=self._chance.random() < REPLY_SHARE)
+        return make(known)
 
-    def reuse(self, earlier: Letter) -> Letter:
+    def pick_known(self) -> tuple[str, str]:
+        """The kind and id of one of the records that are fought over."""
+        kind = self._one(KINDS)
+        return kind, self._chance.choice(self._at_hand[kind]).subject
+
+    def reuse(self, earlier: OutgoingMessage) -> OutgoingMessage:
         """Another command under the id of an earlier one."""
         data = {"expected_generation": None, "body": {"another": next(self._numbers)}}
-        return letter(envelope("document.put", new_id(), data, id=earlier.id))
+        return outgoing(envelope("document.put", new_id(), data, id=earlier.id))
 
     def _one(self, among: tuple[T, ...] | list[T]) -> T:
         return deepcopy(self._chance.choice(among))
@@ -172,12 +181,12 @@ class World:
             data |= {"status": self._one(("COMPLETE", "COMPLETE", "FAILED")), "reason": "done"}
         command = envelope(f"stack.{verb}", known.subject, data)
         if verb != "set_state" and self._chance.random() < CHAIN_SHARE:
-            # Who sends a chain of commands need not wait for the outcome: the traversal will be the command's id.
+            # The publisher of a chain of commands need not wait for outcomes: the traversal will be the command's id.
             known.traversals.append(command["id"])
         return command
 
     def _traversal(self, known: Known) -> str:
-        """Mostly the latest; else one that it may have had, or nobody's."""
+        """Mostly the latest; else one that it may have had, or one that no stack has."""
         drawn = self._chance.random()
         if drawn < 0.75:
             return known.traversals[-1]

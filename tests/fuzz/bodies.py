@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.factories import PUBLISHER, Json
+from tests.support.factories import PUBLISHER, Json
 
 SUBJECTS = tuple(str(uuid.UUID(int=number, version=4)) for number in range(1, 7))
 """Few, so that commands meet; each may name a record of every kind."""
@@ -15,7 +15,7 @@ NEW_SUBJECT = "cafebabe-cafe-4abe-8abe-cafebabecafe"
 """Stands for the id of a record that no other message names."""
 
 RAW = "\x01raw:"
-"""What begins so is written into the JSON as it is, without quotes."""
+"""A text with this prefix is written into the JSON as it is, without quotes."""
 
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**53, 2**63 - 1, -(2**63), 2**63, 2**64, 10**30, 0.1, -0.0, 1e300),
@@ -111,6 +111,7 @@ QUERY_DATA: dict[str, st.SearchStrategy[Json]] = {
     "provider.get": st.just({}),
     "stack.get": st.just({}),
     "command.get": st.just({}),
+    **{f"{kind}.outcome": st.just({}) for kind in ("document", "provider", "consumer", "stack")},
     "stack.list": st.fixed_dictionaries({}, optional={"name": _names, "limit": st.integers(1, 1_000)}),
     "consumer.get": st.just({}),
     "provider.allocations": st.fixed_dictionaries({}, optional={"limit": st.integers(1, 1_000)}),
@@ -234,7 +235,7 @@ def broken(draw: st.DrawFn, text: bytes) -> bytes:
 
 
 def written(value: Any, *, escaped: bool) -> bytes:
-    """JSON text, with what is raw written as it is."""
+    """JSON text; raw parts are written as they are."""
     text = json.dumps(value, ensure_ascii=escaped, allow_nan=True)
     while (start := text.find(_MARK)) >= 0:
         end = _end(text, start)

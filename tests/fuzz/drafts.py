@@ -9,10 +9,10 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.factories import Json, new_id
 from tests.fuzz.bodies import DATA, NEW_SUBJECT, QUERY_DATA, broken, envelopes, jsons, mutated, valid, written
 from tests.fuzz.properties import headers, properties, short_texts
 from tests.fuzz.wire import Message, long, short, table
+from tests.support.factories import Json, new_id
 
 NOBODYS_ID = "feedface-feed-4ace-8eed-feedfacefeed"
 """Stands for the command's id, and in capitals for the same in capitals."""
@@ -44,7 +44,7 @@ GLUES = (
     (b"{", b",", b"}"),
     (b"[", b",", b"]]"),
 )
-"""What stands around and between the commands of a bulk message. The first two make an array."""
+"""The texts around and between the commands of a bulk message. The first two make an array."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _is_bulk(glue: int, body: bytes, parts: Sequence[Part]) -> bool:
         try:
             json.loads(part.body.decode(), parse_int=str)
         except RecursionError:
-            continue  # What is nested so deep here is closed again.
+            continue  # The brackets of such deep nesting are all closed.
         except ValueError:
             return False
     return True
@@ -132,7 +132,7 @@ def _is_bulk(glue: int, body: bytes, parts: Sequence[Part]) -> bool:
 
 @st.composite
 def _members(draw: st.DrawFn, data: dict[str, st.SearchStrategy[Json]]) -> Any:
-    """What stands in the body before it is written."""
+    """The content of the body before it is written."""
     command_id = draw(st.sampled_from((NOBODYS_ID, NOBODYS_ID, NOBODYS_ID.upper())))
     how = draw(st.sampled_from(("valid", "valid", "valid", *("mutated",) * 5, "envelope", "envelope", "json")))
     match how:
@@ -185,7 +185,7 @@ def drafts(
 def _bulk(
     draw: st.DrawFn, data: dict[str, st.SearchStrategy[Json]], wire: dict[str, st.SearchStrategy[bytes]]
 ) -> Draft:
-    """Many commands in one message, most of them of one type; which does not expire, for so it would end as a whole."""
+    """Many commands in one message, mostly of one type. It has no expiration, because it would expire as a whole."""
     command_type = draw(st.sampled_from(sorted(data)))
     members = draw(st.lists(_members({command_type: data[command_type]}), max_size=5))
     texts = tuple(written(each, escaped=draw(st.booleans())) for each in members)

@@ -82,8 +82,8 @@ def properties(replies: str, namespace: str) -> dict[str, st.SearchStrategy[byte
     An expiration that is no number, and a user that is not the connection's, the broker refuses by itself.
     """
     names = (
-        *(*(replies,) * 6, "nobody", "amq.gen-nobody", namespace, f"{namespace}.inbox", f"{namespace}.dead"),
-        *("amq.rabbitmq.reply-to.", "amq.rabbitmq.reply-to.nobody"),
+        *(*(replies,) * 6, "unknown", "amq.gen-unknown", namespace, f"{namespace}.inbox", f"{namespace}.dead"),
+        *("amq.rabbitmq.reply-to.", "amq.rabbitmq.reply-to.unknown"),
     )
     return {
         "content_type": st.sampled_from(CONTENT_TYPES).map(short) | short_texts.map(short),

@@ -8,18 +8,19 @@ import os
 import random
 from collections.abc import Iterator
 
-import asyncpg
 import pytest
 from hypothesis import strategies as st
 
 from genlock.schemas.catalogue import COMMANDS
 from genlock.schemas.queries import QUERIES
 from genlock.service.database.verify import verify
+from genlock.service.kinds.registry import KINDS
 from genlock.service.settings import Settings
 from tests.fuzz.bodies import DATA, QUERY_DATA
 from tests.fuzz.drafts import Draft, commands, drawn, queries
-from tests.fuzz.stage import watching
-from tests.harness import serving
+from tests.fuzz.service import watching
+from tests.support.database import Connection
+from tests.support.harness import serving
 
 EXAMPLES = 3_000
 SHARE_OF_QUERIES = 1 / 6
@@ -44,14 +45,14 @@ def batches(strategy: st.SearchStrategy[Draft], share: float) -> Iterator[list[D
             yield drafts[start : start + SENT_AT_ONCE]
 
 
-def test_every_command_and_every_query_is_among_what_is_sent() -> None:
+def test_every_command_and_every_query_is_sent() -> None:
     assert DATA.keys() == COMMANDS.keys()
     assert QUERY_DATA.keys() == QUERIES.keys()
 
 
 @pytest.mark.timeout(0)
 async def test_any_messages_end_in_one_outcome_or_dead_letter_each(
-    settings: Settings, amqp_url: str, namespace: str, database_url: str, second: "asyncpg.Connection[asyncpg.Record]"
+    settings: Settings, amqp_url: str, namespace: str, database_url: str, second: Connection
 ) -> None:
     async with watching(amqp_url, namespace) as watcher:
         async with serving(settings, sweep_after_s=3600.0):
@@ -65,9 +66,9 @@ async def test_any_messages_end_in_one_outcome_or_dead_letter_each(
     # The ones that are always the same are of every kind.
     if "FUZZ_EXAMPLES" not in os.environ:
         assert set(watcher.codes) >= {"succeeded", "conflict", "invalid_data", "id_reused", "routing_key_mismatch"}
-        assert len(watcher.letters) > watcher.sent // 20
+        assert len(watcher.dead_letters) > watcher.sent // 20
     assert await second.fetchval("SELECT count(*) FROM ledger") == len(watcher.events)
-    assert [checked.claim async for checked in verify(database_url) if checked.offences] == []
+    assert [checked.claim async for checked in verify(database_url, KINDS) if checked.violations] == []
 
 
 @pytest.mark.timeout(0)

@@ -4,6 +4,7 @@ from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from genlock.service.database.verify import verify
+from genlock.service.kinds.registry import KINDS
 
 TWICE = "No command has changed a record twice in the history,"
 UNCHANGED = "Every accepted command that the ledger remembers has changed a record:"
@@ -13,11 +14,11 @@ NAMES = "Every live provider and stack holds its name"
 
 async def wrong(database_url: str) -> list[str]:
     """The claims of `genlock verify` that do not hold."""
-    return [checked.claim async for checked in verify(database_url) if checked.offences]
+    return [checked.claim async for checked in verify(database_url, KINDS) if checked.violations]
 
 
 def found(claims: Sequence[str], claim: str) -> bool:
-    """Tell whether the claim that begins so is among them."""
+    """Tell whether a claim with this prefix is among them."""
     return any(each.startswith(claim) for each in claims)
 
 

@@ -33,13 +33,13 @@ class Edit:
 
 
 RECORDS = {"documents": "generation", "providers": "generation", "consumers": "generation", "stacks": "sequence"}
-"""The tables of records, and the column of each whose fence lets one of two authors pass."""
+"""The tables of records, each with the column that its fence compares."""
 
 KINDS = {table: f"service/kinds/{table}" for table in RECORDS} | {"consumers": "service/kinds/allocations"}
 """The packages that these tables belong to."""
 
-PUBLISHING, SETTLING = "CommandConsumer._publish_batches", "CommandConsumer._settle_batches"
-NEXT = "\n                "
+PUBLISHING, SETTLING = "CommandConsumer._publish", "CommandConsumer._settle_batches"
+NEXT = "\n        "
 """The next line there."""
 
 GUARDS: dict[str, tuple[Edit, ...]] = {
@@ -50,7 +50,11 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         Edit(f"{KINDS[table]}/sql/update_{table}.sql", f"AND {table}.{column} = new.expected_{column}")
         for table, column in RECORDS.items()
     ),
-    "row locks": tuple(Edit(f"{KINDS[table]}/sql/lock_{table}.sql", "FOR NO KEY UPDATE") for table in RECORDS),
+    "row locks": tuple(
+        Edit(f"{KINDS[table]}/sql/{verb}_{table}.sql", lock)
+        for table in RECORDS
+        for verb, lock in (("lock", "FOR NO KEY UPDATE"), ("share", "FOR NO KEY UPDATE"), ("share", "FOR SHARE"))
+    ),
     "the history's key": (
         Edit(
             "service/deciding/store.py",
@@ -63,6 +67,17 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         Edit("service/kinds/providers/sql/update_inventories.sql", "AND inventories.used = new.expected_used"),
         Edit("service/kinds/providers/sql/update_inventories.sql", "new.replaced\n", "true\n"),
     ),
+    "the database's identity": (
+        Edit("consumers/amqp/declare.py", "if topology.identity is not None:", "if False:", function="_declare"),
+    ),
+    "trusting its own signature alone": (
+        Edit(
+            "consumers/commands/authors.py",
+            "user is not None and user == self.user and headers",
+            "headers",
+            function="Reader.author_of",
+        ),
+    ),
     "tokens never go back": (
         Edit(
             "service/kinds/documents/rules.py",
@@ -71,11 +86,31 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
             function="_stored",
         ),
     ),
+    "the time under the locks": (
+        Edit("service/deciding/decide.py", "now = locked_at or told", "now = told", function="Decider._decide"),
+    ),
+    "the steady clock": (
+        Edit("service/deciding/decide.py", "self._steady.note(asked_s, now)", "0.0", function="Decider._decide"),
+    ),
+    "ages seen to pass": (
+        Edit(
+            "service/ledger/horizon.py",
+            "if self._found[0][0] > now_s - self._seen_s:",
+            "if False:",
+            function="Horizon.of",
+        ),
+        Edit(
+            "service/ledger/horizon.py",
+            "begun + (now_s - begun_s) * self._pace",
+            'float("inf")',
+            function="Horizon.of",
+        ),
+    ),
     "known ids are answered": (
         Edit(
             "service/deciding/decide.py",
-            "decided, told = await ledger.find_now(connection, {command.id for command in commands})",
-            "decided, told = await ledger.find_now(connection, set())",
+            "decided, told, holding = await ledger.find_now(connection, {command.id for command in commands})",
+            "decided, told, holding = await ledger.find_now(connection, set())",
             function="Decider._decide",
         ),
     ),
@@ -131,79 +166,117 @@ GUARDS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "locks of roots": (
-        Edit("service/deciding/store.py", 'footprint.read("provider", *roots)', "pass", function="lock_and_read"),
         Edit(
-            "service/kinds/providers/trees.py",
-            "if state.root_of(provider_id) not in locked:",
+            "service/kinds/providers/tree_rows.py",
+            'footprint.change("provider", *(trees.root(provider_id) for provider_id in moves & trees.parents.keys()))',
+            "pass",
+            function="TreeRows.find",
+        ),
+        Edit(
+            "service/kinds/providers/tree_rows.py",
+            'if not state.footprint.may_change(("provider", trees.root(provider_id))):',
             "if False:",
-            function="read",
+            function="TreeRows.read",
         ),
     ),
     "roots are found again": (
         Edit(
-            "service/kinds/providers/trees.py",
-            "if state.root_of(provider_id) not in locked:",
+            "service/kinds/providers/tree_rows.py",
+            'if not state.footprint.may_change(("provider", trees.root(provider_id))):',
             "if False:",
-            function="read",
+            function="TreeRows.read",
         ),
     ),
     "halving": (
         Edit(
-            "service/deciding/decide.py",
-            "return await self._reject_poison(commands[0], confirmed)\n                break",
-            "return await self._reject_poison(commands[0], confirmed)\n                raise",
-            function="Decider.decide",
+            "service/deciding/isolation.py",
+            "half = len(commands) // 2",
+            "raise error",
+            function="Isolation.isolate",
         ),
+    ),
+    "experiments": (
+        Edit(
+            "service/deciding/isolation.py",
+            "if records is not None or isinstance(error, LockedError):",
+            "if False:",
+            function="Isolation._judge",
+        ),
+    ),
+    "keeping held commands": (
+        Edit(
+            "consumers/commands/deciding.py",
+            "await self.patiently(partial(self._held.add, held_messages(deliveries, held)), len(held))",
+            "pass",
+            function="BatchDecider._hold",
+        ),
+    ),
+    "the place behind held ones": (
+        Edit("service/deciding/decide.py", "if holding and heed_held:", "if False:", function="Decider._decide"),
     ),
     "strict UTF-8": (
         Edit("schemas/decode.py", "text = body.decode()", 'text = body.decode(errors="replace")', function="_read"),
     ),
     "holding": (
         Edit(
-            "consumers/commands.py",
-            "self._vitals.metrics.held()",
+            "consumers/commands/deciding.py",
+            "self._activity.metrics.held()",
             "raise ConnectionError(str(trouble)) from trouble",
-            function="CommandConsumer._patiently",
+            function="BatchDecider.patiently",
         ),
     ),
     "keeping lanes": (
         Edit(
-            "consumers/commands.py",
-            "self._vitals.metrics.held()",
-            "await self._registration.cancel()",
-            function="CommandConsumer._patiently",
+            "consumers/commands/consumer.py",
+            "await self._registration.take()",
+            "self._decider.cancel = self._registration.cancel\n        await self._registration.take()",
+            function="CommandConsumer.start",
+        ),
+        Edit(
+            "consumers/commands/deciding.py",
+            "self._activity.metrics.held()",
+            "await self.cancel()",
+            function="BatchDecider.patiently",
         ),
     ),
     "keeping records apart": (
         Edit(
-            "consumers/abreast.py",
-            " and all(map(touches.disjoint, self._under_way))",
-            function="Abreast._has_room",
+            "consumers/commands/overlap.py",
+            " and all(map(footprint.disjoint, self._under_way))",
+            function="ConcurrentBatches._has_room",
         ),
     ),
     "publishing before acknowledging": (
-        Edit("consumers/commands.py", "await self._settle(batch, held)", "pass", function=SETTLING),
+        Edit("consumers/commands/consumer.py", "await self._settle(batch, dead_letters)", "pass", function=SETTLING),
         Edit(
-            "consumers/commands.py",
+            "consumers/commands/consumer.py",
             "publishing = group",
-            f"await self._settle(batch, set()){NEXT}self._reached(Step.SETTLED){NEXT}publishing = group",
+            f"await self._settle(batch, ()){NEXT}self._failpoint(Step.SETTLED){NEXT}publishing = group",
             function=PUBLISHING,
         ),
     ),
     "confirming after publishing": (
         Edit(
-            "consumers/commands.py",
+            "consumers/commands/consumer.py",
             "publishing = group",
-            f"self._confirmations.add(batch.answers.batch_ids){NEXT}await self._confirmations.flush(){NEXT}"
+            f"self._confirmations.add(batch.outcomes.batch_ids){NEXT}await self._confirmations.flush(){NEXT}"
             "publishing = group",
             function=PUBLISHING,
         ),
     ),
+    "keeping refused messages": (
+        Edit(
+            "consumers/commands/publishing.py",
+            "await self._keep(refused)",
+            "pass",
+            function="BatchPublisher.publish",
+        ),
+    ),
     "removing after publishing": (
         Edit(
-            "consumers/retry.py",
+            "consumers/operations/dead_letter_retry.py",
             "results = [",
-            "await letters.remove(delivery.tag)\n        results = [",
+            "await queue.remove(delivery.tag)\n        results = [",
             function="Retrier.retry",
         ),
     ),
@@ -292,7 +365,7 @@ def _replaced(path: str, original: Any, other: Callable[..., Any]) -> Iterator[N
     modules = [module for key, module in sys.modules.items() if key.startswith("genlock.")]
     places: list[Any] = [getattr(module, owner[0], None) for module in modules] if owner else list(modules)
     holders = {id(place): place for place in places if getattr(place, name, None) is original}
-    assert holders, f"nobody has {path}"
+    assert holders, f"nothing holds {path}"
     with ExitStack() as patches:
         for holder in holders.values():
             patches.enter_context(patch.object(holder, name, other))

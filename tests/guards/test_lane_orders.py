@@ -1,19 +1,15 @@
 """What keeps the order of a lane and of a replica, and what becomes of it without."""
 
-from typing import TypeAlias
-
-import asyncpg
 import pytest
 from pydantic import SecretStr
 
 from genlock.service.settings import Settings
-from tests.chains import Chain, chain
-from tests.factories import Json, envelope, new_id
 from tests.guards.removal import without
-from tests.harness import Client, connected, serving, until, until_waiting
-from tests.proxy import Cut, proxied
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.chains import Chain, chain
+from tests.support.database import Connection
+from tests.support.factories import Json, envelope, new_id
+from tests.support.harness import Client, connected, serving, until, until_waiting
+from tests.support.proxy import Cut, proxied
 
 HELD = 2
 
@@ -72,7 +68,7 @@ async def update_behind_a_held_batch(
     """Two updates of a document, the first in a batch that waits for another document; return their outcomes."""
     held, document = sorted(new_id() for _ in range(2))
     first, then = _put(document, 0), _put(document, 1)
-    # With a batch as small as that, a single command is worth one beside another.
+    # With such a small batch limit, a single command may be decided beside another batch.
     async with serving(settings, lanes=1, batch_size_max=4) as service:
         made = [_put(held, None), _put(document, None)]
         await client.send(*made)
@@ -86,7 +82,7 @@ async def update_behind_a_held_batch(
 
             async def decided_or_held() -> bool:
                 decided: int = await second.fetchval("SELECT count(*) FROM ledger WHERE id = $1", then["id"])
-                return decided == 1 if decided_first else service._vitals.held == len([first, then])
+                return decided == 1 if decided_first else service._activity.held == len([first, then])
 
             await until(decided_or_held)
         return await client.decided(first, then)

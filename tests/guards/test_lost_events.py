@@ -1,25 +1,20 @@
 """What keeps an outcome from being decided and never told, and what becomes of it without."""
 
-from typing import TypeAlias
-
 import asyncpg
 from pydantic import SecretStr
 
 from genlock.service.deciding.failpoints import Step
 from genlock.service.settings import Settings
-from tests.factories import Json, envelope, new_id
 from tests.guards.removal import without
-from tests.harness import Client, serving, until
-from tests.proxy import Cut, proxied
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Connection
+from tests.support.documents import creation
+from tests.support.factories import Json
+from tests.support.full_queues import declare_full
+from tests.support.harness import Client, serving, until
+from tests.support.proxy import Cut, proxied
 
 NEVER_S = 3600.0
 SOON_S = 0.1
-
-
-def creation() -> Json:
-    return envelope("document.put", new_id(), {"expected_generation": None, "body": {}})
 
 
 async def is_decided(second: Connection, command: Json) -> bool:
@@ -46,7 +41,7 @@ async def test_command_whose_session_ended_before_it_was_acknowledged_is_answere
     settings: Settings, client: Client
 ) -> None:
     command, crash = creation(), Crash()
-    async with serving(settings, reached=crash, sweep_after_s=NEVER_S):
+    async with serving(settings, failpoint=crash, sweep_after_s=NEVER_S):
         await client.send(command)
         await client.decided(command, command)
     assert crash.happened
@@ -58,7 +53,7 @@ async def test_event_of_a_command_that_was_acknowledged_first_is_found_by_the_sw
 ) -> None:
     command, crash = creation(), Crash()
     with without("publishing before acknowledging"):
-        async with serving(settings, reached=crash, sweep_after_s=SOON_S):
+        async with serving(settings, failpoint=crash, sweep_after_s=SOON_S):
             await client.send(command)
             await client.decided(command)
     assert crash.happened
@@ -69,7 +64,7 @@ async def test_without_publishing_first_and_without_the_sweep_an_outcome_is_neve
 ) -> None:
     command, crash = creation(), Crash()
     with without("publishing before acknowledging"):
-        async with serving(settings, reached=crash, sweep_after_s=NEVER_S):
+        async with serving(settings, failpoint=crash, sweep_after_s=NEVER_S):
             await client.send(command)
 
             async def ended() -> bool:
@@ -122,3 +117,48 @@ async def test_without_confirming_last_an_event_that_the_broker_never_got_is_nev
     async with serving(settings, sweep_after_s=SOON_S):
         await client.ask(creation())
     assert command["id"] not in client.bodies
+
+
+# A queue that refuses an event.
+
+
+async def refused_by_a_full_queue(settings: Settings, client: Client) -> list[bytes]:
+    """The events of a subscriber whose queue was full when a command was decided, up to that of a later command."""
+    full = await declare_full(client, "#")
+    async with serving(settings, sweep_after_s=NEVER_S):
+        await client.ask(creation())
+        await client.until_empty(client.topology.inbox)
+        await full.purge()
+        last = creation()
+        got: list[bytes] = []
+
+        async def all_got() -> bool:
+            got.extend(message.body for message in await client.drain(full.name))
+            return any(last["id"].encode() in body for body in got) and await none_waits(settings)
+
+        await client.ask(last)
+        await until(all_got)
+        got.extend(message.body for message in await client.drain(full.name))
+    return got
+
+
+async def none_waits(settings: Settings) -> bool:
+    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+    try:
+        none: bool = await connection.fetchval("SELECT count(*) = 0 FROM waiting_messages")
+        return none
+    finally:
+        await connection.close()
+
+
+async def test_event_that_a_full_queue_refused_comes_when_there_is_room(settings: Settings, client: Client) -> None:
+    got = await refused_by_a_full_queue(settings, client)
+    assert {body for bodies in client.bodies.values() for body in bodies} == set(got)
+
+
+async def test_without_keeping_refused_messages_an_event_that_a_full_queue_refused_is_never_told(
+    settings: Settings, client: Client
+) -> None:
+    with without("keeping refused messages"):
+        got = await refused_by_a_full_queue(settings, client)
+    assert len(got) == 1

@@ -3,24 +3,21 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import TypeAlias
 
-import asyncpg
 import pytest
 
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, Outcome, Rejected, Succeeded
 from genlock.service.deciding.decide import Decider
-from tests.consumer_factories import set_allocations
-from tests.factories import delete_document, new_id, put, stack_command
 from tests.guards.oracle import UNCHANGED, found, wrong
 from tests.guards.removal import without
-from tests.harness import outcomes
-from tests.provider_factories import create_provider, provider_command
-from tests.races import at_once
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.consumer_factories import set_allocations
+from tests.support.database import Connection
+from tests.support.factories import delete_document, new_id, put, stack_command
+from tests.support.harness import outcomes
+from tests.support.provider_factories import create_provider, provider_command
+from tests.support.races import at_once
 
 LAYERS = ("row locks", "the fence", "the history's key")
 NOT_ALL = [some for count in range(len(LAYERS)) for some in combinations(LAYERS, count)]
@@ -51,7 +48,7 @@ RACES = {"documents": race_for_a_document, "providers": race_for_a_provider, "st
 
 
 async def two_for_the_last_unit(decider: Decider, second: Connection) -> list[Outcome]:
-    """Two consumers want what is there for one; both have been read before either of them is written."""
+    """Two consumers want capacity that is enough for one; both have been read before either of them is written."""
     provider = new_id()
     inventory = {"resource_class": "VCPU", "inventory": {"total": 1}}
     await decider.decide(
@@ -118,7 +115,7 @@ async def test_without_row_lock_fences_and_history_the_last_unit_is_granted_twic
 
 
 async def author_of_the_past(decider: Decider) -> Outcome:
-    """Somebody writes what they have made of generation 0 when it is 1 already."""
+    """A publisher writes its change of generation 0 when it is 1 already."""
     document = new_id()
     await decider.decide([put(document, None), put(document, 0, {"owner": "team-a"})])
     return outcomes(await decider.decide([put(document, 0, {"owner": "team-b"})]))[0]
@@ -134,7 +131,7 @@ async def test_without_the_expected_token_a_stale_author_overwrites_what_they_ne
 
 
 async def author_of_a_former_life(decider: Decider) -> Outcome:
-    """Somebody writes what they have made of a document that was deleted and created again meanwhile."""
+    """A publisher writes its change of a document that was deleted and created again meanwhile."""
     document = new_id()
     await decider.decide([put(document, None), delete_document(document, 0)])
     await decider.decide([put(document, None, {"owner": "team-a"})])
@@ -151,7 +148,7 @@ async def test_without_tombstones_that_count_on_a_new_life_is_overwritten_unseen
 
 
 async def other_content_under_a_used_id(decider: Decider, second: Connection) -> tuple[Outcome, bool]:
-    """What its author is told, and whether it is there."""
+    """The verdict that its author is told, and whether the update is stored."""
     one, other = new_id(), new_id()
     first = put(one, None)
     await decider.decide([first])

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import TypeAlias
 
 import asyncpg
 import pytest
@@ -11,18 +10,17 @@ from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Outcome, Rejected, Succeeded
 from genlock.service.deciding.decide import Decider
-from tests.factories import new_id, stack_command
 from tests.guards.oracle import NAMES, TREES, found, wrong
 from tests.guards.removal import without
-from tests.harness import outcomes, until_waiting
-from tests.provider_factories import create_provider, delete_provider, move_provider
-from tests.races import at_once
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Connection
+from tests.support.factories import new_id, stack_command
+from tests.support.harness import outcomes, until_waiting
+from tests.support.provider_factories import create_provider, delete_provider, move_provider
+from tests.support.races import at_once
 
 LOCK_ONE = "SELECT id FROM providers WHERE id = $1 FOR UPDATE"
 LOCK_CHANGES = "LOCK TABLE changes IN SHARE MODE"
-"""Whoever waits for this has read and decided everything, and written all rows but those of history and ledger."""
+"""A batch that waits for this has read and decided everything, and written all rows but those of history and ledger."""
 
 
 def accepted(verdicts: Sequence[Outcome]) -> int:
@@ -62,7 +60,7 @@ async def test_without_lock_and_key_two_live_stacks_have_one_name(
     assert found(await wrong(database_url), NAMES)
 
 
-# A parent that goes away. What is created below it leaves its row as it is, so that no fence sees it.
+# A parent that goes away. A child that is created below it does not change its row, so no fence sees it.
 
 
 async def parent_deleted_and_joined(decider: Decider, second: Connection) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""Taking a guard away: for the time of the context, from everybody who has it, and never in vain."""
+"""Taking a guard away: for the time of the context, in every module that imports it, and never in vain."""
 
 import re
 
@@ -8,8 +8,8 @@ from genlock.schemas.decode import Command, Undecodable, decode
 from genlock.service.deciding import decide, store
 from genlock.service.deciding import table as tables
 from genlock.service.ledger import ledger
-from tests.factories import envelope, json_bytes
 from tests.guards.removal import GUARDS, Edit, without
+from tests.support.factories import envelope, json_bytes
 
 
 @pytest.mark.parametrize("guard", GUARDS)
@@ -24,7 +24,7 @@ def test_text_that_is_there_no_longer_is_a_failure(monkeypatch: pytest.MonkeyPat
         pass
 
 
-def test_statement_is_without_its_guard_for_everybody_until_the_context_ends() -> None:
+def test_statement_is_without_its_guard_in_all_modules_until_the_context_ends() -> None:
     def texts() -> set[str]:
         return {vars(module)["statement"]("lock_documents") for module in (decide, ledger, store, tables)}
 

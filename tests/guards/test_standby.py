@@ -3,26 +3,27 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
-from datetime import timedelta
 
 import asyncpg
 import pytest
 
 from genlock.schemas.decode import Command
-from genlock.servers_programs import Programs, ServersUnavailable
-from genlock.service.database.transactions import DECIDING_PLANS, DatabaseTroubleError, open_pool
-from genlock.service.deciding.decide import Answers, Decider
-from tests.factories import merge, new_id, put
+from genlock.servers.programs import Programs, ServersUnavailable
+from genlock.service.database.transactions import DatabaseTroubleError
+from genlock.service.deciding.batch_outcomes import BatchOutcomes
+from genlock.service.deciding.decide import Decider
 from tests.faults.standby import Pair
 from tests.guards.removal import without
-from tests.harness import until
+from tests.support.deciders import decider_on, deciding_pool
+from tests.support.factories import merge, new_id, put
+from tests.support.harness import until
 
 TIMEOUT_S = 0.5
 
 
 @pytest.fixture(scope="module")
 def the_pair() -> Iterator[Pair]:
-    """A primary with a synchronous standby; who has Docker alone can do without these tests."""
+    """A primary with a synchronous standby. These tests are skipped where there is only Docker."""
     try:
         programs = Programs.have()
     except ServersUnavailable as error:
@@ -43,17 +44,17 @@ async def pair(the_pair: Pair) -> Pair:
 @asynccontextmanager
 async def deciding(pair: Pair) -> AsyncIterator[Decider]:
     """A decider with connections of its own, to whichever is the primary."""
-    async with await open_pool(pair.service_url, size=1, timeout_s=TIMEOUT_S, plans=DECIDING_PLANS) as pool:
-        yield Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=TIMEOUT_S)
+    async with deciding_pool(pair.service_url, 1, TIMEOUT_S) as pool:
+        yield decider_on(pool, timeout_s=TIMEOUT_S)
 
 
-async def decide(pair: Pair, *commands: Command) -> Answers:
+async def decide(pair: Pair, *commands: Command) -> BatchOutcomes:
     async with deciding(pair) as decider:
         return await decider.decide(commands)
 
 
 async def generation(pair: Pair, document: str) -> int:
-    """What anybody sees on the primary."""
+    """The generation that any client reads on the primary."""
     connection = await asyncpg.connect(pair.primary.url)
     try:
         seen: int = await connection.fetchval("SELECT generation FROM documents WHERE id = $1", document)
@@ -106,7 +107,7 @@ async def test_verdict_is_told_as_soon_as_the_standby_has_it(pair: Pair) -> None
     assert (await decide(pair, command)).events == answers.events
 
 
-async def _patiently(pair: Pair, command: Command) -> Answers:
+async def _patiently(pair: Pair, command: Command) -> BatchOutcomes:
     """Decide it as often as it takes, as a consumer does."""
     while True:
         try:
@@ -124,8 +125,8 @@ async def test_without_waiting_for_the_standby_a_verdict_is_told_that_is_lost(pa
     assert (await decide(pair, command)).events != told
 
 
-async def cut_short_by_an_administrator(pair: Pair, decider: Decider) -> tuple[Command, "asyncio.Task[Answers]"]:
-    """A command being decided whose COMMIT waited for a standby that was lost, until somebody cancelled it."""
+async def cut_short_by_an_administrator(pair: Pair, decider: Decider) -> tuple[Command, "asyncio.Task[BatchOutcomes]"]:
+    """A command being decided whose COMMIT waited for a standby that was lost, until an operator cancelled it."""
     document = new_id()
     await decider.decide([put(document, None)])
     await asyncio.to_thread(pair.standby.kill)

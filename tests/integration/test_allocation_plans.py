@@ -1,6 +1,6 @@
 """Batches about providers, inventories, consumers and allocations look everything up by key, whatever their size.
 
-At full size (see tests/large.py) each statement touches 3 to 28 pages for each row, for 1, 100 and 500 of them.
+At full size (large_database.py) each statement touches 3 to 28 pages for each row, for 1, 100 and 500 of them.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,9 +11,12 @@ import pytest
 
 from genlock.service.database.statements import statement_files
 from genlock.service.database.transactions import DECIDING_PLANS
-from tests.large import Connection, named, prepared_plan
+from genlock.service.deciding.limits import SEVERAL
+from tests.support.database import Connection
+from tests.support.large_database import named, prepared_plan
 
 Columns = list[Sequence[Any]]
+Arguments = Sequence[Sequence[Any] | int]
 
 
 def consumers(count: int) -> list[str]:
@@ -29,8 +32,18 @@ def strangers(count: int) -> list[str]:
     return [named(f"stranger {number}") for number in range(count)]
 
 
+def _every_other(count: int) -> list[bool]:
+    return [number % 2 == 0 for number in range(count)]
+
+
 def _maker(count: int) -> Columns:
-    return [[named("command")] * count, ["x"] * count, ["/tests"] * count, ["2026-03-01T12:00:00.000000Z"] * count]
+    return [
+        [named("command")] * count,
+        ["x"] * count,
+        ["/tests"] * count,
+        ["2026-03-01T12:00:00.000000Z"] * count,
+        ["user"] * count,
+    ]
 
 
 def _provider_rows(ids: list[str], generation: int) -> Columns:
@@ -45,13 +58,13 @@ def _provider_rows(ids: list[str], generation: int) -> Columns:
         [ids[0]] * n,
         [False] * n,
     ]
-    return [*known, *_maker(n)]
+    return [*known, *_maker(n), ["VCPU:640:0:1:64:1:3ff0000000000000"] * n]
 
 
 def _consumer_rows(ids: list[str], generation: int) -> Columns:
     n = len(ids)
     known: Columns = [ids, [generation] * n, [generation] * n, ["p"] * n, ["u"] * n, [None] * n, [False] * n]
-    return [*known, *_maker(n)]
+    return [*known, *_maker(n), [f"{ids[0]}:VCPU:1"] * n]
 
 
 def _inventory_rows(ids: list[str], name: str) -> Columns:
@@ -59,11 +72,14 @@ def _inventory_rows(ids: list[str], name: str) -> Columns:
     return [ids, [name] * n, [640] * n, [0] * n, [1] * n, [64] * n, [1] * n, [1.0] * n]
 
 
-BATCHES: dict[str, tuple[Callable[[int], Columns], set[str], int]] = {
-    "lock_providers": (lambda n: [providers(n)], {"providers_pkey"}, 6),
+BATCHES: dict[str, tuple[Callable[[int], Arguments], set[str], int]] = {
+    "lock_providers": (lambda n: [providers(n), SEVERAL.bytes], {"providers_pkey"}, 6),
+    "share_providers": (lambda n: [providers(n), _every_other(n), SEVERAL.bytes], {"providers_pkey"}, 12),
+    "find_locked_providers": (lambda n: [providers(n), providers(n)], {"providers_pkey"}, 24),
     "find_ancestors": (lambda n: [providers(n)], {"providers_pkey"}, 14),
     "find_children": (lambda n: [providers(n)], {"providers_parent"}, 6),
-    "find_inventories": (lambda n: [providers(n)], {"inventories_pkey"}, 5),
+    # They are counted before they are read.
+    "find_inventories": (lambda n: [providers(n), SEVERAL.rows], {"inventories_pkey"}, 8),
     "insert_providers": (lambda n: _provider_rows(strangers(n), 0), set(), 60),
     "update_providers": (lambda n: [*_provider_rows(providers(n), 1), [0] * n], {"providers_pkey"}, 80),
     "insert_inventories": (lambda n: [*_inventory_rows(strangers(n), "VCPU"), [0] * n], set(), 20),
@@ -74,10 +90,12 @@ BATCHES: dict[str, tuple[Callable[[int], Columns], set[str], int]] = {
     ),
     "delete_inventories": (lambda n: [providers(n), ["VGPU"] * n, [0] * n], {"inventories_pkey"}, 6),
     "lock_consumers": (lambda n: [consumers(n)], {"consumers_pkey"}, 6),
+    "share_consumers": (lambda n: [consumers(n), _every_other(n)], {"consumers_pkey"}, 12),
+    "find_locked_consumers": (lambda n: [consumers(n), consumers(n)], {"consumers_pkey"}, 24),
     "insert_consumers": (lambda n: _consumer_rows(strangers(n), 1), set(), 20),
     "update_consumers": (lambda n: [*_consumer_rows(consumers(n), 2), [1] * n], {"consumers_pkey"}, 20),
-    "find_allocations": (lambda n: [consumers(n)], {"allocations_pkey"}, 6),
-    "find_allocated_providers": (lambda n: [consumers(n)], {"allocations_pkey"}, 6),
+    "find_allocations": (lambda n: [consumers(n), SEVERAL.rows], {"allocations_pkey"}, 6),
+    "find_allocated_providers": (lambda n: [consumers(n), SEVERAL.rows], {"allocations_pkey"}, 6),
     "put_allocations": (lambda n: [consumers(n), providers(n), ["VCPU"] * n, [9] * n], set(), 20),
     "delete_allocations": (lambda n: [consumers(n), providers(n), ["VCPU"] * n], set(), 8),
     "find_names": (lambda n: [["provider"] * n, providers(n)], {"names_pkey"}, 6),

@@ -4,24 +4,19 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import timedelta
-from typing import TypeAlias
 
-import asyncpg
 import pytest
 
 from genlock.schemas.consumers import ConsumerSetAllocations
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Outcome, Rejected, Succeeded
-from genlock.service.database.transactions import DECIDING_PLANS, open_pool
 from genlock.service.deciding.decide import Decider
-from tests.consumer_factories import set_allocations
-from tests.factories import new_id
-from tests.harness import outcomes
-from tests.provider_factories import create_provider, provider_command
-from tests.races import check_no_deadlock
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.consumer_factories import set_allocations
+from tests.support.database import Connection
+from tests.support.deciders import Race, racing
+from tests.support.factories import new_id
+from tests.support.harness import outcomes
+from tests.support.provider_factories import create_provider, provider_command
 
 CONSUMERS = 200
 UNITS = 50
@@ -37,11 +32,9 @@ FROM inventories
 
 
 @pytest.fixture
-async def crowd(database_url: str, second: Connection) -> AsyncIterator[Decider]:
-    """A decider for as many batches at once; in the end no deadlock may have happened in the database."""
-    async with await open_pool(database_url, size=DECIDERS, timeout_s=20, plans=DECIDING_PLANS) as pool:
-        yield Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20)
-    await check_no_deadlock(second)
+async def race(database_url: str, second: Connection) -> AsyncIterator[Race]:
+    async with racing(database_url, second, batches=DECIDERS) as race:
+        yield race
 
 
 async def decide_all(decider: Decider, commands: list[Command]) -> dict[str, Outcome]:
@@ -60,13 +53,13 @@ async def decide_all(decider: Decider, commands: list[Command]) -> dict[str, Out
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
 async def test_consumers_that_race_for_the_last_units_get_exactly_what_fits(
-    crowd: Decider, second: Connection, seed: int
+    race: Race, second: Connection, seed: int
 ) -> None:
     chance = random.Random(seed)
     providers = [new_id() for _ in range(3)]
     for provider in providers:
         inventory = {"resource_class": "VCPU", "inventory": {"total": UNITS}}
-        await crowd.decide(
+        await race.decider.decide(
             [
                 create_provider(provider),
                 provider_command("put_inventory", provider, expected_generation=0, **inventory),
@@ -76,7 +69,7 @@ async def test_consumers_that_race_for_the_last_units_get_exactly_what_fits(
     for _ in range(CONSUMERS):
         wanted = chance.sample(providers, chance.randint(1, 3))
         commands.append(set_allocations(new_id(), None, {name: {"VCPU": chance.randint(1, 3)} for name in wanted}))
-    answered = await decide_all(crowd, commands)
+    answered = await decide_all(race.decider, commands)
     assert answered.keys() == {command.id for command in commands}
     assert {type(outcome) for outcome in answered.values()} == {Succeeded, Rejected}
     rows = {row["provider_id"]: row for row in await second.fetch(USED)}
@@ -89,7 +82,7 @@ async def test_consumers_that_race_for_the_last_units_get_exactly_what_fits(
     assert {name: row["used"] for name, row in rows.items()} == granted
     assert {name: row["allocated"] for name, row in rows.items()} == granted
     assert max(granted.values()) <= UNITS
-    # Nobody was refused what would still fit now: what is used only grows here.
+    # Every refused request still does not fit: usage only grows here.
     for outcome in answered.values():
         if isinstance(outcome, Rejected):
             assert outcome.code == "capacity_exceeded"

@@ -6,25 +6,23 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
-import asyncpg
 import pytest
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, GenerationToken, Outcome, Rejected, Succeeded, Token
-from genlock.service.database.transactions import DECIDING_PLANS, open_pool
 from genlock.service.deciding.decide import Decider
 from genlock.service.deciding.failpoints import Step
-from tests.allocation_rows import check_sums
-from tests.consumer_factories import reshape, set_allocations, set_many, wanted
-from tests.factories import Json, new_id
-from tests.harness import outcomes
-from tests.provider_factories import create_provider, delete_provider, provider_command
-from tests.races import check_no_deadlock
+from tests.support.allocation_rows import check_sums
+from tests.support.consumer_factories import reshape, set_allocations, set_many, wanted
+from tests.support.database import Connection
+from tests.support.deciders import Race, decider_on, deciding_pool, racing
+from tests.support.factories import Json, new_id
+from tests.support.harness import outcomes
+from tests.support.provider_factories import create_provider, delete_provider, provider_command
+from tests.support.races import check_no_deadlock
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Key = tuple[str, str]
 """Kind and id of a record."""
 
@@ -42,7 +40,7 @@ UNION ALL SELECT 'consumer', id::text, sequence FROM consumers
 
 @dataclass
 class Seen:
-    """The generations that any author saw last, None for what is not there; and what was sent, to send it again."""
+    """The generations that any author saw last (None: no record), and the sent commands, to send them again."""
 
     generations: dict[Key, int | None] = field(default_factory=dict)
     sent: list[Command] = field(default_factory=list)
@@ -135,12 +133,9 @@ class Author:
 
 
 @pytest.fixture
-async def crowd(database_url: str, second: Connection) -> AsyncIterator[tuple[Decider, list[Step]]]:
-    """A decider for as many batches at once, and its steps; in the end no deadlock may have happened."""
-    steps: list[Step] = []
-    async with await open_pool(database_url, size=DECIDERS, timeout_s=20, plans=DECIDING_PLANS) as pool:
-        yield Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20, reached=steps.append), steps
-    await check_no_deadlock(second)
+async def race(database_url: str, second: Connection) -> AsyncIterator[Race]:
+    async with racing(database_url, second, batches=DECIDERS) as race:
+        yield race
 
 
 async def act(author: Author, decider: Decider) -> list[tuple[Command, Outcome]]:
@@ -168,9 +163,9 @@ def changed_by(command: Command, outcome: Outcome) -> Iterator[tuple[str, str, s
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_mixed_commands_at_once_lose_nothing_and_never_deadlock(
-    crowd: tuple[Decider, list[Step]], second: Connection, seed: int
+    race: Race, second: Connection, seed: int
 ) -> None:
-    decider, steps = crowd
+    decider, steps = race.decider, race.steps
     providers, consumers = [new_id() for _ in range(PROVIDERS)], [new_id() for _ in range(CONSUMERS)]
     seen = Seen()
     authors = [Author(10 * seed + number, seen, providers, consumers) for number in range(DECIDERS)]
@@ -209,10 +204,10 @@ async def test_consumer_that_moves_all_the_time_keeps_no_batch_waiting_for_ever(
 ) -> None:
     """Each of its moves may make the others decide again, once: from then on they have the moving alone."""
     providers, consumer, latest = [new_id() for _ in range(8)], new_id(), [1]
-    async with await open_pool(database_url, size=8, timeout_s=20, plans=DECIDING_PLANS) as pool:
+    async with deciding_pool(database_url, 8) as pool:
 
         def decider_with(steps: list[Step]) -> Decider:
-            return Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20, reached=steps.append)
+            return decider_on(pool, failpoint=steps.append)
 
         async def move_about(seed: int) -> None:
             chance, steps = random.Random(seed), list[Step]()

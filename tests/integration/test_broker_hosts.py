@@ -9,13 +9,13 @@ from pydantic import SecretStr
 from yarl import URL
 
 import genlock
-from genlock._broker_urls import brokers
-from genlock._connection import connect
-from genlock.consumers.process import Service
+from genlock._net.amqp import connect
+from genlock._net.broker_urls import brokers
+from genlock.consumers.process.serve import Service
 from genlock.service.settings import Settings
-from tests.factories import new_id
-from tests.harness import serving, until
-from tests.proxy import Proxy, joined, proxied
+from tests.support.factories import new_id
+from tests.support.harness import serving, until
+from tests.support.proxy import Proxy, joined, proxied
 
 
 def test_each_host_gets_all_of_the_url_and_comes_first_as_often_as_any_other() -> None:
@@ -58,12 +58,12 @@ async def test_last_host_says_why_where_none_can_be_used(amqp_url: str) -> None:
 
 async def _left(service: Service, host: Proxy, other: Proxy) -> None:
     """Take one host away, and return when the service is ready with the other one."""
-    before = service._session
+    before = service.session
     await other.accept()
     await host.refuse()
 
     async def again() -> bool:
-        return service.ready.is_set() and service._session is not before
+        return service.ready.is_set() and service.session is not before
 
     if before is not None and before._consuming.url.port == _port(host):
         await until(again)

@@ -1,19 +1,20 @@
-"""A replica whose clock is wrong: what it decides, what it holds, and what it does not forget."""
+"""Clocks that are wrong: what a replica decides, what it holds, and what it does not forget."""
 
+import time
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
 
-import asyncpg
 import pytest
 
 from genlock.service.database.clocks import ClocksDifferError, WrongClockError, check_clocks
+from genlock.service.database.steady import SteadyClock
 from genlock.service.database.transactions import Pool
 from genlock.service.deciding.decide import Decider
-from genlock.service.ledger.retention import Upkeep
-from tests.factories import new_id, put
-from tests.harness import outcomes
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from genlock.service.ledger.retention import Retention
+from tests.support.database import Connection
+from tests.support.deciders import decider_on
+from tests.support.factories import new_id, put
+from tests.support.forgetting import at_once
+from tests.support.harness import outcomes
 
 RETENTION = timedelta(days=14)
 FAR = timedelta(days=20)
@@ -21,7 +22,7 @@ FAR = timedelta(days=20)
 
 def decider_off(pool: Pool, by: timedelta) -> Decider:
     """A decider of a machine whose clock is ahead by so much."""
-    return Decider(pool, source="/tests", retention=RETENTION, timeout_s=20, clock=lambda: datetime.now(UTC) + by)
+    return decider_on(pool, clock=lambda: datetime.now(UTC) + by)
 
 
 def ago(days: float) -> str:
@@ -46,6 +47,35 @@ async def test_command_that_one_clock_alone_calls_expired_is_held_and_no_other(
     assert [event.type for event in outcomes(await decider.decide([doubtful]))] == [verdict]
 
 
+class Passed:
+    """A monotonic clock past which the database's clock can be set."""
+
+    def __init__(self) -> None:
+        self.set_by = timedelta(0)
+
+    def __call__(self) -> float:
+        return time.monotonic() - self.set_by.total_seconds()
+
+
+@pytest.mark.parametrize(("by", "days", "verdict"), [(FAR, 20, "rejected"), (-FAR, 0, "succeeded")])
+async def test_command_is_held_that_is_expired_only_since_or_until_the_databases_clock_was_set(
+    pool: Pool, second: Connection, by: timedelta, days: float, verdict: str
+) -> None:
+    """The replica's clock was set too, as on one machine: both say that the command is so many days old."""
+    passed = Passed()
+    decider = decider_on(pool, steady=SteadyClock(passed))
+    await decider.decide([put(new_id(), None)])
+    passed.set_by = by
+    doubtful, other = put(new_id(), None, time=ago(days)), put(new_id(), None)
+    with pytest.raises(ClocksDifferError, match=r"^the clock of the database was set") as held:
+        await decider.decide([doubtful, other])
+    assert held.value.command_ids == {doubtful.id}
+    assert await second.fetchval("SELECT count(*) FROM ledger") == 1
+    assert [event.type for event in outcomes(await decider.decide([other]))] == ["document.put.succeeded"]
+    passed.set_by = timedelta(0)
+    assert [event.type for event in outcomes(await decider.decide([doubtful]))] == [f"document.put.{verdict}"]
+
+
 async def test_command_that_both_clocks_call_expired_is_rejected_though_they_disagree(pool: Pool) -> None:
     old = put(new_id(), None, time=ago(40))
     for by in (FAR, -FAR):
@@ -61,8 +91,11 @@ async def test_nothing_is_forgotten_while_the_clocks_disagree(
     answers = await decider.decide([put(new_id(), None)])
     await decider.confirm(answers.batch_ids)
     await second.execute("UPDATE batches SET decided_at = decided_at - interval '15 days'")
-    assert await Upkeep(pool, RETENTION, 20, clock=lambda: datetime.now(UTC) + by).forget() == 0
-    assert await Upkeep(pool, RETENTION, 20).forget() == 1
+    assert (
+        await Retention(pool, RETENTION, 20, horizon=at_once(RETENTION), clock=lambda: datetime.now(UTC) + by).purge()
+        == 0
+    )
+    assert await Retention(pool, RETENTION, 20, horizon=at_once(RETENTION)).purge() == 1
 
 
 @pytest.mark.parametrize(("by", "way"), [(FAR, "ahead of"), (-FAR, "behind")])

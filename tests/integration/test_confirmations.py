@@ -2,7 +2,7 @@
 
 import pytest
 
-from genlock.consumers.confirmations import Confirmations
+from genlock.consumers.commands.confirmations import Confirmations
 from genlock.service.deciding.decide import Decider
 
 

@@ -1,10 +1,11 @@
 """How reads of consumers and projects go in a large database.
 
-At full size (see tests/large.py; PostgreSQL 15, all in memory) the usages of a project with 100 consumers touch 460
+At full size (large_database.py; PostgreSQL 15, all in memory) the usages of a project with 100 consumers touch 460
 pages and take 0.7 ms of processor time, those of one with 33,000 consumers 140,000 pages and 150 ms.
 """
 
-from tests.large import CONSUMERS, Connection, explained, named
+from tests.support.database import Connection
+from tests.support.large_database import CONSUMERS, explained, named
 
 
 async def test_one_consumer_is_read_by_keys(reading: Connection) -> None:
@@ -39,7 +40,7 @@ async def test_usages_of_a_user_touch_the_user_s_consumers_alone(reading: Connec
     assert found.pages < 50 + 10 * usage["consumer_count"]
 
 
-async def test_usages_of_nobody_are_nothing(reading: Connection) -> None:
-    found = await explained(reading, "project.usages", "nobody")
+async def test_usages_of_an_unknown_project_are_empty(reading: Connection) -> None:
+    found = await explained(reading, "project.usages", "missing")
     assert found.records == []
     assert found.pages < 10

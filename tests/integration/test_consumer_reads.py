@@ -1,4 +1,4 @@
-"""Reads of what consumers have, of providers and of projects: what was decided is what is read, page by page."""
+"""Reads of the allocations of consumers, providers and projects: they show the decided state, page by page."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,11 +12,12 @@ from genlock.schemas.outcomes import Succeeded
 from genlock.schemas.queries import QUERIES
 from genlock.service.database.transactions import READING_PLANS, Pool, open_pool
 from genlock.service.deciding.decide import Decider
-from genlock.service.reading.reads import QueryError, read
-from tests.consumer_factories import set_allocations
-from tests.factories import SOME_ID, Json, new_id
-from tests.harness import outcomes
-from tests.provider_factories import AMOUNT_MAX, create_provider, delete_provider, provider_command
+from genlock.service.reading.reads import QueryError
+from tests.support.consumer_factories import set_allocations
+from tests.support.factories import SOME_ID, Json, new_id
+from tests.support.harness import outcomes
+from tests.support.provider_factories import AMOUNT_MAX, create_provider, delete_provider, provider_command
+from tests.support.reads import read
 
 NOTHING: Json = {"records": [], "next": None}
 
@@ -141,7 +142,7 @@ async def test_allocations_of_a_provider_are_read_consumer_by_consumer(
     ]
 
 
-async def test_usages_of_a_provider_show_what_is_left(decider: Decider, reading: Pool) -> None:
+async def test_usages_of_a_provider_show_the_rest(decider: Decider, reading: Pool) -> None:
     provider = new_id()
     inventories = {
         "VCPU": {"total": 64, "reserved": 4, "allocation_ratio": 1.5},
@@ -253,7 +254,7 @@ async def test_usages_of_a_project_are_summed_by_the_type_of_consumers(reading: 
         )
         for limit in (1, 2):
             assert await all_pages(reading, "project.usages", project, limit, **filters) == expected, filters
-    assert await asked(reading, "project.usages", "nobody's") == NOTHING
+    assert await asked(reading, "project.usages", "it's missing") == NOTHING
 
 
 @pytest.mark.parametrize(

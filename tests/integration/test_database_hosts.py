@@ -8,7 +8,7 @@ import pytest
 from genlock.service.database.connecting import connect
 from genlock.service.database.postgres_urls import read
 from genlock.service.database.transactions import DatabaseTroubleError, acquired, open_pool, transaction
-from tests.proxy import joined, proxied
+from tests.support.proxy import joined, proxied
 
 KEPT_ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
@@ -32,17 +32,17 @@ async def test_host_whose_connections_are_closed_at_once_does_not_keep_from_the_
 ) -> None:
     """As by a load balancer that has lost what stands behind it."""
     async with proxied(database_url) as gone:
-        nobody = gone.url
+        unreachable = gone.url
         await gone.refuse()
         async with (
-            proxied(nobody) as balancer,
+            proxied(unreachable) as balancer,
             await open_pool(joined(balancer.url, database_url), size=2, timeout_s=5.0) as pool,
         ):
             assert await pool.fetchval("SELECT 1") == 1
 
 
 async def test_pool_that_meets_a_read_only_server_leaves_it_with_all_of_its_connections(database_url: str) -> None:
-    """As the primary is after a switchover, for those who are connected to it."""
+    """As the old primary is after a switchover, for its open connections."""
     size = 3
     barrier = asyncio.Barrier(size)
     async with await open_pool(database_url, size=size, timeout_s=5.0) as pool:

@@ -1,4 +1,4 @@
-"""Options in PostgreSQL's URL, on a real server: those that act, settings of the server, and what is neither."""
+"""Options in PostgreSQL's URL, on a real server: those that act, settings of the server, and others."""
 
 import asyncio
 import secrets
@@ -13,7 +13,9 @@ import pytest
 from genlock.service.database.connecting import RefusedSettingError, connect
 from genlock.service.database.postgres_urls import KEEP_ALIVE
 from genlock.service.database.transactions import open_pool
-from tests.proxy import joined, proxied
+from tests.support.proxy import joined, proxied
+
+NOTICED_S = 25
 
 WithOptions = Callable[[str], str]
 
@@ -29,6 +31,15 @@ async def shown(url: str, setting: str) -> str:
     """A setting of the server, as a pool's connection has it."""
     async with await open_pool(url, size=1, timeout_s=5.0) as pool:
         return str(await pool.fetchval("SELECT current_setting($1)", setting))
+
+
+async def test_server_finds_out_that_a_client_is_gone_which_would_keep_its_locks(database_url: str) -> None:
+    """Also one that vanishes between two messages of a statement, where no time-out of PostgreSQL runs."""
+    idle, interval, count = [
+        int(await shown(database_url, f"tcp_keepalives_{what}")) for what in ("idle", "interval", "count")
+    ]
+    assert 0 < idle + interval * count <= NOTICED_S
+    assert await shown(database_url, "tcp_user_timeout") == f"{NOTICED_S}000"
 
 
 @pytest.mark.parametrize(

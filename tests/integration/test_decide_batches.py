@@ -4,20 +4,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
 
-import asyncpg
+import pytest
 
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, GenerationToken, Rejected, Succeeded, outcome_id
 from genlock.service.database.transactions import Pool
 from genlock.service.deciding.decide import Decider
-from tests.factories import Json, delete_document, merge, new_id, put, received, refused_command, stack_command
-from tests.factories import envelope as envelope_of
-from tests.harness import outcomes
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from genlock.service.deciding.footprint import Footprint
+from tests.support.database import Connection
+from tests.support.deciders import decider_on
+from tests.support.factories import Json, delete_document, merge, new_id, put, received, refused_command, stack_command
+from tests.support.factories import envelope as envelope_of
+from tests.support.harness import outcomes
+from tests.support.provider_factories import create_provider, move_provider
 
 RETENTION = timedelta(days=14)
 
@@ -81,6 +82,36 @@ async def test_copies_within_a_batch_get_the_same_event_and_are_applied_once(
     assert await second.fetchval("SELECT count(*) FROM ledger") == 2
 
 
+async def test_a_footprint_that_is_known_is_gathered_again_only_without_copies(
+    decider: Decider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathered: list[list[str]] = []
+    gather = decider.kinds.footprint_of
+
+    def noting(commands: Sequence[Command]) -> Footprint:
+        gathered.append([command.id for command in commands])
+        return gather(commands)
+
+    monkeypatch.setattr(decider.kinds, "footprint_of", noting)
+    first, second, third = (put(new_id(), None) for _ in range(3))
+    batches = [[first, second], [first, third], [replace(first, content_hash=b"other"), third]]
+    for commands in batches:
+        assert len((await decider.decide(commands, (), gather(commands))).events) == 2
+    assert gathered == [[third.id], [first.id]]
+
+
+async def test_a_footprint_that_is_known_is_left_as_it_is(decider: Decider) -> None:
+    """The batch finds the root of the tree in the database, and locks it too."""
+    root, leaf, moved = (new_id() for _ in range(3))
+    created = [create_provider(root), create_provider(leaf, parent_id=root), create_provider(moved)]
+    assert await words(decider, created) == ["succeeded"] * 3
+    move = move_provider(moved, 0, leaf)
+    footprint = decider.kinds.footprint_of([move])
+    (event,) = (await decider.decide([move], (), footprint)).events
+    assert event.type == "provider.update.succeeded"
+    assert not footprint.has(("provider", root))
+
+
 async def test_a_copy_later_gets_the_same_bytes_though_the_record_has_moved_on(
     decider: Decider, second: Connection
 ) -> None:
@@ -106,6 +137,9 @@ async def test_an_id_with_other_content_in_one_batch_is_turned_down_and_not_appl
     assert copy == first
     assert isinstance(reused, Rejected)
     assert reused.code is Code.ID_REUSED
+    assert [(error.code, error.pointer, error.value) for error in reused.errors] == [
+        (Code.ID_REUSED, "/id", command.id)
+    ]
     assert reused.id != first.id
     assert reused.causationid == command.id
     assert await second.fetchval("SELECT count(*) FROM ledger") == 1
@@ -255,7 +289,7 @@ async def test_copies_alone_carry_confirmations_and_make_no_batch(decider: Decid
 
 
 def decider_at(pool: Pool, now: datetime) -> Decider:
-    return Decider(pool, source="/tests", retention=RETENTION, timeout_s=20, clock=lambda: now)
+    return decider_on(pool, clock=lambda: now)
 
 
 def dated_merge(document: str, time: datetime) -> Command:
@@ -312,7 +346,7 @@ async def test_a_forgotten_command_whose_token_was_overtaken_conflicts(decider: 
     assert await words(decider, [command]) == ["exists"]
 
 
-async def test_what_is_stored_is_what_was_sent_to_the_last_digit(decider: Decider) -> None:
+async def test_stored_numbers_equal_the_sent_ones_to_the_last_digit(decider: Decider) -> None:
     document = new_id()
     body: Json = {"z": 1, "a": [2**63 - 1, -(2**63), 0.1, 1e300, -0.0], "é😀": "\u2028\u007f", "": None}
     await decider.decide([put(document, None, body)])

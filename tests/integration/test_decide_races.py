@@ -5,43 +5,39 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
-from typing import TypeAlias
 
-import asyncpg
 import pytest
 
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, GenerationToken, Rejected, Succeeded, TraversalToken
-from genlock.service.database.transactions import DECIDING_PLANS, open_pool
-from genlock.service.deciding.decide import Answers, Decider
+from genlock.service.deciding.batch_outcomes import BatchOutcomes
+from genlock.service.deciding.decide import Decider
 from genlock.service.deciding.failpoints import Step
-from genlock.service.deciding.store import _lock_key
-from tests.factories import delete_document, merge, new_id, put, stack_command
-from tests.harness import outcomes, until_waiting
-from tests.races import at_once, check_no_deadlock
+from genlock.service.deciding.store import name_lock
+from tests.support.database import Connection
+from tests.support.deciders import Race, racing
+from tests.support.factories import delete_document, merge, new_id, put, stack_command
+from tests.support.harness import outcomes, until_waiting
+from tests.support.races import LOCK_NAMES, NEW_VERDICT, at_once
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-
-CROWD = 32
+CONTENDERS = 32
 ROUNDS = 12
 
 LOCK_DOCUMENTS = "SELECT id FROM documents ORDER BY id FOR UPDATE"
 LOCK_STACKS = "SELECT id FROM stacks ORDER BY id FOR UPDATE"
-LOCK_NAMES = "LOCK TABLE names IN SHARE MODE"
 LOCK_CREATIONS = "LOCK TABLE documents, stacks IN SHARE MODE"
 
 
 async def test_of_many_puts_with_one_token_exactly_one_wins(decider: Decider, second: Connection) -> None:
     document = new_id()
     await decider.decide([put(document, None)])
-    commands = [put(document, 0, {"author": number}) for number in range(CROWD)]
+    commands = [put(document, 0, {"author": number}) for number in range(CONTENDERS)]
     answers = await at_once(decider, [[command] for command in commands], second, LOCK_DOCUMENTS)
     verdicts = [outcomes(answer)[0] for answer in answers]
     [winner] = [verdict for verdict in verdicts if isinstance(verdict, Succeeded)]
     losers = [verdict for verdict in verdicts if isinstance(verdict, Conflict)]
-    assert len(losers) == CROWD - 1
+    assert len(losers) == CONTENDERS - 1
     for loser in losers:
         assert loser.reason is Reason.STALE
         assert loser.expected == GenerationToken(generation=0)
@@ -56,12 +52,12 @@ async def test_of_many_updates_of_one_traversal_exactly_one_wins(decider: Decide
     stack = new_id()
     create = stack_command("create", stack)
     await decider.decide([create])
-    commands = [stack_command("update", stack, expected_traversal=create.id) for _ in range(CROWD)]
+    commands = [stack_command("update", stack, expected_traversal=create.id) for _ in range(CONTENDERS)]
     answers = await at_once(decider, [[command] for command in commands], second, LOCK_STACKS)
     verdicts = [outcomes(answer)[0] for answer in answers]
     [winner] = [verdict for verdict in verdicts if isinstance(verdict, Succeeded)]
     losers = [verdict for verdict in verdicts if isinstance(verdict, Conflict)]
-    assert len(losers) == CROWD - 1
+    assert len(losers) == CONTENDERS - 1
     for loser in losers:
         assert loser.reason is Reason.SUPERSEDED
         assert loser.actual == winner.token
@@ -85,11 +81,15 @@ async def test_of_many_reports_with_one_traversal_exactly_one_is_taken(decider: 
 async def test_merges_without_a_token_are_all_applied(decider: Decider, second: Connection) -> None:
     document = new_id()
     await decider.decide([put(document, None)])
-    batches = [[merge(document, {f"author {number}": number})] for number in range(CROWD)]
+    batches = [[merge(document, {f"author {number}": number})] for number in range(CONTENDERS)]
     await at_once(decider, batches, second, LOCK_DOCUMENTS)
     row = await second.fetchrow("SELECT generation, sequence, body FROM documents")
     assert row is not None
-    assert (row["generation"], row["sequence"], len(json.loads(row["body"]))) == (CROWD, CROWD + 1, CROWD)
+    assert (row["generation"], row["sequence"], len(json.loads(row["body"]))) == (
+        CONTENDERS,
+        CONTENDERS + 1,
+        CONTENDERS,
+    )
 
 
 MOVE_ON = """
@@ -101,7 +101,9 @@ INSERT INTO changes SELECT 'document', id, 7, '6', maker_id, maker_type, maker_s
 
 
 @asynccontextmanager
-async def moving_on(decider: Decider, second: Connection, command: Callable[[str], Command]) -> AsyncIterator[Answers]:
+async def moving_on(
+    decider: Decider, second: Connection, command: Callable[[str], Command]
+) -> AsyncIterator[BatchOutcomes]:
     """Decide a command that waits while its document goes from generation 5 to 6."""
     document, mover = new_id(), new_id()
     await decider.decide([put(document, None), *(put(document, expected) for expected in range(5))])
@@ -203,22 +205,13 @@ async def test_a_delete_and_an_update_at_once_leave_one_winner(decider: Decider,
 
 
 @pytest.fixture
-async def counted(database_url: str, second: Connection) -> AsyncIterator[tuple[Decider, list[Step]]]:
-    """A decider and the steps that it reached; in the end no deadlock may have happened in the database."""
-    steps: list[Step] = []
-    async with await open_pool(database_url, size=2, timeout_s=20, plans=DECIDING_PLANS) as pool:
-        yield (
-            Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20, reached=steps.append),
-            steps,
-        )
-
-    await check_no_deadlock(second)
+async def race(database_url: str, second: Connection) -> AsyncIterator[Race]:
+    async with racing(database_url, second, batches=2) as race:
+        yield race
 
 
-async def test_batches_with_opposite_orders_of_ids_never_deadlock(
-    counted: tuple[Decider, list[Step]], second: Connection
-) -> None:
-    decider, steps = counted
+async def test_batches_with_opposite_orders_of_ids_never_deadlock(race: Race, second: Connection) -> None:
+    decider, steps = race.decider, race.steps
     documents, stacks = [new_id() for _ in range(3)], [new_id() for _ in range(3)]
     creates = {stack: stack_command("create", stack) for stack in stacks}
     await decider.decide([*(put(document, None) for document in documents), *creates.values()])
@@ -237,30 +230,25 @@ async def test_batches_with_opposite_orders_of_ids_never_deadlock(
     assert await second.fetchval("SELECT sum(generation) FROM documents") == 3 * 2 * ROUNDS
 
 
-async def test_names_taken_in_opposite_orders_never_deadlock(
-    counted: tuple[Decider, list[Step]], second: Connection
-) -> None:
-    decider, _ = counted
+async def test_names_taken_in_opposite_orders_never_deadlock(race: Race, second: Connection) -> None:
+    decider = race.decider
     for _ in range(ROUNDS):
         names, others = [new_id() for _ in range(4)], [new_id() for _ in range(60)]
         # The others see to it that the two batches have no order in common by chance.
         orders = (names, [*others, *reversed(names)])
         batches = [[stack_command("create", new_id(), name=name) for name in order] for order in orders]
-        locks = [f"SELECT pg_advisory_xact_lock({_lock_key(('stack', name))})" for name in [*names, *others]]
+        locks = [f"SELECT pg_advisory_xact_lock({name_lock(('stack', name))})" for name in [*names, *others]]
         answers = await at_once(decider, batches, second, *locks)
         taken = [outcome for answer in answers for outcome in outcomes(answer) if isinstance(outcome, Succeeded)]
         assert len(taken) == len(names) + len(others)
 
 
 NEW_DOCUMENT = "INSERT INTO documents VALUES ('{}', 0, 1, '{{}}', gen_random_uuid(), 'x', '/x', 'now')"
-NEW_VERDICT = "INSERT INTO ledger VALUES ('{}', '', 'rejected', '', 0)"
 
 
-async def test_new_ids_created_in_opposite_orders_never_deadlock(
-    counted: tuple[Decider, list[Step]], second: Connection
-) -> None:
+async def test_new_ids_created_in_opposite_orders_never_deadlock(race: Race, second: Connection) -> None:
     """The second connection has the one in the middle, so that each batch would come to it with one of the others."""
-    decider, _ = counted
+    decider = race.decider
     for _ in range(ROUNDS):
         ids = sorted(new_id() for _ in range(3))
         batches = [[put(document, None) for document in order] for order in (ids, ids[::-1])]
@@ -269,11 +257,9 @@ async def test_new_ids_created_in_opposite_orders_never_deadlock(
         assert len(created) == 3
 
 
-async def test_copies_of_commands_in_opposite_orders_never_deadlock(
-    counted: tuple[Decider, list[Step]], second: Connection
-) -> None:
+async def test_copies_of_commands_in_opposite_orders_never_deadlock(race: Race, second: Connection) -> None:
     """Refused commands change no record, so that it is the ledger alone where the two batches meet."""
-    decider, _ = counted
+    decider = race.decider
     for _ in range(ROUNDS):
         commands = sorted((merge(new_id(), {}) for _ in range(3)), key=lambda command: command.id)
         one, other = await at_once(decider, [commands, commands[::-1]], second, NEW_VERDICT.format(commands[1].id))

@@ -1,4 +1,4 @@
-"""Wheels and sdists: what is in them, and that a service runs from each of them, and from nothing else."""
+"""Wheels and sdists: their contents, and that a service runs from each of them, and from nothing else."""
 
 import asyncio
 import shutil
@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from genlock.servers import Role, Servers, database
 from genlock.service.settings import Settings
-from tests.commandline import ended, environment, lines_until
-from tests.distributions import (
+from tests.support.command_line import ended, environment, lines_until
+from tests.support.distributions import (
     BESIDE,
     LIBRARIES,
     MOVED,
@@ -29,8 +29,8 @@ from tests.distributions import (
     linked_libraries,
     run,
 )
-from tests.factories import envelope, new_id
-from tests.harness import Client
+from tests.support.factories import envelope, new_id
+from tests.support.harness import Client
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -41,12 +41,12 @@ LEFTOVERS = (
     *("service/__pycache__/decide.cpython-311.pyc", "service/deciding/decide.pyc", "genlock/.mypy_cache/genlock.json"),
     *("consumers/build/lib.py", "consumers/.env", "genlock/cli/.vimrc", "schemas/genlock.egg-info/PKG-INFO"),
 )
-"""What tools and people leave in a checkout, and nobody installs."""
+"""Files that tools and people leave in a checkout, and that no distribution contains."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """A checkout, the files in it that are installed, and what was built."""
+    """A checkout, its installed files, and the distributions built from it."""
 
     checkout: Path
     files: frozenset[str]
@@ -58,7 +58,7 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """What is built from one checkout, and what an environment needs beside it."""
+    """The distributions of one checkout, and the packages that an environment needs beside them."""
     folder = tmp_path_factory.mktemp("distributions")
     checkout = copy_checkout(folder / "checkout")
     # A path in a link is no file of its own, and rglob does not enter it.
@@ -98,14 +98,14 @@ def _with_stand_ins(checkout: Path) -> None:
         (checkout / "genlock" / name).write_text(f"../{name}")
 
 
-def test_a_wheel_holds_what_is_needed_and_nothing_else(built: Built) -> None:
+def test_a_wheel_holds_the_needed_files_and_nothing_else(built: Built) -> None:
     names = {name for name in contents(built.wheel) if ".dist-info/" not in name}
     assert names == {_installed_as(file) for file in built.files}
     assert {
         "genlock/__main__.py",
         "genlock/py.typed",
         "genlock/demo/commands.jsonl",
-        "genlock/consumers/process.py",
+        "genlock/consumers/process/serve.py",
         "genlock/schemas/catalogue.py",
         "genlock/service/database/grants.sql",
         "genlock/service/ledger/checks/applied_once.sql",
@@ -114,7 +114,7 @@ def test_a_wheel_holds_what_is_needed_and_nothing_else(built: Built) -> None:
     } <= names
 
 
-def test_an_sdist_holds_what_a_wheel_is_built_from_and_nothing_else(built: Built) -> None:
+def test_an_sdist_holds_the_sources_of_a_wheel_and_nothing_else(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         members = archive.getmembers()
     assert all(member.isfile() for member in members)
@@ -150,7 +150,7 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory, request: p
     return environment
 
 
-def test_what_is_installed_takes_one_name_and_is_what_runs(installed: Environment) -> None:
+def test_installation_takes_one_name_and_is_the_code_that_runs(installed: Environment) -> None:
     for file, module in zip(installed.files_of(MODULES), MODULES, strict=True):
         assert file == installed.site_packages.joinpath(*module.split("."), "__init__.py")
     names = {path.name for path in installed.site_packages.iterdir()}
@@ -160,7 +160,7 @@ def test_what_is_installed_takes_one_name_and_is_what_runs(installed: Environmen
     assert installed.output_of("python", "-m", "genlock", "--version") == "genlock 0.1.0\n"
 
 
-async def test_a_service_runs_from_what_is_installed(
+async def test_a_service_runs_from_an_installation(
     installed: Environment, servers: Servers, service_role: Role, client: Client, settings: Settings
 ) -> None:
     async with database(servers.database_url) as owner_url:
@@ -184,7 +184,7 @@ async def test_a_service_runs_from_what_is_installed(
 async def _started(
     installed: Environment, settings: Settings, command: str, database_url: str, **variables: str
 ) -> asyncio.subprocess.Process:
-    """Start a command of what is installed, in an empty folder and without a Python path."""
+    """Start an installed command, in an empty folder and without a Python path."""
     variables |= environment(settings.model_copy(update={"database_url": SecretStr(database_url)}))
     variables.pop("PYTHONPATH", None)
     program = installed.programs / "genlock"
@@ -204,7 +204,7 @@ def test_an_editable_install_makes_the_links_that_are_missing(
     assert installed.output_of("genlock", "--version") == "genlock 0.1.0\n"
 
 
-def test_an_editable_install_leaves_alone_what_stands_where_a_link_belongs(built: Built, tmp_path: Path) -> None:
+def test_an_editable_install_leaves_alone_files_in_the_place_of_a_link(built: Built, tmp_path: Path) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
     _without_links(checkout)
     (checkout / "genlock" / "service").write_text("Mine.")

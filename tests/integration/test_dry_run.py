@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,26 +14,26 @@ from genlock.schemas.outcomes import RejectedData, SucceededData
 from genlock.service.database import clocks
 from genlock.service.database.clocks import Clock, ClocksDifferError
 from genlock.service.database.transactions import DatabaseTroubleError, Pool
-from genlock.service.deciding import decide
 from genlock.service.deciding.decide import Decider, DryRun
-from genlock.service.ledger.retry_ids import Again, Settled, first_id, next_try, retry_id
-from tests.e2e.test_kills import workload
-from tests.factories import Json, command, merge, new_id, put, received
-from tests.graves import broken, dump
-from tests.harness import outcomes, until_waiting
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from genlock.service.kinds.registry import KINDS
+from genlock.service.ledger.retry_ids import FinalVerdict, NextRetry, first_id, next_retry, retry_id
+from tests.e2e.test_crash_recovery import workload
+from tests.support.database import Connection
+from tests.support.dead_letters import broken, dump
+from tests.support.factories import Json, command, merge, new_id, put, received
+from tests.support.failing_writes import fail
+from tests.support.harness import outcomes, until_waiting
 
 RETENTION = timedelta(days=14)
 
 
 async def dry_run(pool: Pool, each: Command, clock: Clock = clocks.now) -> DryRun:
-    decider = Decider(pool, source="/genlock", retention=RETENTION, timeout_s=20, clock=clock)
+    decider = Decider(pool, KINDS, source="/genlock", retention=RETENTION, timeout_s=20, clock=clock)
     return await decider.dry_run(each)
 
 
 def shown(data: BaseModel) -> Json:
-    """What an outcome says, save when its author had better come back: that depends on who else waits."""
+    """An outcome's members, without the advice when to retry: that depends on other waiting commands."""
     members = data.model_dump()
     if "retry" in members:
         del members["retry"]["after_ms"]
@@ -78,17 +78,12 @@ async def test_a_command_that_its_record_remembers_is_decided_already(
     assert isinstance(tried.verdict, SucceededData)
 
 
-async def test_what_poisons_its_transaction_would_be_an_internal_error(
-    pool: Pool, second: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_poisons_its_transaction_would_be_an_internal_error(pool: Pool, second: Connection) -> None:
     create = put(new_id(), None)
     with broken("document.put"):
         by_rule = await dry_run(pool, create)
-
-    async def fail(*_: Any) -> None:
-        raise asyncpg.DataError
-
-    monkeypatch.setattr(decide, "write", fail)
+    assert create.subject is not None
+    await fail(second, create.subject, "22000")
     by_write = await dry_run(pool, create)
     for tried in (by_rule, by_write):
         assert isinstance(tried.verdict, RejectedData)
@@ -140,20 +135,20 @@ async def test_next_try_passes_faults_and_foreign_content_and_stops_at_a_verdict
     def again(number: int, data: Any = members) -> Command:
         return command("document.merge", document, data, id=retry_id(tried.id, number))
 
-    async def found() -> Again | Settled:
+    async def found() -> NextRetry | FinalVerdict:
         async with pool.acquire() as connection:
-            return await next_try(connection, tried, tried.id)
+            return await next_retry(connection, tried, tried.id)
 
-    assert await found() == Again(tried.id)
+    assert await found() == NextRetry(tried.id)
     with broken("document.merge"):
         await decider.decide([tried])
-        assert await found() == Again(retry_id(tried.id, 1))
+        assert await found() == NextRetry(retry_id(tried.id, 1))
         await decider.decide([again(1)])
     await decider.decide([again(2, {"patch": {"foreign": True}})])
-    assert await found() == Again(retry_id(tried.id, 3))
+    assert await found() == NextRetry(retry_id(tried.id, 3))
     await decider.decide([again(3)])
     settled = await found()
-    assert isinstance(settled, Settled)
+    assert isinstance(settled, FinalVerdict)
     assert (settled.command_id, type(settled.verdict)) == (retry_id(tried.id, 3), SucceededData)
 
 

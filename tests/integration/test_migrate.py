@@ -2,23 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TypeAlias
 
 import asyncpg
 import pytest
 
-from genlock import servers as servers_module
 from genlock.schemas.catalogue import COMMANDS
-from genlock.servers import Servers
-from genlock.service.database import migrate as migrate_module
 from genlock.service.database.lock_waits import LockedError
-from genlock.service.database.migrate import HISTORY, RECORD, SchemaError, check_schema, migrate, migrations
+from genlock.service.database.migrate import (
+    HISTORY,
+    RECORD,
+    LockPatience,
+    SchemaError,
+    check_schema,
+    migrate,
+    migrations,
+)
 from genlock.service.deciding.decide import Decider
-from tests.factories import new_id, put
-from tests.harness import outcomes, until_waiting
-from tests.upgrades import NEWEST, to_come, upgraded
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Connection
+from tests.support.factories import new_id, put
+from tests.support.harness import outcomes, until_waiting
+from tests.support.upgrades import NEWEST, next_migration, upgraded
 
 SHAPE = """
 SELECT table_name, column_name, data_type, is_nullable
@@ -26,13 +29,6 @@ FROM information_schema.columns
 WHERE table_schema = 'public'
 ORDER BY table_name, ordinal_position
 """
-
-
-@pytest.fixture
-async def empty_url(servers: Servers) -> AsyncIterator[str]:
-    """The URL of a database without a schema."""
-    async with servers_module.database(servers.database_url) as url:
-        yield url
 
 
 @pytest.fixture
@@ -106,8 +102,8 @@ async def test_a_migration_that_fails_leaves_nothing_and_the_next_try_can_work(
 
 
 async def test_older_program_goes_with_a_newer_schema_that_says_so(empty_url: str) -> None:
-    with upgraded(to_come()):
-        assert await migrate(empty_url) == [*migrations(), to_come()]
+    with upgraded(next_migration()):
+        assert await migrate(empty_url) == [*migrations(), next_migration()]
     await check_schema(empty_url)
     assert await migrate(empty_url) == []
 
@@ -116,7 +112,7 @@ async def test_older_program_is_refused_by_a_newer_schema_that_says_nothing_or_a
     empty_url: str, look: Connection
 ) -> None:
     for asks in (None, NEWEST + 1):
-        with upgraded(to_come(compatible_since=asks)):
+        with upgraded(next_migration(compatible_since=asks)):
             await migrate(empty_url)
         with pytest.raises(SchemaError, match=f"needs a program that knows {NEWEST + 1}; .* run a newer genlock"):
             await check_schema(empty_url)
@@ -124,7 +120,7 @@ async def test_older_program_is_refused_by_a_newer_schema_that_says_nothing_or_a
 
 
 async def test_what_one_migration_asks_for_stays_asked_for(empty_url: str, look: Connection) -> None:
-    with upgraded(to_come(compatible_since=None)):
+    with upgraded(next_migration(compatible_since=None)):
         await migrate(empty_url)
     await look.execute(RECORD, NEWEST + 2, "a later one that asks for less", NEWEST)
     with pytest.raises(SchemaError, match=f"needs a program that knows {NEWEST + 1}"):
@@ -139,40 +135,36 @@ async def test_command_types_of_the_schema_are_those_of_the_catalogue(empty_url:
 
 
 async def test_batches_go_on_while_a_migration_waits_for_a_table(
-    owner_url: str, decider: Decider, second: Connection, monkeypatch: pytest.MonkeyPatch
+    owner_url: str, decider: Decider, second: Connection
 ) -> None:
-    monkeypatch.setattr(migrate_module, "LOCK_PAUSE_S", 0.1)
-    with upgraded(to_come()):
+    with upgraded(next_migration()):
         async with second.transaction():
             # As a backup does for as long as it takes.
             await second.execute("LOCK TABLE documents IN ACCESS SHARE MODE")
-            migrating = asyncio.create_task(migrate(owner_url))
+            migrating = asyncio.create_task(migrate(owner_url, patience=LockPatience(pause_s=0.1)))
             for _ in range(3):
                 await until_waiting(second, 1)
                 answers = await decider.decide([put(new_id(), None)])
                 assert outcomes(answers)[0].type == "document.put.succeeded"
             assert not migrating.done()
-        assert await migrating == [to_come()]
+        assert await migrating == [next_migration()]
     assert outcomes(await decider.decide([put(new_id(), None)]))[0].type == "document.put.succeeded"
 
 
-async def test_migration_that_waits_in_vain_says_so_and_leaves_nothing(
-    owner_url: str, second: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(migrate_module, "LOCK_TIMEOUT_S", 0.01)
-    monkeypatch.setattr(migrate_module, "LOCK_PAUSE_S", 0.01)
-    with upgraded(to_come()):
+async def test_migration_that_waits_in_vain_says_so_and_leaves_nothing(owner_url: str, second: Connection) -> None:
+    patience = LockPatience(timeout_s=0.01, pause_s=0.01)
+    with upgraded(next_migration()):
         async with second.transaction():
             await second.execute("LOCK TABLE documents IN ACCESS SHARE MODE")
             with pytest.raises(LockedError, match=f"Migration {NEWEST + 1:04} waited 0.3 s"):
-                await migrate(owner_url, wait_s=0.3)
+                await migrate(owner_url, wait_s=0.3, patience=patience)
         assert await second.fetchval("SELECT to_regclass('colours')") is None
-        assert await migrate(owner_url) == [to_come()]
+        assert await migrate(owner_url) == [next_migration()]
 
 
 async def test_schema_of_before_there_was_compatibility_is_migrated(empty_url: str, look: Connection) -> None:
     await migrate(empty_url)
     await look.execute("ALTER TABLE schema_versions DROP COLUMN compatible_since")
-    with upgraded(to_come()):
-        assert await migrate(empty_url) == [to_come()]
+    with upgraded(next_migration()):
+        assert await migrate(empty_url) == [next_migration()]
     await check_schema(empty_url)

@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 from collections.abc import AsyncIterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,19 +14,16 @@ from pydantic import SecretStr
 
 from genlock import servers as servers_module
 from genlock.servers import Servers
-from genlock.servers_local import LocalPostgres
-from genlock.servers_programs import Programs
-from genlock.service.database import lock_waits
-from genlock.service.database import migrate as migrate_module
+from genlock.servers.local import LocalPostgres
+from genlock.servers.programs import Programs
 from genlock.service.database.lock_waits import LockedError
-from genlock.service.database.migrate import LOCK_KEY, check_schema, migrate, migrations
+from genlock.service.database.migrate import LOCK_KEY, LockPatience, SchemaError, check_schema, migrate, migrations
 from genlock.service.settings import Settings
-from tests.commandline import genlock, start
-from tests.harness import DEADLINE_S, until, until_waiting
-from tests.pooler import Pooling
-from tests.upgrades import to_come, upgraded
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.command_line import genlock, start
+from tests.support.database import Connection
+from tests.support.harness import DEADLINE_S, until, until_waiting
+from tests.support.pooler import Pooling
+from tests.support.upgrades import next_migration, upgraded
 
 HOLD = f"SELECT pg_advisory_xact_lock({LOCK_KEY})"
 
@@ -34,25 +31,14 @@ HOLDER = r'process {pid} \(application "a backup", role "\w+", .*, in a transact
 
 
 @pytest.fixture
-async def empty_url(servers: Servers) -> AsyncIterator[str]:
-    """The URL of a database without a schema."""
-    async with servers_module.database(servers.database_url) as url:
-        yield url
-
-
-@pytest.fixture
 async def backup(empty_url: str) -> AsyncIterator[Connection]:
-    """A connection of somebody who holds locks."""
+    """A connection that holds locks."""
     connection = await asyncpg.connect(empty_url, server_settings={"application_name": "a backup"})
     yield connection
     await connection.close()
 
 
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for tables, and between two words in the log, for moments."""
-    monkeypatch.setattr(migrate_module, "LOCK_PAUSE_S", 0.05)
-    monkeypatch.setattr(lock_waits, "TELL_EVERY_S", 0.3)
+HASTY = LockPatience(pause_s=0.05, tell_every_s=0.3)
 
 
 def owned_by(settings: Settings, url: str) -> Settings:
@@ -67,8 +53,7 @@ async def test_migration_may_wait_for_longer_than_postgresql_counts(
     assert ran.code == 0, ran.err
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_waiting_for_another_migration_says_for_whom_again_and_again_and_ends(
+async def test_waiting_for_another_migration_names_its_holder_again_and_again_and_ends(
     empty_url: str, backup: Connection
 ) -> None:
     holder = HOLDER.format(pid=backup.get_server_pid())
@@ -78,14 +63,14 @@ async def test_waiting_for_another_migration_says_for_whom_again_and_again_and_e
             structlog.testing.capture_logs() as logs,
             pytest.raises(LockedError, match=rf"waited 1 s \(GENLOCK_MIGRATE_WAIT_S\) for a lock held by {holder}"),
         ):
-            await migrate(empty_url, wait_s=1)
+            await migrate(empty_url, wait_s=1, patience=HASTY)
     told = [line["held_by"] for line in logs if line["event"] == "waiting for a lock"]
     assert len(told) >= 2
     assert all("a backup" in line for line in told)
     assert await migrate(empty_url) == migrations()
 
 
-async def test_command_line_says_for_whom_it_waits_and_how_to_end_that(
+async def test_command_line_names_the_holder_of_the_lock_and_how_to_end_it(
     settings: Settings, empty_url: str, backup: Connection
 ) -> None:
     async with backup.transaction():
@@ -97,30 +82,28 @@ async def test_command_line_says_for_whom_it_waits_and_how_to_end_that(
     assert "pg_terminate_backend" in ran.err.splitlines()[-1]
 
 
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("lock", ["LOCK TABLE documents IN ACCESS SHARE MODE", "LOCK TABLE schema_versions"])
-async def test_waiting_for_a_table_says_for_whom_and_ends(empty_url: str, backup: Connection, lock: str) -> None:
+async def test_waiting_for_a_table_names_the_holder_and_ends(empty_url: str, backup: Connection, lock: str) -> None:
     await migrate(empty_url)
-    with upgraded(to_come()):
+    with upgraded(next_migration()):
         async with backup.transaction():
             await backup.execute(lock)
             with pytest.raises(LockedError, match=HOLDER.format(pid=backup.get_server_pid())):
-                await migrate(empty_url, wait_s=1)
+                await migrate(empty_url, wait_s=1, patience=HASTY)
         assert await backup.fetchval("SELECT to_regclass('colours')") is None
-        assert await migrate(empty_url) == [to_come()]
+        assert await migrate(empty_url) == [next_migration()]
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_prepared_transaction_that_keeps_a_table_locked_is_named(programs: Programs) -> None:
     with LocalPostgres(programs, ["max_prepared_transactions=2"]) as postgres:
         await migrate(postgres.url)
         look = await asyncpg.connect(postgres.url)
         await look.execute("BEGIN; LOCK TABLE documents; PREPARE TRANSACTION 'left behind'")
         with (
-            upgraded(to_come()),
+            upgraded(next_migration()),
             pytest.raises(LockedError, match=r'the prepared transaction "left behind" .* ROLLBACK PREPARED ends it'),
         ):
-            await migrate(postgres.url, wait_s=1)
+            await migrate(postgres.url, wait_s=1, patience=HASTY)
         await look.close()
 
 
@@ -138,15 +121,12 @@ async def test_waiting_for_a_session_whose_details_are_hidden_says_what_is_shown
         await backup.execute(f"ALTER DATABASE {name} OWNER TO CURRENT_USER")
 
 
-async def test_start_that_finds_the_tables_locked_says_by_whom(
-    empty_url: str, backup: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lock_waits, "START_PATIENCE_S", 0.2)
+async def test_start_that_finds_the_tables_locked_names_the_holder(empty_url: str, backup: Connection) -> None:
     await migrate(empty_url)
     async with backup.transaction():
         await backup.execute("LOCK TABLE schema_versions")
         with pytest.raises(LockedError, match=HOLDER.format(pid=backup.get_server_pid())):
-            await check_schema(empty_url)
+            await check_schema(empty_url, patience_s=0.2)
     await check_schema(empty_url)
 
 
@@ -160,7 +140,7 @@ async def test_timeouts_of_the_role_do_not_end_a_migration(servers: Servers) -> 
         await look.execute(f"ALTER DATABASE {name} OWNER TO {owner.name}")
         for timeout in ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout"):
             await look.execute(f"ALTER ROLE {owner.name} SET {timeout} = '100ms'")
-        slow = to_come("SELECT pg_sleep(0.5)")
+        slow = next_migration("SELECT pg_sleep(0.5)")
         with upgraded(slow):
             assert await migrate(owner.at(url)) == [*migrations(), slow]
         await look.close()
@@ -185,7 +165,7 @@ async def test_migration_that_is_killed_leaves_no_lock_behind(
 async def test_migration_whose_lock_is_lost_is_not_committed(empty_url: str, backup: Connection) -> None:
     await migrate(empty_url)
     marker = secrets.token_hex(4)
-    waiting = to_come(f"CREATE TABLE colours (); SELECT pg_advisory_xact_lock_shared(1), '{marker}'")
+    waiting = next_migration(f"CREATE TABLE colours (); SELECT pg_advisory_xact_lock_shared(1), '{marker}'")
 
     async def ended() -> bool:
         return bool(
@@ -203,7 +183,7 @@ async def test_migration_whose_lock_is_lost_is_not_committed(empty_url: str, bac
         await until_waiting(backup, 1)
         await until(ended)
         await backup.execute("SELECT pg_advisory_unlock(1)")
-        lost: Any = (migrate_module.SchemaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+        lost: Any = (SchemaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
         with pytest.raises(lost):
             await migrating
     assert await backup.fetchval("SELECT to_regclass('colours')") is None

@@ -2,27 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from datetime import timedelta
-from typing import TypeAlias
 
 import asyncpg
 import pytest
 
-from genlock import servers as servers_module
-from genlock.servers import Role, Servers
+from genlock.servers import Role
 from genlock.service.database.connecting import connect
 from genlock.service.database.migrate import LOCK_KEY, check_schema, migrate, migrations
-from genlock.service.database.sessions import PoolerError
+from genlock.service.database.poolers import PoolerError
 from genlock.service.database.transactions import DECIDING_PLANS, DatabaseTroubleError, acquired, open_pool
 from genlock.service.database.verify import verify
-from genlock.service.deciding.decide import Decider
-from tests.factories import new_id, put
-from tests.harness import outcomes
-from tests.pooler import Mode, Pooling
-from tests.proxy import proxied
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from genlock.service.kinds.registry import KINDS
+from tests.support.database import Connection
+from tests.support.deciders import decider_on, deciding_pool
+from tests.support.factories import new_id, put
+from tests.support.harness import outcomes
+from tests.support.pooler import Mode, Pooling
+from tests.support.proxy import proxied
 
 REFUSAL = r"does not keep sessions.* name PostgreSQL itself there, or a pooler in session mode\.$"
 
@@ -42,15 +38,8 @@ NO_SESSIONS: list[tuple[Mode, str]] = [
 WITHOUT_RESET = "server_reset_query ="
 
 
-@pytest.fixture
-async def empty_url(servers: Servers) -> AsyncIterator[str]:
-    """The URL of a database without a schema."""
-    async with servers_module.database(servers.database_url) as url:
-        yield url
-
-
 async def locks(look: Connection) -> int:
-    """How many sessions hold the lock of those who migrate, or wait for it."""
+    """How many sessions hold the lock of migrations, or wait for it."""
     count: int = await look.fetchval(
         "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
         "WHERE datname = current_database() AND locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = $1",
@@ -77,7 +66,7 @@ async def test_every_other_part_refuses_such_a_pooler_too(pooling: Pooling, data
     with pytest.raises(PoolerError, match=REFUSAL):
         await open_pool(pooler.at(database_url), size=2, timeout_s=10, plans=DECIDING_PLANS)
     with pytest.raises(PoolerError, match=REFUSAL):
-        _ = [checked async for checked in verify(pooler.at(database_url))]
+        _ = [checked async for checked in verify(pooler.at(database_url), KINDS)]
 
 
 @pytest.mark.parametrize("option", ["server_round_robin = 0", "server_round_robin = 1"])
@@ -126,15 +115,15 @@ async def test_pooler_in_session_mode_works(pooling: Pooling, empty_url: str, se
     assert await migrate(pooler.at(empty_url), service_role.name) == migrations()
     assert await migrate(pooler.at(empty_url), service_role.name) == []
     await check_schema(service_url)
-    async with await open_pool(service_url, size=3, timeout_s=20, plans=DECIDING_PLANS) as pool:
-        decider = Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20)
+    async with deciding_pool(service_url, 3) as pool:
+        decider = decider_on(pool)
         assert outcomes(await decider.decide([put(new_id(), None)]))[0].type == "document.put.succeeded"
         async with acquired(pool, 20) as connection:
             for name, value in DECIDING_PLANS.items():
                 assert await connection.fetchval("SELECT current_setting($1)", name) == value
             # What the experiment has set belongs to a session that has ended.
             assert await connection.fetchval("SELECT current_setting('idle_session_timeout')") == "0"
-    assert all([not checked.offences async for checked in verify(service_url)])
+    assert all([not checked.violations async for checked in verify(service_url, KINDS)])
 
 
 async def test_direct_connection_is_not_taken_for_pooled_and_is_given_its_settings(database_url: str) -> None:

@@ -10,24 +10,23 @@ from genlock.schemas.outcomes import Rejected, Succeeded
 from genlock.schemas.queries import ProviderList
 from genlock.service.database.transactions import Pool
 from genlock.service.deciding.decide import Decider
-from genlock.service.kinds.providers import reads as provider_reads
-from genlock.service.reading.reads import QueryError, read
-from tests.consumer_factories import set_allocations
-from tests.factories import Json, new_id
-from tests.harness import outcomes
-from tests.provider_factories import AMOUNT_MAX, create_provider, delete_provider, provider_command
+from genlock.service.kinds.providers.reads import LIMITS, ListLimits, list_providers
+from genlock.service.reading.reads import QueryError
+from tests.support.consumer_factories import set_allocations
+from tests.support.factories import Json, new_id
+from tests.support.harness import outcomes
+from tests.support.provider_factories import AMOUNT_MAX, create_provider, delete_provider, provider_command
+from tests.support.reads import read
 
 TRAITS = {"a": ["X"], "b": ["X", "Y"], "c": ["Y", "Z"], "d": ["Z"], "e": [], "gone": ["X", "Y", "Z"]}
 AGGREGATES = {"a": ["zone"], "b": ["zone", "rack"], "c": ["rack"], "d": ["row"], "e": [], "gone": ["zone", "rack"]}
 
 
 @pytest.fixture(params=[(0, 1), (1, 10_000), (3, 1), (500, 1)], ids=str)
-def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def limits(request: pytest.FixtureRequest) -> ListLimits:
     """How many providers are looked at before the indexes are asked (none, some, all), and how many are few."""
     walk, few = request.param
-    monkeypatch.setattr(provider_reads, "WALK_MIN", walk)
-    monkeypatch.setattr(provider_reads, "WALK_FOR_EACH", 0)
-    monkeypatch.setattr(provider_reads, "FEW_PROVIDERS", few)
+    return ListLimits(walk_min=walk, walk_for_each=0, few_providers=few)
 
 
 @pytest.fixture
@@ -47,12 +46,12 @@ async def shelf(decider: Decider) -> dict[str, str]:
     return ids
 
 
-async def listed(pool: Pool, **filters: Any) -> set[str]:
+async def listed(pool: Pool, limits: ListLimits = LIMITS, **filters: Any) -> set[str]:
     """The ids of a list, read page by page."""
     seen: list[str] = []
     after = None
     while True:
-        answer = await read(pool, "provider.list", "", ProviderList.model_validate(filters | {"after": after}))
+        answer = await list_providers(pool, "", ProviderList.model_validate(filters | {"after": after}), limits)
         assert not isinstance(answer, QueryError), answer
         seen += [record["id"] for record in answer["records"]]
         after = answer["next"]
@@ -96,8 +95,7 @@ TERMS: list[tuple[Json, str]] = [
 ]
 
 
-@pytest.mark.usefixtures("walk")
-async def test_list_holds_what_all_terms_let_pass(pool: Pool, shelf: dict[str, str]) -> None:
+async def test_list_holds_what_all_terms_let_pass(pool: Pool, shelf: dict[str, str], limits: ListLimits) -> None:
     traits = {name: f"CUSTOM_{name}" for name in "VWXYZ"}
     for filters, expected in TERMS:
         meant = filters | {"required": [_spelt(term, traits) for term in filters.get("required", [])]}
@@ -108,7 +106,9 @@ async def test_list_holds_what_all_terms_let_pass(pool: Pool, shelf: dict[str, s
         if "in_tree" in filters:
             meant["in_tree"] = shelf[filters["in_tree"]]
         for limit in (1, 2, 100):
-            assert await listed(pool, **meant, limit=limit) == {shelf[name] for name in expected.split()}, filters
+            assert await listed(pool, limits, **meant, limit=limit) == {shelf[name] for name in expected.split()}, (
+                filters
+            )
 
 
 def _spelt(term: str, names: dict[str, str]) -> str:
@@ -117,9 +117,8 @@ def _spelt(term: str, names: dict[str, str]) -> str:
     return lead + ",".join(names[name] for name in term.removeprefix(lead).split(","))
 
 
-@pytest.mark.usefixtures("walk")
-async def test_no_filter_lets_all_live_providers_pass(pool: Pool, shelf: dict[str, str]) -> None:
-    assert await listed(pool, limit=2) == {shelf[name] for name in "abcde"}
+async def test_no_filter_lets_all_live_providers_pass(pool: Pool, shelf: dict[str, str], limits: ListLimits) -> None:
+    assert await listed(pool, limits, limit=2) == {shelf[name] for name in "abcde"}
 
 
 @pytest.mark.parametrize(
@@ -170,33 +169,31 @@ ROOM: list[tuple[Json, int, list[int], list[int]]] = [
     ({"total": AMOUNT_MAX}, 0, [1, AMOUNT_MAX], []),
     ({"total": AMOUNT_MAX, "allocation_ratio": 3.40282e38}, AMOUNT_MAX, [1, AMOUNT_MAX], []),
 ]
-"""An inventory, what is used of it, what it can serve besides, and what not."""
+"""An inventory, its usage, amounts that still fit, and amounts that do not."""
 
 
-@pytest.mark.usefixtures("walk")
-async def test_resources_pass_where_they_could_be_served(decider: Decider, pool: Pool) -> None:
+async def test_resources_pass_where_they_could_be_served(decider: Decider, pool: Pool, limits: ListLimits) -> None:
     """Each inventory is of a class of its own, on a provider of its own."""
     for number, (inventory, used, fitting, unfit) in enumerate(ROOM):
         name = f"CUSTOM_{number}"
         provider = await stocked(decider, {name: inventory}, {name: used} if used else None)
         for amount in fitting:
-            assert await listed(pool, resources={name: amount}) == {provider}, (inventory, used, amount)
+            assert await listed(pool, limits, resources={name: amount}) == {provider}, (inventory, used, amount)
         for amount in unfit:
-            assert await listed(pool, resources={name: amount}) == set(), (inventory, used, amount)
+            assert await listed(pool, limits, resources={name: amount}) == set(), (inventory, used, amount)
 
 
-@pytest.mark.usefixtures("walk")
-async def test_all_resources_must_be_there_at_once(decider: Decider, pool: Pool) -> None:
+async def test_all_resources_must_be_there_at_once(decider: Decider, pool: Pool, limits: ListLimits) -> None:
     both = await stocked(decider, {"VCPU": {"total": 4}, "MEMORY_MB": {"total": 64}})
     little = await stocked(decider, {"VCPU": {"total": 4}, "MEMORY_MB": {"total": 8}})
     one = await stocked(decider, {"VCPU": {"total": 4}})
     full = await stocked(decider, {"VCPU": {"total": 4}, "MEMORY_MB": {"total": 64}}, {"VCPU": 4})
-    assert await listed(pool, resources={"VCPU": 1}, limit=1) == {both, little, one}
-    assert await listed(pool, resources={"VCPU": 1, "MEMORY_MB": 8}, limit=1) == {both, little}
-    assert await listed(pool, resources={"MEMORY_MB": 16, "VCPU": 1}, limit=1) == {both}
-    assert await listed(pool, resources={"MEMORY_MB": 16}, limit=1) == {both, full}
-    assert await listed(pool, resources={"VCPU": 1, "MEMORY_MB": 1, "DISK_GB": 1}, limit=1) == set()
-    assert await listed(pool, resources={}, limit=1) == {both, little, one, full}
+    assert await listed(pool, limits, resources={"VCPU": 1}, limit=1) == {both, little, one}
+    assert await listed(pool, limits, resources={"VCPU": 1, "MEMORY_MB": 8}, limit=1) == {both, little}
+    assert await listed(pool, limits, resources={"MEMORY_MB": 16, "VCPU": 1}, limit=1) == {both}
+    assert await listed(pool, limits, resources={"MEMORY_MB": 16}, limit=1) == {both, full}
+    assert await listed(pool, limits, resources={"VCPU": 1, "MEMORY_MB": 1, "DISK_GB": 1}, limit=1) == set()
+    assert await listed(pool, limits, resources={}, limit=1) == {both, little, one, full}
 
 
 async def test_room_left_by_a_shrunk_inventory_is_none(decider: Decider, pool: Pool) -> None:
@@ -211,8 +208,9 @@ async def test_room_left_by_a_shrunk_inventory_is_none(decider: Decider, pool: P
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.usefixtures("walk")
-async def test_what_is_listed_is_what_an_allocation_gets(decider: Decider, pool: Pool, seed: int) -> None:
+async def test_listed_providers_are_those_an_allocation_gets(
+    decider: Decider, pool: Pool, seed: int, limits: ListLimits
+) -> None:
     """The filter in SQL and the rules in Python say the same of inventories of any kind."""
     chance = random.Random(seed)
     wanted = {"VCPU": chance.randint(1, 12), "MEMORY_MB": chance.choice([1, 64, 100])}
@@ -231,11 +229,11 @@ async def test_what_is_listed_is_what_an_allocation_gets(decider: Decider, pool:
             }
         provider = await stocked(decider, inventories)
         providers.append(provider)
-        # Half of them are used by somebody, if that is allowed.
+        # Half of them have usage, if that is allowed.
         if chance.random() < 0.5:
             some = {name: chance.randint(1, amount) for name, amount in wanted.items()}
             await decider.decide([set_allocations(new_id(), None, {provider: some})])
-    found = await listed(pool, resources=wanted, limit=7)
+    found = await listed(pool, limits, resources=wanted, limit=7)
     granted = set()
     for provider in providers:
         [outcome] = outcomes(await decider.decide([set_allocations(new_id(), None, {provider: wanted})]))

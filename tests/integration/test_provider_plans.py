@@ -1,6 +1,6 @@
 """How reads of providers go in a large database: what they show is found by an index, and little else is touched.
 
-At full size (see tests/large.py; PostgreSQL 15, all in memory) a page of a hundred providers touches 2,000 pages and
+At full size (large_database.py; PostgreSQL 15, all in memory) a page of a hundred providers touches 2,000 pages and
 takes 4 ms of processor time, with room for resources up to 11,000 pages and 16 ms, whether many providers pass or none.
 """
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.factories import Json
-from tests.large import RARE, Connection, explained, named
+from tests.support.database import Connection
+from tests.support.factories import Json
+from tests.support.large_database import RARE, explained, named
 
 RACK, NEXT_RACK, ZONE = named("rack 7"), named("rack 8"), named("zone 1")
 ELSEWHERE = f"in:{named('zone 0')},{named('zone 2')}"
@@ -47,7 +48,7 @@ FOUND: dict[str, tuple[Json, int, set[str], int]] = {
     "a trait": ({"required": [RARE_TRAIT]}, 100, {"providers_traits"}, 4_000),
     "a trait and not another": ({"required": [RARE_TRAIT, "!CUSTOM_ALL"]}, 0, {"providers_traits"}, 1_000),
     "either trait": ({"required": [f"in:{RARE_TRAIT},CUSTOM_RARE_1"]}, PAGE, {"providers_traits"}, 4_000),
-    "two traits that nobody has both": (
+    "two traits that no provider has both": (
         {"required": ["CUSTOM_TENTH_1", "CUSTOM_TENTH_2"]},
         0,
         {"providers_traits"},
@@ -55,7 +56,7 @@ FOUND: dict[str, tuple[Json, int, set[str], int]] = {
     ),
     "an aggregate and a trait": ({"member_of": RACK, "required": [RARE_TRAIT]}, 1, set(), 300),
     "room for what few have": ({"resources": {"VCPU": 8}}, 40, {"inventories_room"}, 14_000),
-    "room for what nobody has": ({"resources": {"VGPU": 1}}, 0, {"inventories_room"}, 10_000),
+    "room for a class that no provider has": ({"resources": {"VGPU": 1}}, 0, {"inventories_room"}, 10_000),
     "room for a rare class": ({"resources": {RARE_CLASS: 1}}, 100, {"inventories_room"}, 14_000),
     "room for three classes": (
         {"resources": {"DISK_GB": 1, "MEMORY_MB": 8, "VCPU": 2}},
@@ -63,13 +64,13 @@ FOUND: dict[str, tuple[Json, int, set[str], int]] = {
         {"inventories_room"},
         14_000,
     ),
-    "room for one class, and for another that nobody has": (
+    "room for one class, and for another that no provider has": (
         {"resources": {"DISK_GB": 1, "VGPU": 1}},
         0,
         {"inventories_room"},
         10_000,
     ),
-    "room for two classes that half of all have, and nobody both": (
+    "room for two classes that half of all have, and none has both": (
         {"resources": {"DISK_GB": 64, "MEMORY_MB": 8}},
         0,
         {"inventories_room"},

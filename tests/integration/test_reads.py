@@ -1,18 +1,22 @@
-"""Reads of documents, stacks, commands and histories: what is there, page by page, and what never was."""
+"""Reads of documents, stacks, commands and histories: existing records, page by page, and missing ones."""
 
 from typing import Any, TypeAlias
 
 import pytest
 
 from genlock.schemas.base import JsonObject
+from genlock.schemas.catalogue import RECORDS
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.queries import QUERIES, NoFilters
 from genlock.service.database.transactions import Pool
 from genlock.service.deciding.decide import Decider
-from genlock.service.reading.reads import QueryError, read
-from tests.factories import delete_document, merge, new_id, put, stack_command
-from tests.harness import outcomes
+from genlock.service.reading.reads import QueryError
+from tests.support.consumer_factories import set_allocations, set_many, wanted
+from tests.support.factories import SOME_ID, delete_document, merge, new_id, put, refused_command, stack_command
+from tests.support.harness import outcomes
+from tests.support.provider_factories import create_provider
+from tests.support.reads import read
 
 Failed: TypeAlias = Code
 
@@ -112,7 +116,7 @@ async def test_stacks_are_filtered_by_name_action_and_status(pool: Pool, decider
 
     assert await listed() == {creating, failed, deleting}
     assert await listed(name=f"name {failed}") == {failed}
-    assert await listed(name="nobody's") == set()
+    assert await listed(name="it's missing") == set()
     assert await listed(action="CREATE") == {creating, failed}
     assert await listed(status="IN_PROGRESS") == {creating, deleting}
     assert await listed(action="DELETE", status="IN_PROGRESS") == {deleting}
@@ -127,6 +131,33 @@ async def test_the_outcome_of_a_command_is_read_as_it_was_published(pool: Pool, 
         assert answer["record"]["id"] == outcome.id
         assert answer["record"]["data"] == outcome.data.model_dump(mode="json", exclude_unset=True)
     assert await refused(pool, "command.get", new_id()) is Code.NOT_FOUND
+
+
+async def test_outcome_is_found_by_the_query_of_its_kind_and_no_other(pool: Pool, decider: Decider) -> None:
+    provider, consumer = new_id(), new_id()
+    refusal = refused_command("stack.create", new_id(), {"name": 7})
+    commands = {
+        "document": [put(new_id(), None), put(new_id(), 3)],
+        "provider": [create_provider(provider)],
+        "consumer": [set_allocations(consumer, None, {}), set_many({consumer: wanted(1, {})})],
+        "stack": [stack_command("create", new_id()), refusal],
+        None: [refused_command("stack.creat", new_id(), {"template": {"secret": 1}})],
+    }
+    await decider.decide([command for sent in commands.values() for command in sent])
+    for sent_on, sent in commands.items():
+        for command in sent:
+            for kind in RECORDS:
+                query = f"{kind}.outcome"
+                if kind == sent_on:
+                    assert (await asked(pool, query, command.id))["record"]["causationid"] == command.id
+                else:
+                    hidden = await read(pool, query, command.id, QUERIES[query].model_validate({}))
+                    missing = await read(pool, query, SOME_ID, QUERIES[query].model_validate({}))
+                    assert isinstance(hidden, QueryError)
+                    assert isinstance(missing, QueryError)
+                    assert hidden.message.replace(command.id, SOME_ID) == missing.message
+                    assert hidden.code is missing.code is Code.NOT_FOUND
+            assert (await asked(pool, "command.get", command.id))["record"]["causationid"] == command.id
 
 
 async def test_the_history_of_a_document_outlives_it(pool: Pool, decider: Decider) -> None:
@@ -175,7 +206,7 @@ async def test_a_history_is_read_page_by_page(pool: Pool, decider: Decider) -> N
     assert seen == [1, 2, 3, 4, 5, 6, 7]
 
 
-async def test_the_history_of_what_never_was_is_not_found(pool: Pool, decider: Decider) -> None:
+async def test_the_history_of_an_unknown_record_is_not_found(pool: Pool, decider: Decider) -> None:
     document = new_id()
     await decider.decide([put(document, 5)])
     assert await refused(pool, "record.history", document, kind="document") is Code.NOT_FOUND

@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import asyncpg
 import pytest
@@ -14,8 +13,7 @@ from genlock import servers as servers_module
 from genlock.servers import Role, Servers
 from genlock.service.database.migrate import SchemaError, check_schema, migrate
 from genlock.service.database.statements import check_files, statement, statement_files
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Connection
 
 PAGE = Path(__file__).parents[2] / "docs" / "roles.md"
 
@@ -202,7 +200,7 @@ async def test_the_service_sees_which_schema_there_is_and_can_wait_for_a_standby
     await service.execute(statement("await_standby"))
 
 
-async def test_migrating_again_takes_back_what_was_granted_besides(owned: Owned, owner: Connection) -> None:
+async def test_migrating_again_takes_back_additional_grants(owned: Owned, owner: Connection) -> None:
     before = await granted_to(owned.service, owner)
     await owner.execute(f"GRANT ALL ON changes, ledger TO {owned.service.name}")
     await owner.execute(f"GRANT UPDATE (token) ON changes TO {owned.service.name}")

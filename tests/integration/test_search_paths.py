@@ -1,8 +1,7 @@
-"""Where tables land and where they are looked for: the service finds what was migrated, or it is said."""
+"""Where tables land and where they are looked for: the service finds the migrated tables, or says that it does not."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import asyncpg
 import pytest
@@ -11,8 +10,7 @@ from genlock import servers as servers_module
 from genlock.servers import Role, Servers
 from genlock.service.database.migrate import SchemaError, check_schema, migrate, migrations
 from genlock.service.database.search_paths import TABLES, parse_path
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Connection
 
 MADE = """
 SELECT relname::text FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
@@ -181,7 +179,7 @@ async def test_role_that_does_not_exist_is_told_before_anything_is_made(install:
     assert await install.nothing_made()
 
 
-async def test_owner_of_tables_who_cannot_allow_the_schema_is_told(install: Install) -> None:
+async def test_owner_of_tables_without_rights_on_the_schema_is_told(install: Install) -> None:
     await install.admin.execute(
         f"CREATE SCHEMA theirs; GRANT USAGE, CREATE ON SCHEMA theirs TO {install.owner.name}; "
         f"ALTER DATABASE {install.database} SET search_path = theirs"

@@ -18,12 +18,11 @@ import aio_pika
 import asyncpg
 import pytest
 
-from genlock import servers as servers_module
-from genlock.servers import LocalPostgres, LocalRabbit, Servers, ServersUnavailable, database, running
-from genlock.servers_asking import ask_postgres, ask_rabbit, await_answer
-from genlock.servers_ports import give_port_back, take_port
-from genlock.servers_programs import Programs
-from tests.harness import until
+from genlock.servers import LocalPostgres, LocalRabbit, Servers, ServersUnavailable, choice, database, running
+from genlock.servers.ports import give_port_back, take_port
+from genlock.servers.probes import ask_postgres, ask_rabbit, await_answer
+from genlock.servers.programs import Programs
+from tests.support.harness import until
 
 pytestmark = [
     pytest.mark.timeout(90),
@@ -53,8 +52,8 @@ signal.pause()
 # Takes the port that it is told, and exits with 0 if it could.
 TAKE_PORT = """
 import sys
-from genlock import servers_ports
-sys.exit(not servers_ports._mark(int(sys.argv[1])))
+from genlock.servers import ports
+sys.exit(not ports._mark(int(sys.argv[1])))
 """
 
 THE_COMMAND = ("-m", "genlock.servers", sys.executable, "-c", SHOW_ENVIRONMENT)
@@ -67,15 +66,6 @@ def place() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
-
-
-@pytest.fixture
-def programs() -> Programs:
-    """The local servers' programs; who has Docker alone can do without them."""
-    try:
-        return Programs.have()
-    except ServersUnavailable as error:
-        pytest.skip(str(error))
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -338,11 +328,11 @@ def test_silent_server_is_given_up_with_its_address_and_without_its_password() -
 @pytest.mark.parametrize(("version", "enough"), [("3.9.13", False), ("3.10.0", True), ("4.0.5", True)])
 def test_servers_that_are_too_old_are_refused(version: str, *, enough: bool) -> None:
     with nullcontext() if enough else pytest.raises(ServersUnavailable, match=f"RabbitMQ {version} is too old"):
-        servers_module._require("RabbitMQ", version, servers_module.RABBIT_MIN)
+        choice._require("RabbitMQ", version, choice.RABBIT_MIN)
 
 
-def test_port_of_a_server_is_nobody_elses_before_it_is_given_back() -> None:
-    """Though nobody listens there, as while a server is down that will be started again."""
+def test_port_of_a_server_is_not_handed_out_again_before_it_is_given_back() -> None:
+    """Though no server listens there, as while a server is down that will be started again."""
     port = take_port()
 
     def is_free_for_others() -> bool:

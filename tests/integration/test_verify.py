@@ -1,9 +1,7 @@
 """`genlock verify` finds nothing after real work, and finds each thing that must not be."""
 
 import asyncio
-from typing import TypeAlias
 
-import asyncpg
 import pytest
 
 from genlock.cli import proof
@@ -11,11 +9,11 @@ from genlock.service.database import verify
 from genlock.service.database.statements import check
 from genlock.service.database.verify import Checked
 from genlock.service.deciding.decide import Decider
-from tests.factories import delete_document, envelope, merge, new_id, put, received, stack_command
-from tests.harness import until
-from tests.provider_factories import create_provider, move_provider
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from genlock.service.kinds.registry import KINDS
+from tests.support.database import Connection
+from tests.support.factories import delete_document, envelope, merge, new_id, put, received, stack_command
+from tests.support.harness import until
+from tests.support.provider_factories import create_provider, move_provider
 
 
 @pytest.fixture
@@ -47,18 +45,18 @@ async def worked(decider: Decider, second: Connection) -> Connection:
 
 
 async def checks(database_url: str) -> list[Checked]:
-    return [checked async for checked in verify.verify(database_url)]
+    return [checked async for checked in verify.verify(database_url, KINDS)]
 
 
 @pytest.mark.usefixtures("worked")
 async def test_nothing_is_wrong_after_real_work(database_url: str) -> None:
     made = await checks(database_url)
-    assert len(made) == sum(len(names) for names in verify.CHECKS)
-    assert [checked for checked in made if checked.offences] == []
+    assert len(made) == sum(len(names) for names in verify.checks_of(KINDS))
+    assert [checked for checked in made if checked.violations] == []
 
 
 async def test_nothing_is_wrong_in_an_empty_database(database_url: str) -> None:
-    assert [checked for checked in await checks(database_url) if checked.offences] == []
+    assert [checked for checked in await checks(database_url) if checked.violations] == []
 
 
 @pytest.mark.parametrize(
@@ -83,7 +81,7 @@ async def test_nothing_is_wrong_in_an_empty_database(database_url: str) -> None:
         ("UPDATE changes SET command_id = '00000000-0000-0000-0000-000000000000'", "No command has changed"),
         ("DELETE FROM names WHERE kind = 'stack'", "Every live provider and stack holds its name"),
         ("UPDATE names SET name = 'other' WHERE name = 'child'", "Every live provider and stack holds its name"),
-        ("UPDATE ledger SET verdict = 'conflict' WHERE verdict = 'succeeded'", "Every verdict is the one"),
+        ("UPDATE ledger SET verdict = 'conflict' WHERE verdict = 'succeeded'", "In the ledger's memory no command"),
         ("DELETE FROM changes WHERE kind = 'provider' AND sequence = 1", "Every accepted command that the ledger"),
         (
             "UPDATE batches SET confirmed_at = NULL, decided_at = decided_at - interval '2 minutes'",
@@ -93,15 +91,14 @@ async def test_nothing_is_wrong_in_an_empty_database(database_url: str) -> None:
 )
 async def test_what_must_not_be_is_found(worked: Connection, database_url: str, damage: str, claim: str) -> None:
     await worked.execute(damage)
-    found = [checked.claim for checked in await checks(database_url) if checked.offences]
+    found = [checked.claim for checked in await checks(database_url) if checked.violations]
     assert any(text.startswith(claim) for text in found), found
 
 
 async def test_check_that_takes_long_is_told_of_while_it_is_made(
-    worked: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    worked: Connection, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(proof, "TICK_S", 0.01)
-    monkeypatch.setattr(proof, "REPORT_AFTER_S", 0.05)
+    progress = proof.Progress(tick_s=0.01, report_after_s=0.05)
     told = ""
 
     async def is_told() -> bool:
@@ -111,7 +108,7 @@ async def test_check_that_takes_long_is_told_of_while_it_is_made(
 
     async with worked.transaction():
         await worked.execute("LOCK TABLE providers")
-        verifying = asyncio.create_task(proof._verify(database_url, quiet=True))
+        verifying = asyncio.create_task(proof.check(database_url, progress, quiet=True))
         await until(is_told)
         assert "Every sequence number of a provider has" in told
         assert not verifying.done()

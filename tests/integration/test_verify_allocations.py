@@ -1,19 +1,16 @@
 """`genlock verify` on consumers: real work is found well, overages that may be included, and damage is found."""
 
-from typing import TypeAlias
-
-import asyncpg
 import pytest
 
 from genlock.schemas.outcomes import Succeeded
 from genlock.service.database import verify
 from genlock.service.deciding.decide import Decider
-from tests.consumer_factories import reshape, set_allocations, set_many, wanted
-from tests.factories import Json, new_id
-from tests.harness import outcomes
-from tests.provider_factories import create_provider, delete_provider, provider_command
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from genlock.service.kinds.registry import KINDS
+from tests.support.consumer_factories import reshape, set_allocations, set_many, wanted
+from tests.support.database import Connection
+from tests.support.factories import Json, new_id
+from tests.support.harness import outcomes
+from tests.support.provider_factories import create_provider, delete_provider, provider_command
 
 PLAIN, SHRUNK, SET, RESHAPED, AGAIN = (f"{number}0000000-0000-4000-8000-000000000000" for number in range(1, 6))
 """Providers: one that nothing happened to, three with less capacity than is used of them, one created twice."""
@@ -23,7 +20,7 @@ LIVE, GONE = (f"{number}0000000-0000-4000-8000-000000000000" for number in (6, 7
 
 SEQUENCES = "Every sequence number of a consumer"
 LIVE_ONES = "Every live consumer has allocations"
-USED = "Of every inventory as much is used as is allocated"
+USED = "The use of every inventory is the sum of its allocations"
 CAPACITY = "More is used than the capacity only where"
 
 
@@ -50,7 +47,7 @@ async def worked(decider: Decider, second: Connection) -> Connection:
         provider_command("put_inventory", SHRUNK, expected_generation=4, inventory={"total": 3}),
         provider_command("set_inventories", SET, expected_generation=2, inventories={"VCPU": {"total": 3}}),
         reshape(stock(RESHAPED, 2, 3), {}),
-        # Whoever gives something back leaves the overage smaller, and no less legal.
+        # A consumer that gives something back leaves the overage smaller, and no less legal.
         set_allocations(LIVE, 1, {PLAIN: {"VCPU": 7}, SHRUNK: four, SET: four, RESHAPED: four}),
     ]
     answers = await decider.decide(commands)
@@ -61,15 +58,17 @@ async def worked(decider: Decider, second: Connection) -> Connection:
     return second
 
 
-async def offences(database_url: str) -> dict[str, list[str]]:
+async def violations(database_url: str) -> dict[str, list[str]]:
     """The records that are not as they must be, by claim."""
-    made = [checked async for checked in verify.verify(database_url)]
-    return {checked.claim: [offence.record for offence in checked.offences] for checked in made if checked.offences}
+    made = [checked async for checked in verify.verify(database_url, KINDS)]
+    return {
+        checked.claim: [violation.record for violation in checked.violations] for checked in made if checked.violations
+    }
 
 
 @pytest.mark.usefixtures("worked")
 async def test_nothing_is_wrong_after_real_work(database_url: str) -> None:
-    assert await offences(database_url) == {}
+    assert await violations(database_url) == {}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ async def test_what_must_not_be_is_found(
     worked: Connection, database_url: str, damage: str, claim: str, record: str
 ) -> None:
     assert not (await worked.execute(damage, record)).endswith(" 0")
-    found = await offences(database_url)
+    found = await violations(database_url)
     assert any(text.startswith(claim) and record in records for text, records in found.items()), found
 
 
@@ -117,6 +116,5 @@ async def test_overage_without_the_change_that_explains_it_is_found(
     """Were it some other change, the overage could only have been allocated."""
     other = "UPDATE changes SET command_type = 'provider.set_traits' WHERE record_id = $1 AND sequence = $2"
     assert await worked.execute(other, provider, changed) == "UPDATE 1"
-    assert {claim[: len(CAPACITY)]: records for claim, records in (await offences(database_url)).items()} == {
-        CAPACITY: [provider]
-    }
+    found = {claim[: len(CAPACITY)]: records for claim, records in (await violations(database_url)).items()}
+    assert found[CAPACITY] == [provider]

@@ -1,7 +1,7 @@
 """What records must do, written from the contract's page alone: naive, and one command at a time.
 
 It knows nothing of batches, locks or SQL and imports nothing of the service, so that it can be held against it.
-Commands are envelopes as they are sent, with lower-case ids and nothing wrong but what is looked at here.
+Commands are envelopes as they are sent, with lower-case ids, and with no errors but those that this model finds.
 """
 
 import json
@@ -13,7 +13,7 @@ from tests.property.model_consumers import ModelConsumers
 from tests.property.model_providers import NotAppliedError
 
 Json = dict[str, Any]
-Answer = tuple[str, str | None, Json | None, int]
+VerdictSummary = tuple[str, str | None, Json | None, int]
 """The word for the verdict, its reason or code, the token (after success, or the actual one), and the sequence."""
 
 FIELDS = {
@@ -87,9 +87,9 @@ class Model(ModelConsumers):
 
     documents: dict[str, ModelDocument] = field(default_factory=dict)
     stacks: dict[str, ModelStack] = field(default_factory=dict)
-    answers: dict[str, tuple[str, Answer]] = field(default_factory=dict)
+    answers: dict[str, tuple[str, VerdictSummary]] = field(default_factory=dict)
 
-    def apply(self, command: Json) -> Answer:
+    def apply(self, command: Json) -> VerdictSummary:
         """Decide one command; one whose id is known is answered as before and changes nothing."""
         command = deepcopy(command)
         content = json.dumps([command["type"], command["subject"], command["data"]], sort_keys=True)
@@ -113,7 +113,7 @@ class Model(ModelConsumers):
         records: dict[str, Any] = {"document": self.documents, "stack": self.stacks, "provider": self.providers}
         return records[kind][subject].sequence if subject in records[kind] else 0
 
-    def _decide(self, command: Json) -> Answer:
+    def _decide(self, command: Json) -> VerdictSummary:
         must, may = FIELDS[command["type"]]
         if not must <= command["data"].keys() <= must | may:
             return "rejected", "invalid_data", None, self.sequence(command)

@@ -1,6 +1,6 @@
 """What consumers must do, written from the contract's page alone: the part of the model about allocations.
 
-What is used of a provider is summed up anew each time it is asked for, over all consumers.
+The use of a provider is summed up over all consumers each time.
 """
 
 from copy import deepcopy
@@ -29,7 +29,7 @@ class ModelConsumer:
 
 @dataclass
 class ModelConsumers(ModelProviders):
-    """All consumers, and what was told to each command on them besides its verdict."""
+    """All consumers, and the details besides the verdict that each command on them was told."""
 
     consumers: dict[str, ModelConsumer] = field(default_factory=dict)
     makers: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class ModelConsumers(ModelProviders):
     told: dict[str, Json] = field(default_factory=dict)
 
     def show_consumer(self, consumer_id: str) -> Json | None:
-        """What anybody is told of a consumer."""
+        """A consumer as readers see it."""
         consumer = self._alive(consumer_id)
         if consumer is None:
             return None
@@ -51,7 +51,7 @@ class ModelConsumers(ModelProviders):
         }
 
     def used(self, provider_id: str, name: str, without: Any = ()) -> int:
-        """How much of a class all consumers use, save those without whom it is to be counted."""
+        """How much of a class all consumers use, except those in `without`."""
         return sum(
             consumer.amounts.get(provider_id, {}).get(name, 0)
             for consumer_id, consumer in self.consumers.items()
@@ -90,11 +90,15 @@ class ModelConsumers(ModelProviders):
             told["failures"] = failures
             first = failures[0]
             raise NotAppliedError("conflict", first["reason"], first["actual"], first["sequence"])
-        for new in inventories.values():
-            self._check_known(new["inventories"], "unknown_resource_class")
-        for new in consumers.values():
-            for allocation in new["allocations"].values():
-                self._check_known(allocation["resources"], "unknown_resource_class")
+        named = [
+            (f"data.inventories.{provider_id}.inventories.{name}", name)
+            for provider_id, new in inventories.items()
+            for name in new["inventories"]
+        ]
+        named += [(path, name) for path, _, name, _ in _asks(subject, consumers)]
+        told["errors"] = [path for path, name in named if not self._is_known(name)]
+        if told["errors"]:
+            raise NotAppliedError("rejected", "unknown_resource_class")
         self._check_picture(told, subject, inventories, consumers)
         del told["errors"]
         told["tokens"] = self._apply(command_id, inventories, consumers)
@@ -149,30 +153,30 @@ class ModelConsumers(ModelProviders):
         }
 
     def _check_picture(self, told: Json, subject: str | None, inventories: Json, consumers: Json) -> None:
-        """Put everything in its place as it would be in the end, and look at each thing alone."""
+        """Check each part of the state after the command by itself."""
         stock = self._stock(inventories)
         asks = _asks(subject, consumers)
-        flaws = [
+        violations = [
             ("inventory_in_use", f"data.inventories.{provider_id}")
             for provider_id in sorted(inventories)
             for name in self.in_use(provider_id) - stock[provider_id].keys()
             if self.used(provider_id, name, consumers)
         ]
         for path, provider_id, name, amount in asks:
-            flaws += [(code, path) for code in _misfits(stock[provider_id].get(name), amount)]
+            violations += [(code, path) for code in _misfits(stock[provider_id].get(name), amount)]
         shortages = []
         for provider_id, name in dict.fromkeys((provider_id, name) for _, provider_id, name, _ in asks):
             amounts = {path: amount for path, *place, amount in asks if place == [provider_id, name]}
             shortage = self._shortage(stock, provider_id, name, sum(amounts.values()), consumers)
             if shortage:
-                flaws.append(("capacity_exceeded", next(iter(amounts))))
+                violations.append(("capacity_exceeded", next(iter(amounts))))
                 shortages.append(shortage)
-        if flaws:
-            flaws.sort(key=lambda flaw: RANKS.index(flaw[0]))
-            told["errors"] = [path for _, path in flaws]
+        if violations:
+            violations.sort(key=lambda violation: RANKS.index(violation[0]))
+            told["errors"] = [path for _, path in violations]
             if shortages:
                 told["shortages"] = shortages
-            raise NotAppliedError("rejected", flaws[0][0])
+            raise NotAppliedError("rejected", violations[0][0])
 
     def _stock(self, inventories: Json) -> dict[str, Json]:
         """The inventories of all providers in the end."""

@@ -37,13 +37,13 @@ class ModelProvider:
 
 @dataclass
 class ModelProviders:
-    """All providers, and what was shown of one to each command: its state if it succeeded, else what was current."""
+    """All providers, and the state that each command was shown: the new one if it succeeded, else the current one."""
 
     providers: dict[str, ModelProvider] = field(default_factory=dict)
     shown: dict[str, Json | None] = field(default_factory=dict)
 
     def show(self, provider_id: str) -> Json | None:
-        """What anybody is told of a provider."""
+        """A provider as readers see it."""
         provider = self.providers.get(provider_id)
         if provider is None or provider.deleted:
             return None
@@ -164,8 +164,11 @@ class ModelProviders:
                 raise NotAppliedError("rejected", "duplicate_name")
 
     @staticmethod
-    def _check_known(names: Any, code: str) -> None:
-        if any(name not in KNOWN and not name.startswith("CUSTOM_") for name in names):
+    def _is_known(name: str) -> bool:
+        return name in KNOWN or name.startswith("CUSTOM_")
+
+    def _check_known(self, names: Any, code: str) -> None:
+        if not all(map(self._is_known, names)):
             raise NotAppliedError("rejected", code)
 
     @staticmethod

@@ -1,18 +1,15 @@
-"""What any commands may leave in a database: what replaying each record's accepted commands, one by one, explains."""
+"""Replays each record's accepted commands, one by one, to explain the database that any commands have left."""
 
 import json
 from collections.abc import Iterable
 from copy import deepcopy
-from typing import Any, TypeAlias
+from typing import Any
 
-import asyncpg
-
-from tests.factories import received
-from tests.property.alone import OTHERS_FAULT, Alone, Key
 from tests.property.model import Json
 from tests.property.model_providers import DEFAULTS
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.property.single_record import OTHERS_FAULT, Key, SingleRecord
+from tests.support.database import Connection
+from tests.support.factories import received
 
 
 async def check_explained(connection: Connection, sent: Iterable[Json]) -> None:
@@ -30,7 +27,7 @@ async def check_explained(connection: Connection, sent: Iterable[Json]) -> None:
         assert row == model, (key, row, model)
         _check_others(models, others.pop(key, []))
     for pairs in others.values():
-        _check_others([Alone()], pairs)
+        _check_others([SingleRecord()], pairs)
     await _check_names(connection)
     await _check_used(connection)
 
@@ -75,9 +72,9 @@ def _token(event: Json, key: Key) -> Json:
     return token
 
 
-def _replayed(key: Key, history: list[str], ledger: dict[str, tuple[Json, Json]]) -> list[Alone]:
+def _replayed(key: Key, history: list[str], ledger: dict[str, tuple[Json, Json]]) -> list[SingleRecord]:
     """The model before the first and after each accepted command; it accepts every one, with the same token."""
-    models = [Alone()]
+    models = [SingleRecord()]
     for command_id in history:
         command, event = ledger[command_id]
         models.append(deepcopy(models[-1]))
@@ -97,8 +94,8 @@ def _not_accepted(ledger: dict[str, tuple[Json, Json]]) -> dict[Key, list[tuple[
     return found
 
 
-def _check_others(models: list[Alone], others: list[tuple[Json, Json]]) -> None:
-    """What was not accepted gets the same verdict from the model as of the sequence that its event tells."""
+def _check_others(models: list[SingleRecord], others: list[tuple[Json, Json]]) -> None:
+    """A command that was not accepted gets the same verdict from the model at the sequence in its event."""
     for command, event in others:
         data = event["data"]
         word = event["type"].rpartition(".")[2]
@@ -118,7 +115,7 @@ async def _check_names(connection: Connection) -> None:
 
 
 async def _check_used(connection: Connection) -> None:
-    """What is used of each inventory is the sum of its allocations."""
+    """The use of each inventory is the sum of its allocations."""
     wrong = await connection.fetch(
         "SELECT provider_id, resource_class, used, coalesce(amount, 0) AS amount FROM inventories FULL JOIN ("
         "SELECT provider_id, resource_class, sum(amount) AS amount FROM allocations GROUP BY 1, 2) AS allocated "
@@ -168,7 +165,7 @@ async def _consumer_row(connection: Connection, record_id: str) -> Any:
     return row["generation"], row["sequence"], row["consumer_type"], allocations
 
 
-def _of_model(model: Alone, key: Key) -> Any:
+def _of_model(model: SingleRecord, key: Key) -> Any:
     kind, record_id = key
     if kind == "document":
         document = model.documents[record_id]

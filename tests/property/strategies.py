@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from genlock.schemas.base import UUID_PATTERN
-from tests.factories import envelope
-from tests.property.model import Answer, Json, Model
+from tests.property.model import Json, Model, VerdictSummary
 from tests.property.strategies_providers import PROVIDER_NAMES, PROVIDERS, provider_data
+from tests.support.factories import envelope
 
 DOCUMENTS = ("flavour", "server é")
 STACKS = tuple(str(uuid.UUID(int=number, version=4)) for number in (1, 2))
@@ -128,7 +128,7 @@ def _stack_data(draw: st.DrawFn, model: Model, commands: list[Json], subject: st
 
 
 def _traversal(draw: st.DrawFn, model: Model, commands: list[Json], subject: str) -> str:
-    """Mostly the one that owns the stack; else one that it had, any earlier command's id, or nobody's."""
+    """Mostly the one that owns the stack; else one that it had, any earlier command's id, or an unknown id."""
     stack = model.stacks.get(subject)
     had = stack.traversals if stack else [subject]
     others = [command["id"] for command in commands] or [subject]
@@ -172,11 +172,11 @@ def moved(commands: Iterable[Json], where: str) -> list[Json]:
     return [elsewhere(command) for command in commands]
 
 
-def answers_of(model: Model, commands: Iterable[Json]) -> list[Answer]:
+def summaries_of(model: Model, commands: Iterable[Json]) -> list[VerdictSummary]:
     """What the model says to each command, one after the other."""
     return [model.apply(command) for command in commands]
 
 
-def comparable(answers: Iterable[Answer]) -> list[Answer]:
+def comparable(answers: Iterable[VerdictSummary]) -> list[VerdictSummary]:
     """Answers that batches cannot change: a reused id is answered after its batch, with the sequence as it is then."""
     return [(*answer[:3], 0) if answer[1] == "id_reused" else answer for answer in answers]

@@ -5,10 +5,10 @@ from copy import deepcopy
 
 from hypothesis import strategies as st
 
-from tests.factories import envelope
 from tests.property.model import Json, Model
 from tests.property.strategies import COMMANDS_MAX, repeated
 from tests.property.strategies_providers import NOBODY, PROVIDER_NAMES, PROVIDERS
+from tests.support.factories import envelope
 
 STOCKED = PROVIDERS[:3]
 # One of them has the id of a provider, too.
@@ -31,15 +31,14 @@ _INVENTORIES = st.sampled_from(
     )
 ).map(deepcopy)
 _STOCKS = st.dictionaries(_CLASSES, _INVENTORIES, max_size=3)
-_VERBS = st.sampled_from(
-    (
-        *("set_allocations",) * 8,
-        *("set_many",) * 4,
-        *("reshape",) * 4,
-        *("provider.set_inventories", "provider.put_inventory", "provider.put_inventory"),
-        *("provider.delete_inventory", "provider.delete", "provider.update"),
-    )
+VERBS = (
+    *("set_allocations",) * 8,
+    *("set_many",) * 4,
+    *("reshape",) * 4,
+    *("provider.set_inventories", "provider.put_inventory", "provider.put_inventory"),
+    *("provider.delete_inventory", "provider.delete", "provider.update"),
 )
+_VERBS = st.sampled_from(VERBS)
 
 
 @st.composite

@@ -6,70 +6,22 @@ As in test_provider_batches.py, a batch takes its number while it holds all its 
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from genlock import servers as servers_module
-from genlock.servers import Role, Servers
-from genlock.service.database import verify
-from genlock.service.database.transactions import DECIDING_PLANS, Pool, open_pool
-from genlock.service.deciding.decide import Decider
-from tests.factories import received
-from tests.property.model import Answer, Json, Model
+from genlock.service.database.transactions import Pool
+from tests.property.deciding import Deciding, enough, summary_of
+from tests.property.model import Json, Model
 from tests.property.model_consumers import told_by
-from tests.property.strategies import answers_of, comparable, moved, splits
+from tests.property.strategies import comparable, moved, splits, summaries_of
 from tests.property.strategies_consumers import allocation_lists
-
-enough = settings(max_examples=25, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+from tests.support.factories import received
 
 Key = tuple[str, str]
 """Kind and id of a record."""
-
-UNCONFIRMED = "Every batch older than a minute"
-"""What `genlock verify` says where nothing is published."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A decider for two batches at once, and its pool: one for all examples, as is the event loop."""
-
-    runner: asyncio.Runner
-    decider: Decider
-    pool: Pool
-
-
-@asynccontextmanager
-async def staged(admin_url: str, template: str, role: Role) -> AsyncIterator[tuple[Decider, Pool]]:
-    """In the end `genlock verify` looks at what all examples together have left."""
-    async with servers_module.database(admin_url, template=template) as owner_url:
-        async with await open_pool(role.at(owner_url), size=2, timeout_s=20, plans=DECIDING_PLANS) as pool:
-            yield Decider(pool, source="/tests", retention=timedelta(days=14), timeout_s=20), pool
-        offences = {
-            checked.claim: checked.offences async for checked in verify.verify(role.at(owner_url)) if checked.offences
-        }
-        assert [claim for claim in offences if not claim.startswith(UNCONFIRMED)] == []
-
-
-@pytest.fixture(scope="module")
-def stage(servers: Servers, database_template: str, service_role: Role) -> Iterator[Stage]:
-    with asyncio.Runner() as runner:
-        context = staged(servers.database_url, database_template, service_role)
-        decider, pool = runner.run(context.__aenter__())
-        yield Stage(runner, decider, pool)
-        runner.run(context.__aexit__(None, None, None))
-
-
-def answer_of(event: Json) -> Answer:
-    """What the event says, in the model's words."""
-    data, word = event["data"], event["type"].rpartition(".")[2]
-    why = data.get("reason", data.get("code"))
-    return word, why, data["token"] if word == "succeeded" else data.get("actual"), data["sequence"]
 
 
 def check_told(model: Model, event: Json) -> None:
@@ -84,7 +36,7 @@ def check_told(model: Model, event: Json) -> None:
 
 
 async def check_left(pool: Pool, model: Model) -> None:
-    """What the database holds of the model's records is what the model holds."""
+    """The database holds the same records as the model."""
     ids = [*model.consumers, *model.providers]
     rows = await pool.fetch("SELECT *, maker_id::text AS maker FROM consumers WHERE id = ANY ($1::uuid[])", ids)
     assert {str(row["id"]): (row["generation"], row["sequence"], row["deleted"], row["maker"]) for row in rows} == {
@@ -136,14 +88,14 @@ async def check_history(pool: Pool, model: Model) -> None:
     }
 
 
-async def decide(stage: Stage, batch: Iterable[Json]) -> list[Json]:
-    answers = await stage.decider.decide([received(members) for members in batch])
+async def decide(deciding: Deciding, batch: Iterable[Json]) -> list[Json]:
+    answers = await deciding.decider.decide([received(members) for members in batch])
     return [json.loads(event.body) for event in answers.events]
 
 
 @enough
 @given(st.data())
-def test_batches_one_after_the_other_come_to_what_the_model_comes_to(stage: Stage, data: st.DataObject) -> None:
+def test_batches_one_after_the_other_come_to_what_the_model_comes_to(deciding: Deciding, data: st.DataObject) -> None:
     # Records of its own for each run: the same example comes again when a failure is made smaller.
     commands = moved(data.draw(allocation_lists()), secrets.token_hex(8))
     batches = data.draw(splits(commands))
@@ -153,18 +105,18 @@ def test_batches_one_after_the_other_come_to_what_the_model_comes_to(stage: Stag
         model = Model()
         bodies: dict[str, Json] = {}
         for batch in batches:
-            events = await decide(stage, batch)
-            assert comparable(map(answer_of, events)) == comparable(answers_of(model, batch))
+            events = await decide(deciding, batch)
+            assert comparable(map(summary_of, events)) == comparable(summaries_of(model, batch))
             for event in events:
                 check_told(model, event)
                 bodies.setdefault(event["id"], event)
-            await check_left(stage.pool, model)
+            await check_left(deciding.pool, model)
         # Redelivered, whatever has happened since, each has the answer that it had.
-        for event in await decide(stage, again):
+        for event in await decide(deciding, again):
             assert event["data"].get("code") == "id_reused" or event == bodies[event["id"]]
-        await check_left(stage.pool, model)
+        await check_left(deciding.pool, model)
 
-    stage.runner.run(decide_and_check())
+    deciding.runner.run(decide_and_check())
 
 
 @dataclass(frozen=True)
@@ -176,11 +128,11 @@ class Decided:
     pairs: list[tuple[Json, Json]]
 
 
-async def decide_side(stage: Stage, side: int, batches: list[list[Json]]) -> list[Decided]:
+async def decide_side(deciding: Deciding, side: int, batches: list[list[Json]]) -> list[Decided]:
     """Decide batches one after the other."""
     decided = []
     for batch in batches:
-        answers = await stage.decider.decide([received(members) for members in batch])
+        answers = await deciding.decider.decide([received(members) for members in batch])
         pairs = list(zip(batch, (json.loads(event.body) for event in answers.events), strict=True))
         # A batch of known ids alone has no number, and changes nothing.
         if answers.batch_ids:
@@ -206,10 +158,10 @@ def keys_of(model: Model) -> set[Key]:
 
 
 def may_be_older(event: Json, command: Json, creators: dict[Key, int], side: int) -> bool:
-    """Tell whether it was refused for what no lock holds still.
+    """Tell whether it was refused because of a state that no lock protects.
 
-    A record that is not there cannot be locked, so that one which the other side has created may not have been seen;
-    nor is what stands below a provider locked when that is to be deleted.
+    A record that does not exist cannot be locked, so the command may have missed one that the other side created.
+    A provider's children are not locked either when it is to be deleted.
     """
     if event["type"].endswith(".succeeded"):
         return False
@@ -220,7 +172,7 @@ def may_be_older(event: Json, command: Json, creators: dict[Key, int], side: int
 @enough
 @given(st.data())
 def test_two_deciders_at_once_leave_what_the_model_comes_to_in_the_order_of_batches(
-    stage: Stage, data: st.DataObject
+    deciding: Deciding, data: st.DataObject
 ) -> None:
     commands = moved(data.draw(allocation_lists()), secrets.token_hex(8))
     stocking = [command for command in commands[:6] if command["type"].startswith("provider.")]
@@ -231,9 +183,9 @@ def test_two_deciders_at_once_leave_what_the_model_comes_to_in_the_order_of_batc
 
     async def decide_and_check() -> None:
         model = Model()
-        answers_of(model, stocking)
-        await decide(stage, stocking)
-        decided = await asyncio.gather(*(decide_side(stage, side, half) for side, half in enumerate(batches)))
+        summaries_of(model, stocking)
+        await decide(deciding, stocking)
+        decided = await asyncio.gather(*(decide_side(deciding, side, half) for side, half in enumerate(batches)))
         creators: dict[Key, int] = {}
         answered: set[str] = set()
         for batch in sorted((batch for half in decided for batch in half), key=lambda batch: batch.number):
@@ -244,9 +196,9 @@ def test_two_deciders_at_once_leave_what_the_model_comes_to_in_the_order_of_batc
                 if may_be_older(event, command, creators, batch.side):
                     continue
                 there = keys_of(model)
-                assert model.apply(command) == answer_of(event)
+                assert model.apply(command) == summary_of(event)
                 check_told(model, event)
                 creators |= dict.fromkeys(keys_of(model) - there, batch.side)
-        await check_left(stage.pool, model)
+        await check_left(deciding.pool, model)
 
-    stage.runner.run(decide_and_check())
+    deciding.runner.run(decide_and_check())

@@ -11,12 +11,10 @@ import secrets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import Json
-from tests.property.model import Answer, Model
-from tests.property.strategies import answers_of, command_lists, comparable, moved, splits
-from tests.property.test_batches import Stage, decide_all, enough, stage
-
-__all__ = ["stage"]
+from tests.property.deciding import Deciding, decide_all, enough, summary_of
+from tests.property.model import Model
+from tests.property.strategies import command_lists, comparable, moved, splits, summaries_of
+from tests.support.factories import Json
 
 LANES = 3
 
@@ -29,17 +27,11 @@ def on_records_of_their_own(commands: list[Json]) -> list[Json]:
     return commands
 
 
-def answer(event: bytes) -> Answer:
-    """What an event says, in the model's words."""
-    outcome = json.loads(event)
-    data = outcome["data"]
-    token = data.get("token", data.get("actual"))
-    return outcome["type"].rpartition(".")[2], data.get("reason", data.get("code")), token, data["sequence"]
-
-
 @enough
 @given(st.data())
-def test_commands_of_a_record_are_decided_as_if_one_by_one_in_their_order(stage: Stage, data: st.DataObject) -> None:
+def test_commands_of_a_record_are_decided_as_if_one_by_one_in_their_order(
+    deciding: Deciding, data: st.DataObject
+) -> None:
     commands = on_records_of_their_own(moved(data.draw(command_lists()), secrets.token_hex(8)))
     subjects = sorted({command["subject"] for command in commands})
     lane_of = {subject: data.draw(st.integers(0, LANES - 1)) for subject in subjects}
@@ -49,13 +41,13 @@ def test_commands_of_a_record_are_decided_as_if_one_by_one_in_their_order(stage:
 
     async def decide_and_check() -> None:
         answered = await asyncio.gather(
-            *(decide_all(stage.decider, [batch for batch in walk if batch]) for walk in walks)
+            *(decide_all(deciding.decider, [batch for batch in walk if batch]) for walk in walks)
         )
         for walk, events in zip(walks, answered, strict=True):
             in_order = [command for batch in walk for command in batch]
             for subject in {command["subject"] for command in in_order}:
                 own = [number for number, command in enumerate(in_order) if command["subject"] == subject]
-                expected = answers_of(Model(), [in_order[number] for number in own])
-                assert comparable(answer(events[number][1]) for number in own) == comparable(expected)
+                expected = summaries_of(Model(), [in_order[number] for number in own])
+                assert comparable(summary_of(json.loads(events[number][1])) for number in own) == comparable(expected)
 
-    stage.runner.run(decide_and_check())
+    deciding.runner.run(decide_and_check())

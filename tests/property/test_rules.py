@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, Token, Verdict
-from genlock.service.deciding.decide import _sort_out
+from genlock.service.deciding.copies import sort_out
 from genlock.service.deciding.fold import Change, fold
 from genlock.service.deciding.footprint import Footprint
 from genlock.service.deciding.record import Record, RecordKey
@@ -20,25 +20,27 @@ from genlock.service.kinds.allocations.record import Consumer
 from genlock.service.kinds.documents.record import Document
 from genlock.service.kinds.documents.rules import merged
 from genlock.service.kinds.providers.record import Provider
-from genlock.service.kinds.registry import footprint_of
+from genlock.service.kinds.providers.trees import TreeFootprint, Trees
+from genlock.service.kinds.registry import KINDS
 from genlock.service.kinds.stacks.record import Stack
+from genlock.service.kinds.stacks.traversals import AskedTraversals, Traversals
 from genlock.service.ledger.events import verdict_name
 from genlock.service.ledger.ledger import Decided
-from tests.factories import NOW, RETENTION, event_of, received
-from tests.property.model import Answer, Json, Model, merge_patch
+from tests.property.model import Json, Model, VerdictSummary, merge_patch
 from tests.property.model_consumers import told_by
 from tests.property.strategies import (
     OBJECTS,
     PROVIDERS_ONLY,
     PROVIDERS_TOO,
     WITHOUT_PROVIDERS,
-    answers_of,
     command_lists,
     comparable,
     moved,
     splits,
+    summaries_of,
 )
 from tests.property.strategies_consumers import allocation_lists
+from tests.support.factories import NOW, RETENTION, event_of, received
 
 # Without explanations of failures: tracing every line takes minutes.
 thorough = settings(
@@ -57,12 +59,12 @@ class Memory:
     records: dict[RecordKey, Record] = field(default_factory=dict)
     traversals: set[tuple[str, str]] = field(default_factory=set)
     ledger: dict[str, Decided] = field(default_factory=dict)
-    answers: dict[str, Answer] = field(default_factory=dict)
+    answers: dict[str, VerdictSummary] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     shown: dict[str, Json | None] = field(default_factory=dict)
-    """What was shown of a provider to each command that was not rejected."""
+    """The state of a provider that each command was shown, unless it was rejected."""
     told: dict[str, Json] = field(default_factory=dict)
-    """What was told to each command on consumers."""
+    """The details that each command on consumers was told."""
 
     def read(self, wanted: Footprint) -> State:
         for consumer_id in wanted.ids("consumer"):
@@ -71,53 +73,56 @@ class Memory:
                 wanted.change("provider", *consumer.allocations)
         records = {key: record for key, record in self.records.items() if wanted.has(key)}
         names = {(record.kind, record.name): record.id for record in self.records.values() if record.name is not None}
-        state = State(wanted, records, {name: owner for name, owner in names.items() if name in wanted.names})
+        state = KINDS.state(wanted)
+        state.records = records
+        state.names = {name: owner for name, owner in names.items() if name in wanted.names}
         current = {(record.id, record.traversal) for record in records.values() if isinstance(record, Stack)}
-        state.traversals = current | (self.traversals & wanted.traversals)
+        state.part(Traversals).known = current | (self.traversals & wanted.part(AskedTraversals).pairs)
         providers = [record for record in self.records.values() if isinstance(record, Provider)]
         above = {provider.id: provider.parent_id for provider in providers}
+        trees = state.part(Trees)
         for provider_id in wanted.ids("provider"):
-            self._read_ancestors(state, provider_id, above)
-        state.children = {
+            self._read_ancestors(trees, provider_id, above)
+        trees.children = {
             parent: {provider.id for provider in providers if provider.parent_id == parent}
-            for parent in wanted.deletions
+            for parent in wanted.part(TreeFootprint).deletions
         }
         return state
 
     @staticmethod
-    def _read_ancestors(state: State, provider_id: str | None, above: dict[str, str | None]) -> None:
+    def _read_ancestors(trees: Trees, provider_id: str | None, above: dict[str, str | None]) -> None:
         while provider_id is not None and provider_id in above:
-            state.parents[provider_id] = above[provider_id]
+            trees.parents[provider_id] = above[provider_id]
             provider_id = above[provider_id]
 
     def all_records(self) -> dict[RecordKey, Record | None]:
-        """All records as whoever asks for them sees them, providers with their roots."""
+        """All records as reads show them, providers with their roots."""
         everything = Footprint()
         for kind, record_id in self.records:
             everything.read(kind, record_id)
         state = self.read(everything)
         return {key: state.find(key) for key in self.records}
 
-    def decide(self, envelopes: Iterable[Json]) -> list[Answer]:
+    def decide(self, envelopes: Iterable[Json]) -> list[VerdictSummary]:
         """Decide one batch, with known ids and copies sorted out as the service does it."""
         commands = [received(members) for members in envelopes]
-        fresh, reused = _sort_out(commands, self.ledger)
-        state = self.read(footprint_of([*fresh, *reused]))
-        folded = fold(state, fresh, NOW, RETENTION)
+        fresh, reused = sort_out(commands, self.ledger)
+        state = self.read(KINDS.footprint_of([*fresh, *reused]))
+        folded = fold(state, fresh, NOW, RETENTION, KINDS.rules)
         assert folded.faults == []
         self.records |= state.records
-        self.traversals |= state.traversals
+        self.traversals |= state.part(Traversals).known
         self.changes += folded.changes
         for command, verdict in zip(fresh, folded.verdicts, strict=True):
             self.ledger[command.id] = Decided(command.content_hash, event_of(command, verdict))
-            self.answers[command.id] = answer_of(verdict)
+            self.answers[command.id] = summary_of(verdict)
             if command.kind == "provider" and not isinstance(verdict, RejectedData):
                 self.shown[command.id] = verdict.record if isinstance(verdict, SucceededData) else verdict.current
             if command.kind == "consumer" and self.answers[command.id][1] != "invalid_data":
                 self.told[command.id] = told_by(json.loads(event_of(command, verdict).body))
         return [self._answer(command, state) for command in commands]
 
-    def _answer(self, command: Command, state: State) -> Answer:
+    def _answer(self, command: Command, state: State) -> VerdictSummary:
         if self.ledger[command.id].content_hash == command.content_hash:
             return self.answers[command.id]
         record = state.records.get((command.kind, command.subject)) if command.kind else None
@@ -128,7 +133,7 @@ def token_json(token: Token | None) -> Json | None:
     return None if token is None else token.model_dump()
 
 
-def answer_of(verdict: Verdict) -> Answer:
+def summary_of(verdict: Verdict) -> VerdictSummary:
     name = verdict_name(verdict).value
     match verdict:
         case SucceededData():
@@ -140,7 +145,7 @@ def answer_of(verdict: Verdict) -> Answer:
 
 
 def record_json(record: Record | None) -> Json:
-    """What the contract lets a reader know of a record."""
+    """A record as the contract shows it."""
     if isinstance(record, Provider):
         shown = None if record.deleted else record.state()
         return {"generation": record.generation, "sequence": record.sequence, "shown": shown}
@@ -200,7 +205,7 @@ def test_any_batches_come_to_what_one_command_at_a_time_comes_to(data: st.DataOb
     commands = data.draw(MIXTURES)
     memory, model = Memory(), Model()
     answers = [answer for batch in data.draw(splits(commands)) for answer in memory.decide(batch)]
-    assert comparable(answers) == comparable(answers_of(model, commands))
+    assert comparable(answers) == comparable(summaries_of(model, commands))
     assert {key: record_json(record) for key, record in memory.all_records().items()} == model_json(model)
     assert memory.shown == model.shown
     assert memory.told == model.told
@@ -235,11 +240,11 @@ def test_deciding_changes_no_argument_and_touches_nothing_outside_its_footprint(
     for batch in data.draw(splits(data.draw(MIXTURES))):
         commands = [received(members) for members in batch]
         for each in ([command] for command in commands):
-            assert fold(memory.read(footprint_of(each)), each, NOW, RETENTION).faults == []
-        state = memory.read(footprint_of(commands))
+            assert fold(memory.read(KINDS.footprint_of(each)), each, NOW, RETENTION, KINDS.rules).faults == []
+        state = memory.read(KINDS.footprint_of(commands))
         before = dict(state.records)
         copies = deepcopy((commands, before))
-        assert fold(state, commands, NOW, RETENTION).faults == []
+        assert fold(state, commands, NOW, RETENTION, KINDS.rules).faults == []
         assert (commands, before) == copies
         memory.decide(batch)
 
@@ -247,10 +252,10 @@ def test_deciding_changes_no_argument_and_touches_nothing_outside_its_footprint(
 @settings(thorough, max_examples=50)
 @given(command_lists(PROVIDERS_TOO) | allocation_lists())
 def test_moved_commands_come_to_the_same_answers(commands: list[Json]) -> None:
-    def words(answers: list[Answer]) -> list[Any]:
+    def words(answers: list[VerdictSummary]) -> list[Any]:
         return [(word, why, sequence) for word, why, _, sequence in answers]
 
-    assert words(answers_of(Model(), commands)) == words(answers_of(Model(), moved(commands, "elsewhere")))
+    assert words(summaries_of(Model(), commands)) == words(summaries_of(Model(), moved(commands, "elsewhere")))
 
 
 @thorough

@@ -13,7 +13,7 @@ from genlock.schemas.asyncapi import document, event_types
 from genlock.schemas.catalogue import COMMANDS
 from genlock.schemas.outcomes import outcome_id
 from genlock.schemas.queries import QUERIES
-from tests.factories import SOME_ID, Json, conflicting, envelope, event_of, new_id, put, state_of
+from tests.support.factories import SOME_ID, Json, conflicting, envelope, event_of, new_id, put, state_of
 
 DOCUMENT = document("staging")
 

@@ -1,4 +1,4 @@
-"""Capacity: what fits, what does not, and what is said about it. Pure arithmetic, without any command."""
+"""Capacity: which requests fit, which do not, and the messages about these. Pure arithmetic, without any command."""
 
 from collections import Counter
 from typing import Any
@@ -8,8 +8,15 @@ import pytest
 from genlock.schemas.codes import Code
 from genlock.schemas.outcomes import Shortage
 from genlock.schemas.providers import Inventory
-from genlock.service.kinds.providers.capacity import Ask, Flaw, Load, capacity_of, flaws, in_use
-from tests.provider_factories import AMOUNT_MAX, provider_at
+from genlock.service.kinds.providers.capacity import (
+    AllocationRequest,
+    CapacityViolation,
+    ProviderUsage,
+    capacity_of,
+    in_use,
+    violations,
+)
+from tests.support.provider_factories import AMOUNT_MAX, provider_at
 
 
 def load_of(
@@ -18,20 +25,23 @@ def load_of(
     used: dict[str, int] | None = None,
     others: dict[str, int] | None = None,
     asked: dict[str, int] | None = None,
-) -> Load:
-    """What becomes of a provider of which so much is `used` before, and in the end by `others` and as `asked`."""
+) -> ProviderUsage:
+    """A provider with this much `used` before, and in the end used by `others` and as `asked`."""
     provider = provider_at(3, inventories=inventories, used=used or {})
-    return Load(provider, inventories, Counter(used if others is None else others), Counter(asked or {}))
+    return ProviderUsage(provider, inventories, Counter(used if others is None else others), Counter(asked or {}))
 
 
-def found(load: Load, *amounts: int, resource_class: str = "VCPU") -> list[Flaw]:
-    """The flaws of asking for these amounts of one class."""
-    asks = [Ask(load.before.id, resource_class, amount, f"data.{number}") for number, amount in enumerate(amounts)]
-    return list(flaws({load.before.id: load}, asks))
+def found(usage: ProviderUsage, *amounts: int, resource_class: str = "VCPU") -> list[CapacityViolation]:
+    """The violations of asking for these amounts of one class."""
+    requests = [
+        AllocationRequest(usage.before.id, resource_class, amount, ("data", number))
+        for number, amount in enumerate(amounts)
+    ]
+    return list(violations({usage.before.id: usage}, requests))
 
 
-def codes(load: Load, *amounts: int, resource_class: str = "VCPU") -> list[Code]:
-    return [flaw.code for flaw in found(load, *amounts, resource_class=resource_class)]
+def codes(usage: ProviderUsage, *amounts: int, resource_class: str = "VCPU") -> list[Code]:
+    return [violation.fault.code for violation in found(usage, *amounts, resource_class=resource_class)]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +60,7 @@ def codes(load: Load, *amounts: int, resource_class: str = "VCPU") -> list[Code]
         ({"total": AMOUNT_MAX, "allocation_ratio": 1.0}, AMOUNT_MAX),
     ],
 )
-def test_capacity_is_what_is_not_reserved_times_the_ratio_rounded_down(inventory: Any, capacity: int) -> None:
+def test_capacity_is_the_unreserved_total_times_the_ratio_rounded_down(inventory: Any, capacity: int) -> None:
     assert capacity_of(Inventory(**inventory)) == capacity
 
 
@@ -77,44 +87,46 @@ def test_largest_inventory_has_a_capacity() -> None:
         ({"total": 1, "allocation_ratio": 0.1}, 0, 1, False),
     ],
 )
-def test_what_others_use_and_what_is_asked_fit_together_up_to_the_capacity(
+def test_use_of_others_and_request_fit_together_up_to_the_capacity(
     inventory: Any, used: int, asked: int, fits: bool
 ) -> None:
-    load = load_of({"VCPU": Inventory(**inventory)}, used={"VCPU": used}, asked={"VCPU": asked})
-    assert codes(load, asked) == ([] if fits else [Code.CAPACITY_EXCEEDED])
+    usage = load_of({"VCPU": Inventory(**inventory)}, used={"VCPU": used}, asked={"VCPU": asked})
+    assert codes(usage, asked) == ([] if fits else [Code.CAPACITY_EXCEEDED])
 
 
 @pytest.mark.parametrize(
     ("others", "asked", "fits"),
     [
-        # Of 10 there are 16 used before; whoever has 6 of them comes back for more, as much, less.
+        # 16 of 10 are in use. A consumer that has 6 of them asks for more, as much, less.
         (10, 7, False),
         (10, 6, True),
         (10, 5, True),
         (10, 1, True),
-        # Somebody else comes, and gives nothing back.
+        # Another consumer comes, and gives nothing back.
         (16, 1, False),
     ],
 )
 def test_overage_that_is_there_must_not_get_worse(others: int, asked: int, fits: bool) -> None:
-    load = load_of({"VCPU": Inventory(total=10)}, used={"VCPU": 16}, others={"VCPU": others}, asked={"VCPU": asked})
-    assert codes(load, asked) == ([] if fits else [Code.CAPACITY_EXCEEDED])
+    usage = load_of({"VCPU": Inventory(total=10)}, used={"VCPU": 16}, others={"VCPU": others}, asked={"VCPU": asked})
+    assert codes(usage, asked) == ([] if fits else [Code.CAPACITY_EXCEEDED])
 
 
-def test_what_was_used_within_the_capacity_is_no_excuse_for_an_overage() -> None:
-    load = load_of({"VCPU": Inventory(total=10)}, used={"VCPU": 9}, others={"VCPU": 4}, asked={"VCPU": 7})
-    assert codes(load, 7) == [Code.CAPACITY_EXCEEDED]
+def test_earlier_use_within_the_capacity_allows_no_overage() -> None:
+    usage = load_of({"VCPU": Inventory(total=10)}, used={"VCPU": 9}, others={"VCPU": 4}, asked={"VCPU": 7})
+    assert codes(usage, 7) == [Code.CAPACITY_EXCEEDED]
 
 
 def test_shortage_tells_provider_class_asked_used_and_capacity() -> None:
     inventory = Inventory(total=10, reserved=1, allocation_ratio=1.5)
-    load = load_of({"VCPU": inventory}, used={"VCPU": 12}, others={"VCPU": 9}, asked={"VCPU": 5})
-    [flaw] = found(load, 2, 3)
-    assert flaw.shortage == Shortage(provider_id=load.before.id, resource_class="VCPU", asked=5, used=9, capacity=13)
+    usage = load_of({"VCPU": inventory}, used={"VCPU": 12}, others={"VCPU": 9}, asked={"VCPU": 5})
+    [violation] = found(usage, 2, 3)
+    assert violation.shortage == Shortage(
+        provider_id=usage.before.id, resource_class="VCPU", asked=5, used=9, capacity=13
+    )
     # Told once, where the class is asked for first.
-    assert flaw.error.path == "data.0"
-    for word in (load.before.id, "VCPU", "5", "9", "13"):
-        assert word in flaw.error.message
+    assert violation.fault.at == ("data", 0)
+    for word in (usage.before.id, "VCPU", "5", "9", "13"):
+        assert word in violation.fault.message
 
 
 @pytest.mark.parametrize(
@@ -122,56 +134,56 @@ def test_shortage_tells_provider_class_asked_used_and_capacity() -> None:
 )
 def test_single_amounts_obey_min_unit_max_unit_and_step_size(amount: int, fits: bool) -> None:
     inventory = Inventory(total=100, min_unit=3, max_unit=8, step_size=2)
-    load = load_of({"VCPU": inventory}, asked={"VCPU": amount})
-    assert codes(load, amount) == ([] if fits else [Code.UNIT_CONSTRAINT_VIOLATED])
+    usage = load_of({"VCPU": inventory}, asked={"VCPU": amount})
+    assert codes(usage, amount) == ([] if fits else [Code.UNIT_CONSTRAINT_VIOLATED])
 
 
 def test_everything_that_is_wrong_with_one_amount_is_said() -> None:
-    load = load_of({"VCPU": Inventory(total=100, min_unit=6, max_unit=4, step_size=2)}, asked={"VCPU": 5})
-    [flaw] = found(load, 5)
-    assert flaw.error.path == "data.0"
-    for words in ("min_unit 6", "max_unit 4", "step_size 2", "5 of VCPU", load.before.id):
-        assert words in flaw.error.message
+    usage = load_of({"VCPU": Inventory(total=100, min_unit=6, max_unit=4, step_size=2)}, asked={"VCPU": 5})
+    [violation] = found(usage, 5)
+    assert violation.fault.at == ("data", 0)
+    for words in ("min_unit 6", "max_unit 4", "step_size 2", "5 of VCPU", usage.before.id):
+        assert words in violation.fault.message
 
 
 def test_units_are_a_matter_of_each_amount_and_not_of_their_sum() -> None:
-    load = load_of({"VCPU": Inventory(total=100, max_unit=4, step_size=4)}, asked={"VCPU": 8})
-    assert codes(load, 4, 4) == []
-    assert codes(load, 2, 6) == [Code.UNIT_CONSTRAINT_VIOLATED] * 2
+    usage = load_of({"VCPU": Inventory(total=100, max_unit=4, step_size=4)}, asked={"VCPU": 8})
+    assert codes(usage, 4, 4) == []
+    assert codes(usage, 2, 6) == [Code.UNIT_CONSTRAINT_VIOLATED] * 2
 
 
 def test_class_without_inventory_is_told_for_each_amount_and_has_no_shortage() -> None:
-    load = load_of({"VCPU": Inventory(total=10)}, asked={"VGPU": 3})
-    flawed = found(load, 1, 2, resource_class="VGPU")
-    assert [(flaw.code, flaw.error.path, flaw.shortage) for flaw in flawed] == [
-        (Code.NO_INVENTORY, "data.0", None),
-        (Code.NO_INVENTORY, "data.1", None),
+    usage = load_of({"VCPU": Inventory(total=10)}, asked={"VGPU": 3})
+    found_violations = found(usage, 1, 2, resource_class="VGPU")
+    assert [(violation.fault.code, violation.fault.at, violation.shortage) for violation in found_violations] == [
+        (Code.NO_INVENTORY, ("data", 0), None),
+        (Code.NO_INVENTORY, ("data", 1), None),
     ]
-    assert "VGPU" in flawed[0].error.message
-    assert load.before.id in flawed[0].error.message
+    assert "VGPU" in found_violations[0].fault.message
+    assert usage.before.id in found_violations[0].fault.message
 
 
 def test_amount_that_does_not_suit_is_still_counted_against_the_capacity() -> None:
-    load = load_of({"VCPU": Inventory(total=10, max_unit=4)}, used={"VCPU": 9}, asked={"VCPU": 5})
-    assert codes(load, 5) == [Code.UNIT_CONSTRAINT_VIOLATED, Code.CAPACITY_EXCEEDED]
+    usage = load_of({"VCPU": Inventory(total=10, max_unit=4)}, used={"VCPU": 9}, asked={"VCPU": 5})
+    assert codes(usage, 5) == [Code.UNIT_CONSTRAINT_VIOLATED, Code.CAPACITY_EXCEEDED]
 
 
 def test_classes_in_use_must_have_their_inventory_in_the_end() -> None:
-    load = load_of({"DISK_GB": Inventory(total=10)}, used={"VCPU": 3, "DISK_GB": 1, "VGPU": 2, "MEMORY_MB": 0})
-    flawed = found(load)
-    assert [(flaw.code, flaw.error.path) for flaw in flawed] == [
-        (Code.INVENTORY_IN_USE, f"data.inventories.{load.before.id}")
+    usage = load_of({"DISK_GB": Inventory(total=10)}, used={"VCPU": 3, "DISK_GB": 1, "VGPU": 2, "MEMORY_MB": 0})
+    found_violations = found(usage)
+    assert [(violation.fault.code, violation.fault.at) for violation in found_violations] == [
+        (Code.INVENTORY_IN_USE, ("data", "inventories", usage.before.id))
     ] * 2
-    assert ["VCPU" in flaw.error.message for flaw in flawed] == [True, False]
-    assert ["VGPU" in flaw.error.message for flaw in flawed] == [False, True]
+    assert ["VCPU" in violation.fault.message for violation in found_violations] == [True, False]
+    assert ["VGPU" in violation.fault.message for violation in found_violations] == [False, True]
 
 
-def test_what_is_given_up_is_not_in_use() -> None:
-    load = load_of({}, used={"VCPU": 3}, others={"VCPU": 0})
-    assert codes(load) == []
-    assert in_use(load.before.id, {}, load.used) == []
+def test_released_amount_is_not_in_use() -> None:
+    usage = load_of({}, used={"VCPU": 3}, others={"VCPU": 0})
+    assert codes(usage) == []
+    assert in_use(usage.before.id, {}, usage.used) == []
 
 
-def test_used_in_the_end_is_what_others_use_and_what_is_asked_and_never_nothing() -> None:
-    load = load_of({}, others={"VCPU": 2, "DISK_GB": 0, "VGPU": 5}, asked={"VCPU": 3, "MEMORY_MB": 1})
-    assert load.used == {"VCPU": 5, "VGPU": 5, "MEMORY_MB": 1}
+def test_used_in_the_end_is_use_of_others_and_request_and_never_nothing() -> None:
+    usage = load_of({}, others={"VCPU": 2, "DISK_GB": 0, "VGPU": 5}, asked={"VCPU": 3, "MEMORY_MB": 1})
+    assert usage.used == {"VCPU": 5, "VGPU": 5, "MEMORY_MB": 1}

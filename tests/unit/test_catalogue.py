@@ -1,4 +1,4 @@
-"""The catalogue against the contract's tables: types, fields, what is required, and what may be left out."""
+"""The catalogue against the contract's tables: types, fields, and which of these are required."""
 
 from typing import Any, get_args
 
@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from genlock.schemas.base import CommandData, Kind
 from genlock.schemas.catalogue import COMMANDS, SUBJECTS, TYPE_OF
-from tests.factories import SOME_ID, Json
+from tests.support.factories import SOME_ID, Json
 
 TRAVERSAL = SOME_ID
 

@@ -16,8 +16,9 @@ from pydantic import SecretStr
 import genlock
 from genlock.cli import main, messages
 from genlock.cli.failure import sentence
-from genlock.cli.output import explain, plain
+from genlock.cli.output import explain
 from genlock.cli.settings_table import address, masked
+from genlock.cli.terminal import plain
 from genlock.schemas.base import JsonObject
 from genlock.schemas.outcomes import Outcome, parse_outcome
 from genlock.service.settings import Settings
@@ -58,7 +59,7 @@ def outcome(verdict: str, command_id: str = ID, **changes: Any) -> Outcome:
 
 
 class ListClient:
-    """Answers each command with the next verdict of a list; notes what was sent."""
+    """Answers each command with the next verdict of a list, and records the commands."""
 
     def __init__(self, verdicts: list[str | Exception]) -> None:
         self.verdicts: Iterator[str | Exception] = iter(verdicts)
@@ -208,7 +209,6 @@ def test_a_bad_line_is_usage_and_nothing_is_sent(
         ["send", "document.put", "--concurrency", "0"],
         ["send", "--file", "/nonexistent"],
         ["get", "document"],
-        ["get", "nothing", "x"],
         ["tail", "--count", "0"],
         ["nonsense"],
         [],
@@ -378,7 +378,7 @@ def test_a_database_that_cannot_be_had_is_a_sentence(
     assert len(error.splitlines()) == 1
 
 
-def test_the_version_is_that_of_what_is_installed(
+def test_the_version_is_that_of_the_installed_package(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run("--version") == 0

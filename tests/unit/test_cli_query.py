@@ -17,7 +17,7 @@ PAGE: JsonObject = {"records": RECORDS, "next": "b", "generation": 7}
 
 
 class AnsweringClient:
-    """Gives the same answer to each query, its records one by one; notes what was asked."""
+    """Gives the same answer to each query, its records one by one, and records the queries."""
 
     def __init__(self, answer: JsonObject | Exception) -> None:
         self.answer = answer
@@ -86,7 +86,7 @@ def test_records_are_rows_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys:
     assert '{"VCPU": 1}' in shown
     assert "generation 7" in shown
     assert "--all" in shown
-    # What a stranger wrote does not colour the terminal.
+    # Text from another client does not colour the terminal.
     assert "b\N{REPLACEMENT CHARACTER}[31m" in shown
 
 

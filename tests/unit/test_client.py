@@ -1,4 +1,4 @@
-"""What the client makes of answers and of the errors of the AMQP library. Real brokers are tried in tests/e2e."""
+"""How the client reads answers and errors of the AMQP library. Tests with real brokers are in tests/e2e."""
 
 import asyncio
 import json
@@ -18,11 +18,12 @@ from aiormq.exceptions import ChannelAccessRefused
 from pamqp.commands import Basic
 
 import genlock
-from genlock._amqp import Link
-from genlock._letters import Letter
-from genlock._session import Session, SessionLostError
-from genlock._subscriptions import Deliveries, Passing
-from genlock.client import Client, _Outcomes
+from genlock._client.absence import IsLast, only_one
+from genlock._client.link import Link
+from genlock._client.outgoing import OutgoingMessage
+from genlock._client.session import ClientSession, ClientSessionLostError
+from genlock._client.subscriptions import Deliveries, TransientSubscription
+from genlock.client import Client, _Events
 from genlock.schemas.base import JsonObject
 
 STACK = "0190a0a0-0000-7000-8000-000000000001"
@@ -45,13 +46,16 @@ class AnsweringLink:
 
     def __init__(self, answer: Any) -> None:
         self.body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.letters: list[Letter] = []
+        self.messages: list[OutgoingMessage] = []
 
-    async def publish(self, letter: Letter) -> None:
-        self.letters.append(letter)
+    async def publish(self, outgoing: OutgoingMessage) -> None:
+        self.messages.append(outgoing)
 
-    async def ask(self, letter: Letter, _within_s: float | None = None) -> bytes:
-        self.letters.append(letter)
+    async def ask(
+        self, outgoing: OutgoingMessage, _within_s: float | None = None, *, is_last: IsLast = only_one
+    ) -> bytes:
+        self.messages.append(outgoing)
+        assert is_last(self.body)
         return self.body
 
 
@@ -71,14 +75,14 @@ async def test_send_returns_the_outcome() -> None:
             assert generation == 3
         case other:
             pytest.fail(f"{other}")
-    assert (link.letters[0].exchange, link.letters[0].routing_key) == ("ns.commands", "document.put")
+    assert (link.messages[0].exchange, link.messages[0].routing_key) == ("ns.commands", "document.put")
 
 
 async def test_publish_returns_the_id() -> None:
     client, link = _client()
     command = _put()
     assert await client.publish(command) == command.id
-    assert link.letters[0].envelope["source"] == "/test"
+    assert link.messages[0].envelope["source"] == "/test"
 
 
 async def test_answer_that_is_no_outcome_leaves_the_question_open() -> None:
@@ -90,14 +94,42 @@ async def test_answer_that_is_no_outcome_leaves_the_question_open() -> None:
     assert isinstance(raised.value, genlock.Unanswered)
 
 
+UNDECODABLE = {
+    "specversion": "1.0",
+    "id": "8c7e4b52-31e4-5c1b-a0f5-6c1f2a3b4c5d",
+    "source": "/ns",
+    "type": "command.undecodable",
+    "time": "2026-01-31T12:00:00Z",
+    "data": {"code": "invalid_data", "message": "No id.", "errors": [{"path": "id", "message": "No."}], "command": {}},
+}
+
+
+async def test_command_that_the_service_could_not_identify_has_no_effect() -> None:
+    client, _ = _client(UNDECODABLE)
+    command = _put()
+    with pytest.raises(genlock.Undecodable, match=r"^No id\.$") as raised:
+        await client.send(command)
+    assert raised.value.command_id == command.id
+    assert [error.path for error in raised.value.errors] == ["id"]
+    assert not isinstance(raised.value, genlock.Unanswered)
+
+
+async def test_bulk_with_a_command_that_the_service_could_not_identify_names_it() -> None:
+    commands = [_put(), _put()]
+    client, _ = _client([EVENT | {"causationid": commands[0].id}, UNDECODABLE])
+    with pytest.raises(genlock.Undecodable) as raised:
+        await client.send_bulk(commands)
+    assert raised.value.command_id == commands[1].id
+
+
 async def test_get_returns_the_state() -> None:
     client, link = _client(
         {"data": {"record": {"id": "x", "generation": 1, "body": {}, "new_field": 1}, "sequence": 2}}
     )
     assert await client.get("document", "x") == genlock.DocumentState(id="x", generation=1, body={})
-    letter = link.letters[0]
-    assert (letter.exchange, letter.routing_key, letter.persistent) == ("ns.reads", "document.get", False)
-    assert (letter.envelope["type"], letter.envelope["subject"]) == ("document.get", "x")
+    outgoing = link.messages[0]
+    assert (outgoing.exchange, outgoing.routing_key, outgoing.persistent) == ("ns.reads", "document.get", False)
+    assert (outgoing.envelope["type"], outgoing.envelope["subject"]) == ("document.get", "x")
 
 
 async def test_get_of_nothing_is_none() -> None:
@@ -115,8 +147,8 @@ async def test_query_that_fails_has_a_code() -> None:
 async def test_query_returns_its_data() -> None:
     client, link = _client({"data": {"records": [], "next": None}})
     assert await client.query("stack.list", name="web") == {"records": [], "next": None}
-    assert link.letters[0].envelope["data"] == {"name": "web"}
-    assert "subject" not in link.letters[0].envelope
+    assert link.messages[0].envelope["data"] == {"name": "web"}
+    assert "subject" not in link.messages[0].envelope
 
 
 class PagingLink:
@@ -126,8 +158,8 @@ class PagingLink:
         self.pages = iter(pages)
         self.asked: list[JsonObject] = []
 
-    async def ask(self, letter: Letter, _within_s: float | None = None) -> bytes:
-        self.asked.append(letter.envelope["data"])
+    async def ask(self, outgoing: OutgoingMessage, _within_s: float | None = None) -> bytes:
+        self.asked.append(outgoing.envelope["data"])
         return json.dumps({"data": next(self.pages)}).encode()
 
 
@@ -154,7 +186,7 @@ async def test_next_page_is_asked_for_when_it_is_needed() -> None:
 
 
 @pytest.mark.parametrize("data", [{"record": {}}, {"records": {}, "next": None}, {"records": [], "next": 5}, {}])
-async def test_records_of_what_is_no_page_are_unreadable(data: JsonObject) -> None:
+async def test_answer_without_a_page_of_records_is_unreadable(data: JsonObject) -> None:
     client, _ = _client({"data": data})
     with pytest.raises(genlock.UnreadableAnswer, match=r"stack\.get"):
         await anext(client.records("stack.get", STACK))
@@ -174,12 +206,12 @@ async def test_answer_that_is_no_reply_is_unreadable(answer: Any) -> None:
         await client.get("document", "x")
 
 
-async def test_events_pass_over_what_is_no_event() -> None:
+async def test_events_skip_other_messages() -> None:
     async def bodies() -> AsyncIterator[bytes]:
         yield b"no event"
         yield json.dumps(EVENT).encode()
 
-    assert [event.subject async for event in _Outcomes(bodies())] == ["x"]
+    assert [event.subject async for event in _Events(bodies())] == ["x"]
 
 
 @pytest.mark.parametrize("queue", ["ns", "ns.reader", "", "amq.mine", "ä" * 128])
@@ -190,8 +222,8 @@ async def test_a_queue_that_is_not_a_readers_is_refused(queue: str) -> None:
             pass
 
 
-def _session() -> Session:
-    return Session(cast("AbstractConnection", None))
+def _session() -> ClientSession:
+    return ClientSession(cast("AbstractConnection", None))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +234,7 @@ def _session() -> Session:
         (ChannelAccessRefused("not you"), genlock.Refused),
     ],
 )
-async def test_what_the_broker_does_not_take_is_told(theirs: Exception, ours: type[genlock.NotTaken]) -> None:
+async def test_message_that_the_broker_does_not_take_raises(theirs: Exception, ours: type[genlock.NotTaken]) -> None:
     session = _session()
     with pytest.raises(ours) as raised, session.faults("7"):
         raise theirs
@@ -217,13 +249,13 @@ async def test_what_the_broker_does_not_take_is_told(theirs: Exception, ours: ty
         ChannelInvalidStateError("closed"),
         ConnectionResetError(),
         TimeoutError("the kernel has given up"),
-        # aiormq ends what waits on a closed connection so, without anybody having cancelled the task.
+        # aiormq ends waits on a closed connection with this, although no code has cancelled the task.
         asyncio.CancelledError(),
     ],
 )
 async def test_a_fault_of_the_connection_ends_the_session(theirs: BaseException) -> None:
     session = _session()
-    with pytest.raises(SessionLostError), session.faults():
+    with pytest.raises(ClientSessionLostError), session.faults():
         raise theirs
     assert session.lost.is_set()
 
@@ -242,7 +274,7 @@ async def test_a_task_that_is_cancelled_stays_cancelled() -> None:
 
 async def test_a_subscription_that_ended_says_so_each_time() -> None:
     deliveries = Deliveries(_session(), cast("AbstractChannel", None))
-    subscription = Passing(deliveries)
+    subscription = TransientSubscription(deliveries)
     waiting = asyncio.create_task(anext(subscription))
     await asyncio.sleep(0)
     deliveries.end("reset")
@@ -268,7 +300,7 @@ async def test_a_source_that_is_none_is_refused() -> None:
             pass
 
 
-async def test_nobody_there_is_one_sentence() -> None:
+async def test_unreachable_broker_is_one_sentence() -> None:
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     server.close()

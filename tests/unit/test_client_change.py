@@ -11,13 +11,14 @@ import pytest
 import genlock
 from genlock import DocumentDelete, DocumentMerge, DocumentPut, DocumentState, Outcome, ProviderSetTraits
 from genlock import change as change_module
-from genlock._drafts import completed
-from genlock._states import ReadableKind, State
-from genlock._turns import BUSY_S, turn_of
+from genlock._client.drafts import completed
+from genlock._client.states import State
+from genlock._client.turns import BUSY_S, turn_of
 from genlock.change import CONFLICTS_KEPT, Change
+from genlock.schemas.base import Kind
 from genlock.schemas.outcomes import parse_outcome
 from genlock.schemas.stacks import StackState
-from tests.factories import accepted, conflicting, event_of, put, state_of
+from tests.support.factories import accepted, conflicting, event_of, put, state_of
 
 T = TypeVar("T")
 
@@ -40,9 +41,9 @@ def late(after_ms: int = 0) -> genlock.Conflict:
 
 
 class Told:
-    """Answers each command with the next of what it was told, again with the last one, and raises what is an exception.
+    """Answers each command with its next answer, and repeats the last one. An exception among them is raised.
 
-    Silence takes as long as the caller has.
+    Silence lasts until the caller's time is over.
     """
 
     def __init__(self, *answers: Outcome | Exception, state: State | Exception | None = DOCUMENT) -> None:
@@ -51,7 +52,7 @@ class Told:
         self.reads = 0
         self._state = state
 
-    async def read_within(self, kind: ReadableKind, record_id: str, within_s: float) -> State | None:
+    async def read_within(self, kind: Kind, record_id: str, within_s: float) -> State | None:
         assert (kind, record_id) == ("document", "x")
         self.reads += 1
         return await _told(self._state, within_s)
@@ -148,7 +149,7 @@ async def test_a_timeout_of_fns_own_is_its_authors() -> None:
 
 async def test_a_command_under_way_at_the_deadline_is_named() -> None:
     told = Told(genlock.NoAnswer("There is no answer within 0.1 s.", "7"))
-    with pytest.raises(genlock.NoAnswer, match=r"command\.get") as raised:
+    with pytest.raises(genlock.NoAnswer, match=r"document\.outcome") as raised:
         await changed(told, merge, timeout_s=0.3)
     assert raised.value.command_id == told.sent[0].id
     assert raised.value.command_id in str(raised.value)
@@ -210,7 +211,7 @@ async def test_a_try_without_an_answer_is_repeated_under_its_own_id(silence: gen
     assert ids[0] != ids[2]
 
 
-async def test_what_has_no_effect_is_not_sent_again() -> None:
+async def test_command_without_effect_is_not_sent_again() -> None:
     told = Told(genlock.Refused("full", "7"))
     with pytest.raises(genlock.Refused):
         await changed(told, merge)
@@ -232,11 +233,26 @@ async def test_the_advice_is_the_least_that_is_waited(monkeypatch: pytest.Monkey
         assert advised_s <= pause_s <= advised_s + change_module.JITTER_S
 
 
-async def test_a_retry_after_a_long_pause_starts_from_what_the_record_is_by_then() -> None:
+async def test_a_retry_after_a_long_pause_starts_from_the_present_record() -> None:
     told = Told(late(0), late(30), late(0), late(0))
     with pytest.raises(genlock.GaveUp):
         await changed(told, merge, attempts=4)
     assert told.reads == 2
+
+
+async def test_a_state_that_did_not_fit_into_the_conflict_is_read() -> None:
+    truncated = late()
+    data = truncated.data.model_copy(update={"current": None, "truncated": True})
+    told = Told(truncated.model_copy(update={"data": data}), won())
+    seen: list[Any] = []
+
+    def note(state: Any) -> Any:
+        seen.append(state)
+        return merge(state)
+
+    assert isinstance(await changed(told, note), genlock.Succeeded)
+    assert told.reads == 2
+    assert seen == [DOCUMENT, DOCUMENT]
 
 
 async def test_pauses_differ(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,6 +388,6 @@ def _slow(state: Any) -> Any:
         (DOCUMENT, "document", "of the type DocumentState. It has to return"),
     ],
 )
-def test_what_is_no_draft_is_refused(draft: Any, kind: ReadableKind, words: str) -> None:
+def test_value_that_is_no_draft_is_refused(draft: Any, kind: Kind, words: str) -> None:
     with pytest.raises(genlock.InvalidMessage, match=words):
         completed(draft, kind, "x", None)

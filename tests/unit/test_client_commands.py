@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import genlock
-from genlock._letters import Letter, encode
+from genlock._client.outgoing import OutgoingMessage, encode
 from genlock.commands import Command, command, complete, read_lines
 from genlock.schemas import decode
 from genlock.schemas.base import CommandData
@@ -91,7 +91,7 @@ def test_every_command_reaches_the_service_as_it_was_made() -> None:
     ]
     assert {type(data) for data in made} == set(TYPE_OF)
     for data in made:
-        subject = None if TYPE_OF[type(data)].on_several else STACK
+        subject = None if TYPE_OF[type(data)].multi_record else STACK
         sent = command(data, subject=subject)
         body = encode(complete(sent.members(), "/test"))
         came = decode.decode(body, sent.type, subject)
@@ -100,7 +100,7 @@ def test_every_command_reaches_the_service_as_it_was_made() -> None:
         assert (came.id, came.type, came.subject or None, came.time) == (sent.id, sent.type, sent.subject, sent.time)
 
 
-def test_complete_fills_in_what_is_missing_and_changes_nothing_else() -> None:
+def test_complete_fills_in_missing_attributes_and_changes_nothing_else() -> None:
     given = {"type": "document.put", "source": "/me", "scene": "one", "data": {"x": 1}}
     envelope = complete(given, "/test")
     assert {name: envelope[name] for name in given} == given
@@ -149,7 +149,7 @@ def test_what_json_cannot_hold_is_refused(value: Any) -> None:
         encode({"data": value})
 
 
-def test_what_nobody_could_read_is_refused() -> None:
+def test_unreadable_command_is_refused() -> None:
     with pytest.raises(genlock.InvalidMessage, match="bytes"):
         encode({"data": "x" * decode.READABLE_BYTES_MAX})
 
@@ -157,7 +157,7 @@ def test_what_nobody_could_read_is_refused() -> None:
 def test_properties_repeat_the_body() -> None:
     made = _put()
     envelope = complete(made.members(), "/test")
-    message = Letter("genlock.commands", made.type, envelope).message()
+    message = OutgoingMessage("genlock.commands", made.type, envelope).message()
     assert (message.message_id, message.type, message.app_id) == (made.id, "document.put", "/test")
     assert message.headers == {"subject": "server-1"}
     assert message.delivery_mode == 2
@@ -167,6 +167,6 @@ def test_properties_repeat_the_body() -> None:
 
 def test_properties_leave_out_what_they_cannot_hold() -> None:
     envelope = complete({"type": "a", "source": "x" * 256, "subject": 5}, "/test")
-    message = Letter("genlock.commands", "a", envelope).message()
+    message = OutgoingMessage("genlock.commands", "a", envelope).message()
     assert message.app_id is None
     assert message.headers == {}

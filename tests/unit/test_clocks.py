@@ -1,4 +1,4 @@
-"""Two clocks: how far they are apart at least, what is expired by both, and what waits because they disagree."""
+"""Two clocks: how far they are apart at least, and which commands both find expired, or leave waiting."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -6,23 +6,25 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pamqp.commands import Basic
 
-from genlock.consumers.deliveries import Delivery, Part
-from genlock.consumers.parking import Parking
-from genlock.consumers.vitals import Activity
+from genlock.consumers.commands.deliveries import Delivery, Part
+from genlock.consumers.commands.parking import Parking
+from genlock.consumers.commands.settlement import LateDeliveries
+from genlock.consumers.health.activity import Progress
 from genlock.service.database.clocks import Clocks
 from genlock.service.deciding.fold import Folded, fold
+from genlock.service.kinds.registry import KINDS
 from genlock.service.ledger.events import timestamp
-from tests.factories import declare, put, state_of
+from tests.support.factories import declare, put, state_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RETENTION = timedelta(days=14)
 MEMORY = timedelta(days=13)
 
 
-def at(*, replica_s: float = 0, took_s: float = 0) -> Clocks:
-    """What the clocks say where this machine's is so many seconds ahead, and the question took so long."""
+def at(*, replica_s: float = 0, took_s: float = 0, stepped_s: float = 0) -> Clocks:
+    """The times of both clocks if this machine's is so many seconds ahead, and the question took so long."""
     before = NOW + timedelta(seconds=replica_s - took_s / 2)
-    return Clocks(before, NOW, before + timedelta(seconds=took_s))
+    return Clocks(before, NOW, before + timedelta(seconds=took_s), stepped_s)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def folded(age: timedelta, clocks: Clocks) -> Folded:
     """Fold a command of that age by the clock of the database."""
     state, command = state_of(), put("d", None, time=timestamp(NOW - age))
     declare(state, [command])
-    return fold(state, [command], clocks.before, RETENTION, clocks=clocks)
+    return fold(state, [command], clocks.before, RETENTION, KINDS.rules, clocks=clocks)
 
 
 MOMENT = timedelta(seconds=1)
@@ -83,21 +85,42 @@ def test_command_is_expired_by_both_clocks_or_held_where_they_disagree(
     assert (["held"] if result.doubtful else [type(each).__name__ for each in result.verdicts]) == [verdict]
 
 
+@pytest.mark.parametrize(
+    ("stepped_s", "age", "verdict"),
+    [
+        # Both wall clocks were put forward: they call a new command expired.
+        (20 * 86_400, timedelta(days=20), "held"),
+        (20 * 86_400, MEMORY - MOMENT, "SucceededData"),
+        (20 * 86_400, MEMORY + timedelta(days=20) + MOMENT, "RejectedData"),
+        # Both were put back: they call new what may be forgotten.
+        (-20 * 86_400, timedelta(0), "held"),
+        (-20 * 86_400, -8 * timedelta(days=1), "SucceededData"),
+        (-20 * 86_400, MEMORY + MOMENT, "RejectedData"),
+        (59, MEMORY + 30 * MOMENT, "SucceededData"),
+        (-59, MEMORY - 30 * MOMENT, "SucceededData"),
+    ],
+)
+def test_command_is_held_that_both_clocks_call_expired_only_since_they_were_set(
+    stepped_s: float, age: timedelta, verdict: str
+) -> None:
+    result = folded(age, at(stepped_s=stepped_s))
+    assert (["held"] if result.doubtful else [type(each).__name__ for each in result.verdicts]) == [verdict]
+
+
 def delivery(tag: int) -> Delivery:
     return Delivery(tag, "document.put", Basic.Properties(), (Part(put(f"d{tag}", None), b""),), 0, False, 0, False)
 
 
-async def test_others_of_a_batch_go_on_and_each_is_acknowledged_by_itself_until_nothing_is_late() -> None:
+async def test_others_of_a_batch_go_on_and_the_parked_delivery_comes_back() -> None:
     back: asyncio.Queue[Delivery] = asyncio.Queue()
-    parking = Parking(back.put_nowait, Activity(), pause_s=0)
-    assert list(parking.acknowledgements([1, 2, 3])) == [(3, True)]
+    late = LateDeliveries()
+    parking = Parking(back.put_nowait, late, Progress(), pause_s=0)
     batch = [delivery(tag) for tag in (4, 5, 6)]
     held = batch[1].commands[0].id
     assert [each.tag for each in parking.park(batch, {held}, "the test")] == [4, 6]
-    assert list(parking.acknowledgements([4, 6])) == [(4, False), (6, False)]
+    assert list(late.acknowledgements([4, 6])) == [(4, False), (6, False)]
     running = asyncio.create_task(parking.run())
     async with asyncio.timeout(5):
         assert (await back.get()).tag == 5
-    assert list(parking.acknowledgements([7])) == [(7, False)]
-    assert list(parking.acknowledgements([8, 5])) == [(8, True)]
+    assert list(late.acknowledgements([8, 5])) == [(8, True)]
     running.cancel()

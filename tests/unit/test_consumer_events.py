@@ -8,9 +8,9 @@ from genlock.schemas.decode import Command
 from genlock.schemas.outcomes import Conflict, Verdict, parse_outcome
 from genlock.service.deciding.state import State
 from genlock.service.ledger.events import Event
-from tests.consumer_factories import (
+from tests.support.consumer_factories import (
     consumer_at,
-    nobody,
+    deleted_consumer,
     placed,
     reshape,
     set_allocations,
@@ -19,14 +19,14 @@ from tests.consumer_factories import (
     wanted,
     with_room,
 )
-from tests.factories import Json, decided, event_of, new_id
-from tests.provider_factories import shown
+from tests.support.factories import Json, decided, event_of, new_id
+from tests.support.provider_factories import shown
 
 EVENT_BYTES_MAX = 4 * 1024 * 1024
 
 PROVIDER = with_room(5, VCPU=8)
 CONSUMER = consumer_at(3, {PROVIDER.id: {"VCPU": 6}}, consumer_type="INSTANCE")
-GONE = nobody(4)
+GONE = deleted_consumer(4)
 
 
 def state() -> State:
@@ -123,7 +123,7 @@ def test_conflict_event_has_every_failed_check_and_the_first_at_the_top() -> Non
         "reason": "stale",
         "expected": {"generation": 2},
         "actual": {"generation": 3},
-        "winner": CONSUMER.maker.model_dump(),
+        "winner": CONSUMER.maker.model_dump(exclude_unset=True),
         "current": shown_consumer(CONSUMER),
     }
     second = {
@@ -133,7 +133,7 @@ def test_conflict_event_has_every_failed_check_and_the_first_at_the_top() -> Non
         "reason": "stale",
         "expected": {"generation": 4},
         "actual": {"generation": 5},
-        "winner": PROVIDER.maker.model_dump(),
+        "winner": PROVIDER.maker.model_dump(exclude_unset=True),
         "current": shown(PROVIDER),
     }
     assert data_of(sent) == first | {
@@ -165,16 +165,16 @@ def test_other_rejections_have_no_shortages() -> None:
 # Sizes.
 
 
-def crowd(consumers: int, providers: int) -> tuple[State, Command]:
+def many(consumers: int, providers: int) -> tuple[State, Command]:
     """Many consumers with large allocations, and a command that is stale for all of them."""
     racks = [with_room(1, VCPU=10**6) for _ in range(providers)]
     large = {rack.id: {"VCPU": 1} for rack in racks}
-    crowded = [consumer_at(2, large) for _ in range(consumers)]
-    return placed(racks, *crowded), set_many({consumer.id: wanted(1, {}) for consumer in crowded})
+    large_consumers = [consumer_at(2, large) for _ in range(consumers)]
+    return placed(racks, *large_consumers), set_many({consumer.id: wanted(1, {}) for consumer in large_consumers})
 
 
 def test_conflict_past_4_mib_leaves_current_out_of_its_failures_too() -> None:
-    before, sent = crowd(40, 2200)
+    before, sent = many(40, 2200)
     verdict = decided(before, sent)
     assert len(verdict.model_dump_json()) > EVENT_BYTES_MAX
     event = event_of(sent, verdict)
@@ -192,7 +192,7 @@ def test_conflict_past_4_mib_leaves_current_out_of_its_failures_too() -> None:
 
 
 def test_conflict_up_to_4_mib_is_whole() -> None:
-    before, sent = crowd(2, 2200)
+    before, sent = many(2, 2200)
     verdict = decided(before, sent)
     outcome = parse_outcome(event_of(sent, verdict).body)
     assert isinstance(outcome, Conflict)

@@ -9,7 +9,17 @@ from genlock.schemas.decode import Command, Refusal, decode
 from genlock.schemas.envelope import Envelope
 from genlock.schemas.outcomes import RejectedData
 from genlock.schemas.providers import Inventory
-from tests.factories import SOME_ID, Json, decided, envelope, event_of, json_bytes, received, refused_command, state_of
+from tests.support.factories import (
+    SOME_ID,
+    Json,
+    decided,
+    envelope,
+    event_of,
+    json_bytes,
+    received,
+    refused_command,
+    state_of,
+)
 
 DATA: Json = {"expected_generation": None, "body": {"a": 1}}
 

@@ -26,10 +26,10 @@ from genlock.schemas.outcomes import (
     outcome_id,
     parse_outcome,
 )
-from genlock.service.deciding.json_text import Stored
+from genlock.service.deciding.json_text import JsonText
 from genlock.service.deciding.verdicts import refused
 from genlock.service.ledger.events import Event, timestamp
-from tests.factories import (
+from tests.support.factories import (
     NOW,
     Json,
     command,
@@ -49,7 +49,7 @@ from tests.factories import (
 
 EVENT_BYTES_MAX = 4 * 1024 * 1024
 
-# The contract's list, for the records that there are.
+# The contract's list, for the existing kinds of records.
 CODES = """
 unknown_type invalid_data too_large expired routing_key_mismatch id_reused not_found duplicate_name deleted
 wrong_action wrong_status internal_error
@@ -104,6 +104,7 @@ def test_every_event_can_be_read_back(sent: Command, verdict: Verdict) -> None:
         outcome.time,
     )
     assert parse_outcome(event.body.encode()) == outcome
+    assert event.internal_error == (isinstance(verdict, RejectedData) and verdict.code is Code.INTERNAL_ERROR)
     assert Event.stored(event.body) == event
 
 
@@ -157,7 +158,7 @@ def test_conflict_event_has_the_fields_of_the_contract() -> None:
         "reason": "stale",
         "expected": {"generation": 2},
         "actual": {"generation": 3},
-        "winner": document.maker.model_dump(),
+        "winner": document.maker.model_dump(exclude_unset=True),
         "current": {"id": document.id, "generation": 3, "body": document.body},
         "command": {
             "type": "document.put",
@@ -184,7 +185,16 @@ def test_rejection_event_has_the_fields_of_the_contract() -> None:
         "sequence": 0,
         "code": "invalid_data",
         "message": "The data of document.put is not valid.",
-        "errors": [{"path": "data.unknown", "message": "Extra inputs are not permitted"}],
+        "errors": [
+            {
+                "code": "invalid_data",
+                "path": "data.unknown",
+                "pointer": "/data/unknown",
+                "value": "unknown",
+                "constraints": {"additionalProperties": False},
+                "message": "Extra inputs are not permitted",
+            }
+        ],
         "command": {"type": "document.put", "subject": "d"},
     }
 
@@ -251,7 +261,7 @@ def test_codes_and_reasons_are_those_of_the_contract() -> None:
 
 
 def large(megabytes: int) -> Command:
-    """A command whose conflict carries so many MiB as its current state and its own data together."""
+    """A command whose conflict carries so many MiB of current state and command data together."""
     sent = put("d", 3)
     text = "é" * (megabytes * 1024 * 1024 // 2)
     return replace(sent, echo=sent.echo.model_copy(update={"data": {"body": {"text": text}}}))
@@ -289,7 +299,7 @@ def test_event_of_exactly_4_mib_is_whole_and_one_byte_more_is_not() -> None:
 
 def test_largest_documents_and_templates_make_no_truncated_event() -> None:
     half = {"a": "é" * (512 * 1024 // 2 - 10)}
-    halves = {"template": Stored(half), "previous_template": Stored(half)}
+    halves = {"template": JsonText(half), "previous_template": JsonText(half)}
     stack = stack_in("UPDATE", "IN_PROGRESS", **halves, disable_rollback=False)
     late = stack_command("update", stack.id, expected_traversal=new_id(), template=half)
     failure: Json = {"expected_traversal": stack.traversal, "status": "FAILED"}
@@ -313,7 +323,7 @@ def test_largest_documents_and_templates_make_no_truncated_event() -> None:
         '{"specversion": "1.0"}',
     ],
 )
-def test_what_is_no_outcome_event_is_not_read(body: bytes | str) -> None:
+def test_message_that_is_no_outcome_event_is_not_read(body: bytes | str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_outcome(body)
 

@@ -1,4 +1,4 @@
-"""The fold: who reaches the rules, who does not, and what one command's fault does to the others."""
+"""The fold: which commands reach the rules, which do not, and how one command's fault affects the others."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -13,9 +13,10 @@ from genlock.schemas.outcomes import GenerationToken, RejectedData, SucceededDat
 from genlock.service.deciding.fold import EXPIRY_MARGIN, Folded
 from genlock.service.deciding.state import State
 from genlock.service.deciding.verdicts import Decision
-from genlock.service.kinds.registry import RULES, footprint_of
+from genlock.service.kinds.registry import KINDS
+from genlock.service.kinds.stacks.traversals import AskedTraversals
 from genlock.service.ledger.events import timestamp
-from tests.factories import (
+from tests.support.factories import (
     NOW,
     accepted,
     conflicting,
@@ -39,7 +40,7 @@ from tests.factories import (
 
 
 def test_rules_and_catalogue_have_the_same_types() -> None:
-    assert RULES.keys() == COMMANDS.keys()
+    assert KINDS.rules.keys() == COMMANDS.keys()
 
 
 def test_each_command_has_its_verdict_and_each_change_its_command_in_order() -> None:
@@ -193,15 +194,15 @@ def test_expiry_comes_before_the_token() -> None:
 # Faults.
 
 
-def test_rule_that_raises_ends_its_own_command_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rule_that_raises_ends_its_own_command_alone() -> None:
     def broken(_state: State, _command: Command, _data: Any, _decided_at: str) -> Decision:
         raise ZeroDivisionError("broken rule")
 
-    monkeypatch.setitem(RULES, "document.delete", replace(RULES["document.delete"], apply=broken))
+    rules = {**KINDS.rules, "document.delete": replace(KINDS.rules["document.delete"], apply=broken)}
     document = document_at(3)
     state = state_of(document)
     commands = [put(document.id, 3, {"a": 1}), delete_document(document.id, 4), put(document.id, 4, {"a": 2})]
-    result = folded_over(state, commands)
+    result = folded_over(state, commands, rules)
     first, fault, third = result.verdicts
     assert isinstance(first, SucceededData)
     assert isinstance(third, SucceededData)
@@ -216,13 +217,13 @@ def test_rule_that_raises_ends_its_own_command_alone(monkeypatch: pytest.MonkeyP
     assert document_in(state, document.id).body == {"a": 2}
 
 
-# What a batch touches.
+# The footprint of a batch.
 
 
 def test_batch_touches_its_records_names_and_expected_traversals() -> None:
     one, two = new_id(), new_id()
     expected = {verb: new_id() for verb in ("update", "delete", "rollback", "cancel", "set_state")}
-    wanted = footprint_of(
+    wanted = KINDS.footprint_of(
         [
             put("d", None),
             merge("e", {}),
@@ -234,7 +235,7 @@ def test_batch_touches_its_records_names_and_expected_traversals() -> None:
     assert wanted.changes == {"document": {"d", "e"}, "stack": {one, two}}
     assert wanted.reads == {}
     assert wanted.names == {("stack", "blue")}
-    assert wanted.traversals == {(two, traversal) for traversal in expected.values()}
+    assert wanted.part(AskedTraversals).pairs == {(two, traversal) for traversal in expected.values()}
 
 
 def test_refused_command_touches_its_record_only_where_it_is_known() -> None:
@@ -243,9 +244,9 @@ def test_refused_command_touches_its_record_only_where_it_is_known() -> None:
         refused_command("frobnicate", "e", {}),
         refused_command("stack.create", "no uuid", {"name": "blue", "template": {}}),
     ]
-    wanted = footprint_of(refused)
+    wanted = KINDS.footprint_of(refused)
     assert (wanted.changes, wanted.reads) == ({}, {"document": {"d"}})
-    assert (wanted.names, wanted.traversals) == (set(), set())
+    assert (wanted.names, wanted.parts) == (set(), {})
 
 
 def test_document_and_stack_of_one_id_are_two_records() -> None:

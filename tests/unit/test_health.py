@@ -4,11 +4,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from genlock.consumers import health, vitals
-from genlock.consumers.health import CHECK_EVERY_S, CHECKS_LATE, Monitor, Status
-from genlock.consumers.session import SessionLostError
-from genlock.consumers.topology import CommandQueue
-from genlock.consumers.vitals import ProcessVitals, Vitals
+from genlock.consumers.amqp.session import SessionLostError
+from genlock.consumers.amqp.topology import CommandQueue
+from genlock.consumers.health.activity import Activity, ProcessActivity
+from genlock.consumers.health.monitor import CHECK_EVERY_S, CHECKS_LATE, Monitor, Status
 
 TIMEOUT_S = 30.0
 
@@ -24,11 +23,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(health, "monotonic", clock)
-    monkeypatch.setattr(vitals, "monotonic", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 async def none() -> int:
@@ -52,9 +48,9 @@ LANES = [CommandQueue("one", in_order=True), CommandQueue("other", in_order=True
 Check = Callable[[], Awaitable[int]]
 
 
-def working(clock: Clock, *queues: CommandQueue) -> ProcessVitals:
-    """The vitals of a process that has just settled something from each queue; from the inbox, if none is named."""
-    process = ProcessVitals(queues or [INBOX])
+def working(clock: Clock, *queues: CommandQueue) -> ProcessActivity:
+    """The activity of a process that has just settled something from each queue; from the inbox, if none is named."""
+    process = ProcessActivity(queues or [INBOX], clock)
     process.in_session = True
     for signs in consumers(process, *queues):
         signs.settled(0)
@@ -63,16 +59,21 @@ def working(clock: Clock, *queues: CommandQueue) -> ProcessVitals:
     return process
 
 
-def consumers(process: ProcessVitals, *queues: CommandQueue) -> list[Vitals]:
+def consumers(process: ProcessActivity, *queues: CommandQueue) -> list[Activity]:
     return [process.of(queue) for queue in queues or [INBOX]]
 
 
 def monitor_of(
-    process: ProcessVitals, *, unconfirmed: Check = none, waiting: Check = none, committing: Check = none
+    process: ProcessActivity, *, unconfirmed: Check = none, waiting: Check = none, committing: Check = none
 ) -> Monitor:
     return Monitor(
         process, unconfirmed=unconfirmed, waiting=waiting, committing=committing, progress_timeout_s=TIMEOUT_S
     )
+
+
+def quiet_monitor(process: ProcessActivity, timeout_s: float) -> Monitor:
+    """A monitor whose servers answer. It calls a part dead after so many seconds."""
+    return Monitor(process, unconfirmed=none, waiting=none, committing=none, progress_timeout_s=timeout_s)
 
 
 async def watched(monitor: Monitor, clock: Clock, seconds: float = 2 * TIMEOUT_S) -> Status:
@@ -119,15 +120,26 @@ async def test_slow_service_that_moves_now_and_then_is_not_dead(clock: Clock) ->
         signs.settled(0)
 
 
-async def test_process_that_was_stopped_for_a_while_is_not_dead_when_it_goes_on(clock: Clock) -> None:
-    """As a machine that is suspended, or a container that is paused."""
+@pytest.mark.parametrize("timeout_s", [TIMEOUT_S, CHECK_EVERY_S])
+async def test_process_that_was_stopped_for_a_while_is_not_dead_when_it_goes_on(clock: Clock, timeout_s: float) -> None:
+    """As with a suspended machine, a paused container, or a process without processor time."""
     process = working(clock)
-    monitor = monitor_of(process)
+    monitor = quiet_monitor(process, timeout_s)
     process.of(INBOX).took(again=False)
     await monitor.look()
-    clock.now += 100 * TIMEOUT_S
+    clock.now += 3 * timeout_s
     await monitor.look()
     assert monitor.status.dead == []
+
+
+async def test_part_that_two_checks_find_stuck_for_longer_than_it_may_be_is_dead(clock: Clock) -> None:
+    process = working(clock)
+    monitor = quiet_monitor(process, CHECK_EVERY_S)
+    process.of(INBOX).took(again=False)
+    for _ in range(3):
+        clock.now += CHECK_EVERY_S
+        await monitor.look()
+    assert monitor.status.dead
 
 
 async def test_outage_is_unready_but_never_dead(clock: Clock) -> None:
@@ -140,7 +152,7 @@ async def test_outage_is_unready_but_never_dead(clock: Clock) -> None:
 
 
 async def test_primary_that_answers_reads_and_no_commit_makes_it_unready(clock: Clock) -> None:
-    """As one does whose synchronous standby is away."""
+    """As a primary does while its synchronous standby is away."""
     process = working(clock)
     process.of(INBOX).took(again=False)
     status = await watched(monitor_of(process, committing=no_answer), clock, 2)
@@ -153,12 +165,12 @@ async def test_statement_that_the_database_is_at_explains_a_standstill_for_as_lo
     """One after the other, each as slow as it may be; not one that is never answered and never given up."""
     process = working(clock)
     monitor = monitor_of(process)
-    activity = process.of(INBOX).activity
+    progress = process.of(INBOX).progress
     process.of(INBOX).took(again=False)
     for _ in range(10):
-        with activity.waiting(10.0):
+        with progress.waiting(10.0):
             assert (await watched(monitor, clock, 10.0)).dead == []
-    with activity.waiting(10.0):
+    with progress.waiting(10.0):
         assert (await watched(monitor, clock, 10.0 + 2 * TIMEOUT_S)).dead
 
 
@@ -170,12 +182,12 @@ async def test_database_that_cannot_decide_makes_it_unready_with_its_reason_but_
     with signs.asking() as asking:
         for _ in range(30):
             asking.met("InsufficientPrivilegeError: permission denied for table documents")
-            with signs.activity.waiting(5.0):
+            with signs.progress.waiting(5.0):
                 status = await watched(monitor, clock, 5.0)
             assert status.dead == []
         unready = (await monitor.check()).unready
     assert (
-        "PostgreSQL cannot decide what is held: InsufficientPrivilegeError: permission denied for table documents"
+        "PostgreSQL cannot decide the held commands: InsufficientPrivilegeError: permission denied for table documents"
         in unready
     )
     signs.settled(1)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from genlock._urls import Host, InvalidUrl
+from genlock._net.urls import Host, InvalidUrl
 from genlock.service.database.libpq import OPTIONS
 from genlock.service.database.postgres_urls import KEEP_ALIVE, read
 
@@ -97,13 +97,13 @@ def test_option_whose_promise_cannot_be_kept_is_refused_by_name(query: str, name
         ("a b=1", "it has to look like"),
         ("a!=1", "its query has to look like"),
         ("password=a+b", "a \\+ in its password has to be percent-encoded"),
-        ("password=XyZzY&c=d", "behind the password in its query stands what is no option"),
+        ("password=XyZzY&c=d", "the text behind the password in its query is no option"),
         ("port=1,2", "it names 2 ports for 1 hosts"),
         ("port=0", "it has to look like"),
         ("service=nowhere", "the service that it names is in no service file"),
     ],
 )
-def test_what_is_wrong_with_an_option_is_a_sentence(query: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_option_is_described_in_a_sentence(query: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGSERVICEFILE", "/dev/null")
     with pytest.raises(InvalidUrl, match=f"^{why}") as raised:
         read(of(query))

@@ -1,4 +1,4 @@
-"""What providers have: inventories, traits and aggregates, how each is changed, and what is no such thing."""
+"""What providers have: inventories, traits and aggregates, how each is changed, and which values are invalid."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import pytest
 
 from genlock.schemas.codes import Code
 from genlock.schemas.providers import Inventory
-from tests.factories import Json, accepted, decided, key, new_id, refused_command, turned_down
-from tests.provider_factories import (
+from tests.support.factories import Json, accepted, decided, key, new_id, refused_command, turned_down
+from tests.support.provider_factories import (
     AMOUNT_MAX,
     INVENTORY,
     below,

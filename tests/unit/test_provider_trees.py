@@ -6,9 +6,10 @@ from genlock.schemas.codes import Code, Reason
 from genlock.service.deciding.footprint import Footprint
 from genlock.service.deciding.state import State
 from genlock.service.kinds.providers.record import Provider
-from genlock.service.kinds.registry import footprint_of
-from tests.factories import accepted, conflicting, key, new_id, turned_down
-from tests.provider_factories import (
+from genlock.service.kinds.providers.trees import TreeFootprint, Trees, ancestors_of, root_of
+from genlock.service.kinds.registry import KINDS
+from tests.support.factories import accepted, conflicting, key, new_id, turned_down
+from tests.support.provider_factories import (
     below,
     create_provider,
     delete_provider,
@@ -23,7 +24,7 @@ from tests.provider_factories import (
 
 
 def line(length: int) -> list[Provider]:
-    """A root and what is below it, one below the other."""
+    """A root and its descendants, one below the other."""
     providers = [provider_at(0)]
     for generation in range(1, length):
         providers.append(below(providers[-1], generation))
@@ -97,7 +98,7 @@ def test_provider_is_not_moved_below_itself() -> None:
 
 @pytest.mark.parametrize("mover", [0, 1])
 @pytest.mark.parametrize("depth", [1, 2, 8])
-def test_provider_is_not_moved_below_what_is_below_it(mover: int, depth: int) -> None:
+def test_provider_is_not_moved_below_its_descendant(mover: int, depth: int) -> None:
     providers = line(12)
     state = forest(*providers)
     moved, parent = providers[mover], providers[mover + depth]
@@ -167,7 +168,7 @@ def test_root_of_all_below_follows_a_move_without_touching_them() -> None:
     assert verdict.tokens is None
     assert state.records[key(leaf)] is leaf
     assert provider_of(state, leaf.id).root_id == other.id
-    # Whoever looks at it next is told the new root, under the generation that it had before.
+    # The next read shows the new root, under the generation that it had before.
     verdict = accepted(state, provider_command("set_traits", leaf.id, expected_generation=2))
     assert verdict.record == shown(leaf, generation=3, traits=[], root_id=other.id)
     conflict = conflicting(state, provider_command("set_traits", leaf.id, expected_generation=2))
@@ -232,18 +233,19 @@ def test_ancestors_of_a_broken_tree_end() -> None:
     """A loop in the table would be a fault elsewhere; it must not become an endless loop."""
     footprint = Footprint()
     footprint.read("provider", "a")
-    state = State(footprint, parents={"a": "b", "b": "c", "c": "b"})
-    assert state.ancestors_of("a") == ["b", "c"]
-    assert state.root_of("a") == "c"
+    state = KINDS.state(footprint)
+    state.part(Trees).parents = {"a": "b", "b": "c", "c": "b"}
+    assert ancestors_of(state, "a") == ["b", "c"]
+    assert root_of(state, "a") == "c"
 
 
 def test_move_below_a_provider_that_its_batch_creates_touches_the_tree_that_one_is_to_stand_in() -> None:
     moved, created, below, parent = (new_id() for _ in range(4))
-    result = footprint_of(
+    result = KINDS.footprint_of(
         [
             create_provider(below, parent_id=created),
             create_provider(created, parent_id=parent),
             move_provider(moved, 0, below),
         ]
     )
-    assert result.moves == {moved, below, created, parent}
+    assert result.part(TreeFootprint).moves == {moved, below, created, parent}

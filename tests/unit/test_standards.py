@@ -51,7 +51,7 @@ def test_complaint_suggests_nothing_where_nothing_is_near() -> None:
 
 
 def test_complaint_about_very_many_names_is_short_and_takes_no_minutes() -> None:
-    """A command of 1 MiB has room for a hundred thousand names; nobody may keep the service busy with them."""
+    """A command of 1 MiB has room for a hundred thousand names; they must not keep the service busy."""
     names = [f"HW_CPU_X86_AVX_{number}" for number in range(100_000)]
     message = complaint("trait", names)
     assert len(message) < 2_000

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import pytest
 from pydantic import SecretStr
 
-from genlock import _broker_urls
-from genlock._urls import InvalidUrl, PasswordFileError, elsewhere, with_password_file
+from genlock._net import broker_urls
+from genlock._net.urls import InvalidUrl, PasswordFileError, url_with, with_password_file
 from genlock.cli.settings_table import masked
 from genlock.service.database import postgres_urls
 from genlock.service.settings import Settings
@@ -20,7 +20,7 @@ NO_OPTION = "it has no option"
 SPECIAL = [*"@/#?%[] \t\n\x00\x7f\u200b\u2100", "%zz", "\r\n", "%00", "%ff"]
 """One of those beyond ASCII is invisible, and the other holds a slash for some readers."""
 
-READERS = {"postgresql": postgres_urls.read, "amqp": _broker_urls.read, "amqps": _broker_urls.read}
+READERS = {"postgresql": postgres_urls.read, "amqp": broker_urls.read, "amqps": broker_urls.read}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ READERS = {"postgresql": postgres_urls.read, "amqp": _broker_urls.read, "amqps":
     ],
 )
 def test_addresses_are_hosts_and_ports_alone(url: str, shown: str) -> None:
-    assert _broker_urls.read(url).addresses == shown
+    assert broker_urls.read(url).addresses == shown
 
 
 @pytest.mark.parametrize("where", ["user", "password", "password of several hosts", "in an option", "in a path"])
@@ -87,16 +87,16 @@ def test_special_character_that_is_not_encoded_is_refused_without_being_quoted(
         f"amqp://user:{MARK}@a/?cafile=x@b",
     ],
 )
-def test_what_is_no_url_is_refused_without_being_quoted(url: str) -> None:
+def test_malformed_url_is_refused_without_being_quoted(url: str) -> None:
     with pytest.raises(InvalidUrl, match=r"^it has to look like amqp://user:") as raised:
-        _broker_urls.read(url)
+        broker_urls.read(url)
     assert MARK not in "".join(traceback.format_exception(raised.value))
 
 
 def test_every_character_stands_for_itself_where_it_is_encoded() -> None:
     every = "".join(map(chr, range(1, 0x180)))
     coded = quote(every, safe="")
-    (broker,) = _broker_urls.brokers(f"amqp://{coded}:{coded}@host/{coded}", heartbeat_s=10)
+    (broker,) = broker_urls.brokers(f"amqp://{coded}:{coded}@host/{coded}", heartbeat_s=10)
     assert (broker.user, broker.password, broker.path) == (every, every, f"/{every}")
     target = postgres_urls.read(f"postgresql://{coded}:{coded}@host/{coded}?application_name={coded}")
     assert (target.user, target.password, target.database) == (every, every, every)
@@ -129,7 +129,7 @@ def test_errors_of_settings_say_the_form_alone() -> None:
 )
 def test_option_that_the_broker_cannot_have_is_named(url: str, why: str) -> None:
     with pytest.raises(InvalidUrl, match=f"^{why}") as raised:
-        _broker_urls.read(url)
+        broker_urls.read(url)
     assert MARK not in str(raised.value)
 
 
@@ -153,43 +153,43 @@ PASSWORD = "/%: ä"  # noqa: S105 - of no server
 def test_a_password_is_read_from_its_file(url: str, ending: str, tmp_path: Path) -> None:
     file = tmp_path / "a secret & more"
     file.write_text(f"{PASSWORD}{ending}")
-    assert _broker_urls.read(with_password_file(url, str(file), _broker_urls.KIND)).current_password() == PASSWORD
+    assert broker_urls.read(with_password_file(url, str(file), broker_urls.KIND)).current_password() == PASSWORD
 
 
 @pytest.mark.parametrize("url", ["amqp://user:own@host/", "amqp://user:@host/", "amqp://user@host/?password_file=own"])
 def test_password_of_the_url_comes_before_the_setting_with_a_file(url: str) -> None:
-    assert with_password_file(url, "file", _broker_urls.KIND) == url
+    assert with_password_file(url, "file", broker_urls.KIND) == url
 
 
 def test_file_that_the_url_names_comes_before_its_password(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("new")
     url = f"amqp://user:old@host/?heartbeat=1&password_file={file}"
-    (broker,) = _broker_urls.brokers(url, heartbeat_s=10)
+    (broker,) = broker_urls.brokers(url, heartbeat_s=10)
     assert (broker.password, dict(broker.query)) == ("new", {"heartbeat": "1"})
 
 
 def test_without_a_file_a_url_is_as_it_is() -> None:
-    assert with_password_file("amqp://user@host/?a=b", "", _broker_urls.KIND) == "amqp://user@host/?a=b"
+    assert with_password_file("amqp://user@host/?a=b", "", broker_urls.KIND) == "amqp://user@host/?a=b"
 
 
 @pytest.mark.parametrize("name", [MARK, f"/{MARK}", f"{MARK}/%26%23%40", MARK * 100])
 def test_password_in_place_of_its_file_is_not_quoted(name: str) -> None:
     with pytest.raises(PasswordFileError, match=r"^the file with the password cannot be read \(.*\); ") as raised:
-        _broker_urls.brokers(f"amqp://user@host/?password_file={name}", heartbeat_s=10)
+        broker_urls.brokers(f"amqp://user@host/?password_file={name}", heartbeat_s=10)
     assert MARK not in "".join(traceback.format_exception(raised.value))
 
 
 def test_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(PasswordFileError, match="directory"):
-        _broker_urls.brokers(f"amqp://user@host/?password_file={tmp_path}", heartbeat_s=10)
+        broker_urls.brokers(f"amqp://user@host/?password_file={tmp_path}", heartbeat_s=10)
 
 
 def test_password_file_with_the_character_0_is_named_and_not_quoted(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text(f"{MARK}\0")
     with pytest.raises(PasswordFileError, match=f"the file {file} must not have the character 0$") as raised:
-        _broker_urls.brokers(f"amqp://user@host/?password_file={file}", heartbeat_s=10)
+        broker_urls.brokers(f"amqp://user@host/?password_file={file}", heartbeat_s=10)
     assert MARK not in str(raised.value)
 
 
@@ -197,7 +197,7 @@ def test_password_file_that_is_not_text_is_named_and_not_quoted(tmp_path: Path) 
     file = tmp_path / "password"
     file.write_bytes(b"XyZzY\xff")
     with pytest.raises(OSError, match="password has to be UTF-8") as raised:
-        _broker_urls.brokers(f"amqp://user@host/?password_file={file}", heartbeat_s=10)
+        broker_urls.brokers(f"amqp://user@host/?password_file={file}", heartbeat_s=10)
     assert "0xff" not in "".join(traceback.format_exception(raised.value))
 
 
@@ -212,7 +212,7 @@ def test_password_file_that_is_not_text_is_named_and_not_quoted(tmp_path: Path) 
     ],
 )
 def test_url_of_another_role_and_another_database_says_nothing_twice(url: str, there: str) -> None:
-    changed = elsewhere(url, postgres_urls.KIND, login=("u", "@"), name="y")
+    changed = url_with(url, postgres_urls.KIND, login=("u", "@"), name="y")
     assert changed == there
     target = postgres_urls.read(changed)
     assert (target.user, target.password, target.database, target.hosts) == (

@@ -1,2 +1,2 @@
--- Something to commit, so that the COMMIT waits for the synchronous standby to have all that was written before.
+-- Write a record, so that the COMMIT waits until the synchronous standby has everything written before.
 SELECT pg_logical_emit_message(true, 'genlock', '')

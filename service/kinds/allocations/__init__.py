@@ -1,1 +1,1 @@
-"""Consumers and what is allocated to them, guarded by generations and capacity."""
+"""Consumers and their allocations, guarded by generations and capacity."""

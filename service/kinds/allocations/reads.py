@@ -11,21 +11,24 @@ from genlock.schemas.queries import QUERY_SUBJECTS, NoFilters, ProjectUsages, Us
 from genlock.service.database.statements import statement
 from genlock.service.database.transactions import Pool
 from genlock.service.kinds.allocations.table import consumer_of
-from genlock.service.reading.answers import Answer, Read, not_found, page, start
+from genlock.service.reading.answers import ANSWER_BYTES_MAX, Answer, Read, check_size, not_found, page, start
 
 _CURSOR: TypeAdapter[str] = TypeAdapter(UsageType)
 
 
-async def get_consumer(pool: Pool, subject: str, _filters: NoFilters) -> Answer:
+async def get_consumer(pool: Pool, subject: str, _filters: NoFilters, *, bytes_max: int = ANSWER_BYTES_MAX) -> Answer:
     row = await pool.fetchrow(statement("get_consumer"), SUBJECTS["consumer"].validate_python(subject))
     if row is None:
         return not_found("consumer", subject)
+    check_size([row], bytes_max)
     consumer = replace(consumer_of(row), allocations=json.loads(row["allocations"] or "{}"))
     return {"record": consumer.state(), "sequence": consumer.sequence}
 
 
-async def list_project_usages(pool: Pool, subject: str, filters: ProjectUsages) -> Answer:
-    """By consumer type, as Placement groups them from 1.38 on. A project that nobody has used is as one without use."""
+async def list_project_usages(
+    pool: Pool, subject: str, filters: ProjectUsages, *, bytes_max: int = ANSWER_BYTES_MAX
+) -> Answer:
+    """By consumer type, as Placement groups them from 1.38 on. An unknown project has no use."""
     rows = await pool.fetch(
         statement("list_project_usages"),
         QUERY_SUBJECTS["project.usages"].validate_python(subject),
@@ -33,7 +36,9 @@ async def list_project_usages(pool: Pool, subject: str, filters: ProjectUsages) 
         filters.consumer_type,
         start(_CURSOR, filters.after),
         filters.limit + 1,
+        bytes_max,
     )
+    check_size(rows, bytes_max)
     usages = [
         {
             "consumer_type": row["usage_type"],

@@ -34,6 +34,10 @@ class Consumer:
     def name(self) -> None:
         return None
 
+    @property
+    def size(self) -> int:
+        return 60 * sum(map(len, self.allocations.values()))
+
     def state(self) -> JsonObject:
         return ConsumerState(
             id=self.id,

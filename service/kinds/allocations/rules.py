@@ -19,17 +19,18 @@ from genlock.schemas.consumers import (
     ConsumerSetMany,
     NewInventories,
 )
-from genlock.schemas.decode import ERRORS_MAX, Command, Refusal
-from genlock.schemas.outcomes import Failure, FieldError, Shortage, SucceededData, Token, Winner
-from genlock.schemas.standards import complaint, unknown
+from genlock.schemas.decode import Command
+from genlock.schemas.faults import ERRORS_MAX, Fault, Faults, Place
+from genlock.schemas.outcomes import Failure, SucceededData, Winner
+from genlock.schemas.standards import misnamed, unknown
 from genlock.service.deciding.footprint import Footprint
 from genlock.service.deciding.generations import check
 from genlock.service.deciding.record import Record, RecordKey
 from genlock.service.deciding.rule import Guard, Rule
 from genlock.service.deciding.state import State, made_by
-from genlock.service.deciding.verdicts import Decision, conflicts, refused, success, success_of_several
+from genlock.service.deciding.verdicts import Decision, Tokens, conflicts, multi_record_success, rejected, success
 from genlock.service.kinds.allocations.record import Consumer
-from genlock.service.kinds.providers.capacity import Ask, Flaw, Load, flaws
+from genlock.service.kinds.providers.capacity import AllocationRequest, CapacityViolation, ProviderUsage, violations
 from genlock.service.kinds.providers.record import Provider
 
 GENERATION_FIRST = 1
@@ -40,7 +41,7 @@ CHECK_ORDER = (
     Code.UNIT_CONSTRAINT_VIOLATED,
     Code.CAPACITY_EXCEEDED,
 )
-"""A command with several flaws is rejected under the code that comes first here."""
+"""A command with several violations is rejected under the code that comes first here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,15 @@ def replace_allocations(state: State, command: Command, wanted: Wanted, decided_
     """
     if failed := _unknown(state, command, wanted):
         return failed
-    loads = _loads(state, wanted)
-    if found := list(flaws(loads, _asks(command, wanted))):
-        return _flawed(state, command, found)
+    usages = _usages(state, wanted)
+    if found := list(violations(usages, _requests(command, wanted))):
+        return _violated(state, command, found)
     maker = made_by(command, decided_at)
     consumers = [
-        _consumer(state.consumer(consumer_id), consumer_id, new, maker) for consumer_id, new in wanted.consumers.items()
+        _consumer(state.get(Consumer, consumer_id), consumer_id, new, maker)
+        for consumer_id, new in wanted.consumers.items()
     ]
-    changed: tuple[Record, ...] = (*consumers, *(_provider(load, maker) for load in loads.values()))
+    changed: tuple[Record, ...] = (*consumers, *(_provider(load, maker) for load in usages.values()))
     return Decision(_success(command, changed), changed)
 
 
@@ -89,7 +91,7 @@ def wanted_by(command: Command) -> Wanted:
 
 
 def repeated(state: State, command: Command, _subject: Record | None) -> Decision | None:
-    """The success of a command that the ledger has forgotten, as far as records still have the tokens it made."""
+    """Repeats the success of a command whose ledger row has expired, if records still have the tokens that it made."""
     wanted = wanted_by(command)
     keys: dict[RecordKey, None] = {("consumer", consumer_id): None for consumer_id in wanted.consumers}
     keys |= {("provider", provider_id): None for provider_id in wanted.inventories}
@@ -101,7 +103,7 @@ def repeated(state: State, command: Command, _subject: Record | None) -> Decisio
 
 
 def _success(command: Command, changed: Iterable[Record]) -> SucceededData:
-    tokens: dict[Kind, dict[str, Token]] = defaultdict(dict)
+    tokens: Tokens = defaultdict(dict)
     own = None
     for record in changed:
         # A provider may have the same id.
@@ -109,24 +111,29 @@ def _success(command: Command, changed: Iterable[Record]) -> SucceededData:
             own = record
         else:
             tokens[record.kind][record.id] = record.token
-    return success(own, tokens=tokens) if own else success_of_several("consumer", tokens)
+    return success(own, tokens=tokens) if own else multi_record_success("consumer", tokens)
 
 
 def _present(state: State, command: Command, _data: Any) -> Wanted | Decision:
-    """What is wanted; not of a consumer or a provider that is not there, where nothing else was expected of it."""
+    """The wanted allocations, or a rejection.
+
+    It is rejected if it names, without a token, a provider that does not exist or such a consumer to be removed.
+    """
     wanted = wanted_by(command)
-    errors = []
+    faults = []
     for consumer_id, new in wanted.consumers.items():
-        consumer = state.consumer(consumer_id)
+        consumer = state.get(Consumer, consumer_id)
         if new.expected_generation is None and not new.allocations and (consumer is None or consumer.deleted):
-            path = _path(command, consumer_id)
-            errors.append(FieldError(path=path, message=f"There is no consumer {consumer_id}."))
+            at, several = _place(command, consumer_id), not command.subject
+            message = f"There is no consumer {consumer_id}."
+            faults.append(Fault(Code.NOT_FOUND, message, at, named=several, kind="consumer", id=consumer_id))
     for consumer_id, provider_id, allocation in wanted.allocations():
-        provider = state.provider(provider_id)
+        provider = state.get(Provider, provider_id)
         if allocation.generation is None and (provider is None or provider.deleted):
-            path = f"{_path(command, consumer_id)}.allocations.{provider_id}"
-            errors.append(FieldError(path=path, message=f"There is no provider {provider_id}."))
-    return _rejected(state, command, Code.NOT_FOUND, errors) if errors else wanted
+            at = (*_place(command, consumer_id), "allocations", provider_id)
+            message = f"There is no provider {provider_id}."
+            faults.append(Fault(Code.NOT_FOUND, message, at, named=True, kind="provider", id=provider_id))
+    return rejected(command, _own(state, command), Faults.of(faults)) if faults else wanted
 
 
 def _outdated(state: State, command: Command, wanted: Wanted) -> Decision | None:
@@ -134,7 +141,7 @@ def _outdated(state: State, command: Command, wanted: Wanted) -> Decision | None
     failures: dict[tuple[Kind, str, int | None], Failure | None] = {}
     for consumer_id, new in wanted.consumers.items():
         expected = new.expected_generation
-        failed = check("consumer", consumer_id, state.consumer(consumer_id), expected)
+        failed = check("consumer", consumer_id, state.get(Consumer, consumer_id), expected)
         failures["consumer", consumer_id, expected] = failed
     providers = [(provider_id, new.expected_generation) for provider_id, new in wanted.inventories.items()]
     providers += [
@@ -143,74 +150,79 @@ def _outdated(state: State, command: Command, wanted: Wanted) -> Decision | None
         if allocation.generation is not None
     ]
     for provider_id, generation in providers:
-        failed = check("provider", provider_id, state.provider(provider_id), generation)
+        failed = check("provider", provider_id, state.get(Provider, provider_id), generation)
         failures["provider", provider_id, generation] = failed
     found = [failed for failed in failures.values() if failed]
-    return conflicts(command, found, on_several=True) if found else None
+    return conflicts(command, found, multi_record=True) if found else None
 
 
 def _unknown(state: State, command: Command, wanted: Wanted) -> Decision | None:
     classes = {name for new in wanted.inventories.values() for name in new.inventories}
     classes |= {name for _, _, allocation in wanted.allocations() for name in allocation.resources}
-    if names := unknown("resource class", classes):
-        refusal = Refusal(Code.UNKNOWN_RESOURCE_CLASS, complaint("resource class", names))
-        return refused(command, _own(state, command), refusal)
-    return None
+    names = unknown("resource class", classes)
+    if not names:
+        return None
+    faults = misnamed("resource class", names, _named(command, wanted))
+    return rejected(command, _own(state, command), faults)
 
 
-def _loads(state: State, wanted: Wanted) -> dict[str, Load]:
+def _named(command: Command, wanted: Wanted) -> Iterator[tuple[str, Place]]:
+    """Each resource class that the command names, and where."""
+    for provider_id, new in wanted.inventories.items():
+        for name in new.inventories:
+            yield name, ("data", "inventories", provider_id, "inventories", name)
+    for consumer_id, provider_id, allocation in wanted.allocations():
+        at = (*_place(command, consumer_id), "allocations", provider_id, "resources")
+        for name in allocation.resources:
+            yield name, (*at, name)
+
+
+def _usages(state: State, wanted: Wanted) -> dict[str, ProviderUsage]:
     """What becomes of each provider that is in the old or the new allocations, or gets other inventories, by id."""
     given_up: dict[str, Counter[str]] = defaultdict(Counter)
     asked: dict[str, Counter[str]] = defaultdict(Counter)
     for consumer_id in wanted.consumers:
-        if consumer := state.consumer(consumer_id):
+        if consumer := state.get(Consumer, consumer_id):
             for provider_id, amounts in consumer.allocations.items():
                 given_up[provider_id].update(amounts)
     for _, provider_id, allocation in wanted.allocations():
         asked[provider_id].update(allocation.resources)
-    loads = {}
+    usages = {}
     for provider_id in sorted(given_up.keys() | asked.keys() | wanted.inventories.keys()):
         provider = state.records["provider", provider_id]
         assert isinstance(provider, Provider)  # noqa: S101 - its key says so
         others = Counter(provider.used)
         others.subtract(given_up[provider_id])
         new = wanted.inventories.get(provider_id)
-        loads[provider_id] = Load(
+        usages[provider_id] = ProviderUsage(
             provider, new.inventories if new else provider.inventories, others, asked[provider_id]
         )
-    return loads
+    return usages
 
 
-def _asks(command: Command, wanted: Wanted) -> Iterator[Ask]:
+def _requests(command: Command, wanted: Wanted) -> Iterator[AllocationRequest]:
     for consumer_id, provider_id, allocation in wanted.allocations():
         for name, amount in allocation.resources.items():
-            path = f"{_path(command, consumer_id)}.allocations.{provider_id}.resources.{name}"
-            yield Ask(provider_id, name, amount, path)
+            at = (*_place(command, consumer_id), "allocations", provider_id, "resources", name)
+            yield AllocationRequest(provider_id, name, amount, at)
 
 
-def _flawed(state: State, command: Command, found: Sequence[Flaw]) -> Decision:
-    """Reject the command for all its flaws, those that are checked first before the others."""
-    ordered = sorted(found, key=lambda flaw: CHECK_ORDER.index(flaw.code))
-    shortages = [flaw.shortage for flaw in ordered if flaw.shortage]
-    return _rejected(state, command, ordered[0].code, [flaw.error for flaw in ordered], shortages)
-
-
-def _rejected(
-    state: State, command: Command, code: Code, errors: Sequence[FieldError], shortages: Sequence[Shortage] = ()
-) -> Decision:
-    more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
-    refusal = Refusal(code, errors[0].message + more, tuple(errors[:ERRORS_MAX]))
-    return refused(command, _own(state, command), refusal, shortages[:ERRORS_MAX])
+def _violated(state: State, command: Command, found: Sequence[CapacityViolation]) -> Decision:
+    """Reject the command for all its violations, those that are checked first before the others."""
+    ordered = sorted(found, key=lambda violation: CHECK_ORDER.index(violation.fault.code))
+    shortages = [violation.shortage for violation in ordered if violation.shortage]
+    faults = Faults.of([violation.fault for violation in ordered])
+    return rejected(command, _own(state, command), faults, shortages[:ERRORS_MAX])
 
 
 def _own(state: State, command: Command) -> Consumer | None:
     """The consumer that is the command's subject; a command on several has none."""
-    return state.consumer(command.subject) if command.subject else None
+    return state.get(Consumer, command.subject) if command.subject else None
 
 
-def _path(command: Command, consumer_id: str) -> str:
+def _place(command: Command, consumer_id: str) -> Place:
     """Where the command says what this consumer is to have."""
-    return "data" if command.subject else f"data.consumers.{consumer_id}"
+    return ("data",) if command.subject else ("data", "consumers", consumer_id)
 
 
 def _consumer(record: Consumer | None, consumer_id: str, new: ConsumerAllocations, maker: Winner) -> Consumer:
@@ -229,7 +241,7 @@ def _consumer(record: Consumer | None, consumer_id: str, new: ConsumerAllocation
     )
 
 
-def _provider(load: Load, maker: Winner) -> Provider:
+def _provider(load: ProviderUsage, maker: Winner) -> Provider:
     """The provider as the command leaves it."""
     before = load.before
     return replace(
@@ -247,7 +259,7 @@ ALL_EXPECTED = Guard(_outdated, omittable=("allocations.*.expected_generation",)
 
 
 def _footprint(footprint: Footprint, command: Command, _data: Any) -> None:
-    """The consumers, and the providers that they ask of. Those that they have had so far only the database knows."""
+    """The consumers, and the providers in the command. The database adds the providers of their present allocations."""
     wanted = wanted_by(command)
     footprint.change("consumer", *wanted.consumers)
     footprint.change("provider", *wanted.inventories)

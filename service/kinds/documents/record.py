@@ -5,7 +5,7 @@ from typing import ClassVar
 from genlock.schemas.base import JsonObject, Kind
 from genlock.schemas.outcomes import GenerationToken, Winner
 from genlock.schemas.values import value
-from genlock.service.deciding.json_text import Stored
+from genlock.service.deciding.json_text import JsonText
 
 
 @value
@@ -16,7 +16,7 @@ class Document:
     generation: int
     sequence: int
     maker: Winner
-    body: Stored | None
+    body: JsonText | None
     """None is a tombstone."""
 
     @property
@@ -30,6 +30,10 @@ class Document:
     @property
     def name(self) -> None:
         return None
+
+    @property
+    def size(self) -> int:
+        return len(self.body.text) if self.body else 0
 
     def state(self) -> JsonObject:
         """The document with its body, an empty one for a tombstone."""

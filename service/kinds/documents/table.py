@@ -2,6 +2,8 @@
 
 import asyncpg
 
+from genlock.service.deciding.json_text import JsonText
+from genlock.service.deciding.record import NO_MAKER
 from genlock.service.deciding.table import Row, Table, maker_of, maker_row, stored, text_of
 from genlock.service.kinds.documents.record import Document
 
@@ -26,4 +28,8 @@ def _row(document: Document) -> Row:
     )
 
 
-TABLE = Table("document", "documents", document_of, _row, lambda document: (document.generation,))
+def _blank(record_id: str) -> Document:
+    return Document(record_id, 0, 1, NO_MAKER, JsonText({}))
+
+
+TABLE = Table("document", "documents", document_of, _row, lambda document: (document.generation,), _blank)

@@ -1,4 +1,4 @@
-"""Capacity: what providers can serve, and whether what is asked of them fits. Pure, like the rules that use it.
+"""Capacity: what providers can serve, and whether a request fits. Pure, like the rules that use it.
 
 The rules are OpenStack Placement's. Its arithmetic too, which is that of double-precision floats: 100 at a ratio of
 2.3 serve 229. PostgreSQL calculates alike, which the fence in update_inventories.sql relies on.
@@ -9,24 +9,28 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from genlock.schemas.codes import Code
-from genlock.schemas.outcomes import FieldError, Shortage
+from genlock.schemas.faults import Fault, Place
+from genlock.schemas.outcomes import Shortage
 from genlock.schemas.providers import Inventory
 from genlock.service.kinds.providers.record import Provider
 
+DEMANDS = {"min_unit": "at least", "max_unit": "at most", "step_size": "a multiple of"}
+"""What each constraint of an inventory demands of an amount, as a sentence says it."""
+
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class AllocationRequest:
     """How much one consumer is to have of one provider, and where the command says so."""
 
     provider_id: str
     resource_class: str
     amount: int
-    path: str
+    at: Place
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What becomes of one provider: what it has in the end, what others use of it, and what the command asks of it."""
+class ProviderUsage:
+    """What becomes of one provider: its final inventories, what others use of it, and what the command requests."""
 
     before: Provider
     inventories: Mapping[str, Inventory]
@@ -40,34 +44,49 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class CapacityViolation:
     """Why something that was asked cannot be had."""
 
-    code: Code
-    error: FieldError
+    fault: Fault
     shortage: Shortage | None = None
 
 
-def flaws(loads: Mapping[str, Load], asks: Iterable[Ask]) -> Iterator[Flaw]:
-    """All that is wrong with the picture in the end: what is in use is kept, every amount fits, and so do the sums."""
-    for load in loads.values():
-        for message in in_use(load.before.id, load.inventories, load.others):
-            path = f"data.inventories.{load.before.id}"
-            yield Flaw(Code.INVENTORY_IN_USE, FieldError(path=path, message=message))
-    first: dict[tuple[str, str], Ask] = {}
-    for ask in asks:
-        first.setdefault((ask.provider_id, ask.resource_class), ask)
-        if misfit := _misfit(ask, loads[ask.provider_id].inventories.get(ask.resource_class)):
+def violations(
+    usages: Mapping[str, ProviderUsage], requests: Iterable[AllocationRequest]
+) -> Iterator[CapacityViolation]:
+    """Violations of the state after the command: an inventory in use is missing, an amount or a sum does not fit."""
+    for usage in usages.values():
+        at = ("data", "inventories", usage.before.id)
+        for fault in in_use(usage.before.id, usage.inventories, usage.others, at=at):
+            yield CapacityViolation(fault)
+    first: dict[tuple[str, str], AllocationRequest] = {}
+    for request in requests:
+        first.setdefault((request.provider_id, request.resource_class), request)
+        if misfit := _misfit(request, usages[request.provider_id]):
             yield misfit
-    for ask in first.values():
-        if shortage := _shortage(ask, loads[ask.provider_id]):
+    for request in first.values():
+        if shortage := _shortage(request, usages[request.provider_id]):
             yield shortage
 
 
-def in_use(provider_id: str, inventories: Mapping[str, Inventory], used: Mapping[str, int]) -> list[str]:
-    """Tell each class that is used and that the inventories would no longer have."""
+def in_use(
+    provider_id: str,
+    inventories: Mapping[str, Inventory],
+    used: Mapping[str, int],
+    *,
+    at: Place = ("data", "inventories"),
+    code: Code = Code.INVENTORY_IN_USE,
+) -> list[Fault]:
+    """A fault for each class that is used and that the inventories would no longer have."""
     return [
-        f"{used[name]} of {name} are in use on the provider {provider_id}."
+        Fault(
+            code,
+            f"{used[name]} of {name} are in use on the provider {provider_id}.",
+            at,
+            kind="provider",
+            id=provider_id,
+            actual={"resource_class": name, "used": used[name]},
+        )
         for name in sorted(used)
         if used[name] and name not in inventories
     ]
@@ -78,39 +97,65 @@ def capacity_of(inventory: Inventory) -> int:
     return int((inventory.total - inventory.reserved) * inventory.allocation_ratio)
 
 
-def _misfit(ask: Ask, inventory: Inventory | None) -> Flaw | None:
+def _misfit(request: AllocationRequest, usage: ProviderUsage) -> CapacityViolation | None:
     """Why the inventory does not serve such an amount, however much of it is free."""
+    provider_id, name = request.provider_id, request.resource_class
+    inventory = usage.inventories.get(name)
     if inventory is None:
-        message = f"The provider {ask.provider_id} has no inventory of {ask.resource_class}."
-        return Flaw(Code.NO_INVENTORY, FieldError(path=ask.path, message=message))
-    broken = []
-    if ask.amount < inventory.min_unit:
-        broken.append(f"at least min_unit {inventory.min_unit}")
-    if ask.amount > inventory.max_unit:
-        broken.append(f"at most max_unit {inventory.max_unit}")
-    if ask.amount % inventory.step_size:
-        broken.append(f"a multiple of step_size {inventory.step_size}")
+        message = f"The provider {provider_id} has no inventory of {name}."
+        known = frozenset(usage.inventories)
+        return CapacityViolation(
+            Fault(Code.NO_INVENTORY, message, request.at, named=True, known=known, kind="provider", id=provider_id)
+        )
+    broken = {}
+    if request.amount < inventory.min_unit:
+        broken["min_unit"] = inventory.min_unit
+    if request.amount > inventory.max_unit:
+        broken["max_unit"] = inventory.max_unit
+    if request.amount % inventory.step_size:
+        broken["step_size"] = inventory.step_size
     if not broken:
         return None
-    wanted = f"{ask.amount} of {ask.resource_class} on the provider {ask.provider_id}"
-    message = f"{wanted} is not as its inventory demands: {' and '.join(broken)}."
-    return Flaw(Code.UNIT_CONSTRAINT_VIOLATED, FieldError(path=ask.path, message=message))
+    demands = " and ".join(f"{DEMANDS[unit]} {unit} {limit}" for unit, limit in broken.items())
+    wanted = f"{request.amount} of {name} on the provider {provider_id}"
+    return CapacityViolation(
+        Fault(
+            Code.UNIT_CONSTRAINT_VIOLATED,
+            f"{wanted} is not as its inventory demands: {demands}.",
+            request.at,
+            constraints=broken,
+            kind="provider",
+            id=provider_id,
+            actual={"resource_class": name},
+        )
+    )
 
 
-def _shortage(ask: Ask, load: Load) -> Flaw | None:
-    """Why the inventory cannot serve all that the command asks of it, besides what others use.
+def _shortage(request: AllocationRequest, usage: ProviderUsage) -> CapacityViolation | None:
+    """Why the inventory cannot serve all that the command requests of it, besides what others use.
 
-    What does not make an overage worse than it was is accepted: who has too much may give some of it back.
+    A change that makes no overage worse is accepted: a consumer with too much may give some of it back.
     """
-    name = ask.resource_class
-    inventory = load.inventories.get(name)
-    asked, others = load.asked[name], load.others[name]
-    if inventory is None or others + asked <= max(load.before.used.get(name, 0), capacity_of(inventory)):
+    name = request.resource_class
+    inventory = usage.inventories.get(name)
+    asked, others = usage.asked[name], usage.others[name]
+    if inventory is None or others + asked <= max(usage.before.used.get(name, 0), capacity_of(inventory)):
         return None
     capacity = capacity_of(inventory)
     message = (
-        f"The provider {ask.provider_id} cannot serve {asked} of {name}: "
+        f"The provider {request.provider_id} cannot serve {asked} of {name}: "
         f"others use {others} of its capacity of {capacity}."
     )
-    shortage = Shortage(provider_id=ask.provider_id, resource_class=name, asked=asked, used=others, capacity=capacity)
-    return Flaw(Code.CAPACITY_EXCEEDED, FieldError(path=ask.path, message=message), shortage)
+    shortage = Shortage(
+        provider_id=request.provider_id, resource_class=name, asked=asked, used=others, capacity=capacity
+    )
+    fault = Fault(
+        Code.CAPACITY_EXCEEDED,
+        message,
+        request.at,
+        constraints={"capacity": capacity},
+        kind="provider",
+        id=request.provider_id,
+        actual={"resource_class": name, "used": others},
+    )
+    return CapacityViolation(fault, shortage)

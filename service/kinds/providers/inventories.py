@@ -1,35 +1,23 @@
 """The inventories of providers: rows of their own, guarded by the row of their provider, which is locked first.
 
-What is used of them is guarded twice: by the fold, and by the WHERE clauses here, so that no race can oversell.
+Their use is guarded twice: by the fold, and by the WHERE clauses here, so that no race can oversell.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from genlock.schemas.providers import Inventory
 from genlock.service.database.statements import statement
 from genlock.service.database.transactions import Connection, must_write
-from genlock.service.deciding.record import Record, RecordKey
+from genlock.service.deciding.extension import Extension, Writes
+from genlock.service.deciding.limits import TooMuchError
 from genlock.service.deciding.state import State
 from genlock.service.kinds.providers.record import Provider
 
 Row = tuple[Any, ...]
-
-
-async def read(connection: Connection, state: State) -> None:
-    """Complete the locked providers with their inventories."""
-    locked = [record.id for record in state.records.values() if isinstance(record, Provider)]
-    if not locked:
-        return
-    for row in await connection.fetch(statement("find_inventories"), locked):
-        provider = state.records["provider", str(row["provider_id"])]
-        if isinstance(provider, Provider):
-            used = json.loads(row["used"]) if row["used"] else {}
-            complete = replace(provider, inventories=parse(row["inventories"]), used=used)
-            state.records["provider", provider.id] = complete
 
 
 def parse(text: str | None) -> Mapping[str, Inventory]:
@@ -40,14 +28,14 @@ def parse(text: str | None) -> Mapping[str, Inventory]:
 
 @dataclass(slots=True)
 class _Differences:
-    """Rows for the statements that make of one picture of inventories another one."""
+    """Rows for the statements that turn one set of inventories into another."""
 
     removed: list[Row] = field(default_factory=list)
     changed: list[Row] = field(default_factory=list)
     added: list[Row] = field(default_factory=list)
 
     def note(self, before: Provider | None, history: Sequence[Provider], after: Provider) -> None:
-        """Add what is different in one provider, which the commands of the batch have left as in its history."""
+        """Add the differences of one provider; `history` has its states after each command of the batch."""
         inventories = before.inventories if before else {}
         used = before.used if before else {}
         for name in inventories:
@@ -81,31 +69,43 @@ def _row(provider_id: str, name: str, inventory: Inventory, used: int) -> Row:
     )
 
 
-async def write(
-    connection: Connection,
-    before: Mapping[RecordKey, Record],
-    history: Iterable[Record],
-    changed: Mapping[RecordKey, Record],
-) -> None:
-    """Write the differences between the providers' inventories before and after the batch.
+class InventoryRows(Extension):
+    """The inventories of providers, and their use."""
 
-    `history` has each record as each command has left it.
+    async def read(self, connection: Connection, state: State) -> None:
+        """Complete the locked providers with their inventories. Raises TooMuchError."""
+        locked = [provider.id for provider in state.of_kind(Provider)]
+        if not locked:
+            return
+        most = state.footprint.limits.rows
+        rows = await connection.fetch(statement("find_inventories"), locked, most)
+        if rows[0]["inventories_in_all"] > most:
+            raise TooMuchError(f"the providers that are touched have more than {most} inventories")
+        for row in rows if rows[0]["inventories_in_all"] else ():
+            provider = state.records["provider", str(row["provider_id"])]
+            if isinstance(provider, Provider):
+                used = json.loads(row["used"]) if row["used"] else {}
+                complete = replace(provider, inventories=parse(row["inventories"]), used=used)
+                state.records["provider", provider.id] = complete
 
-    Raises DecideAgainError where what is used is not what was read, or would be more than the capacity.
-    """
-    differences = _Differences()
-    steps: dict[str, list[Provider]] = defaultdict(list)
-    for record in history:
-        if isinstance(record, Provider):
-            steps[record.id].append(record)
-    for key, after in changed.items():
-        if isinstance(after, Provider):
-            old = before.get(key)
-            differences.note(old if isinstance(old, Provider) else None, steps[after.id], after)
-    for name, rows in (
-        ("delete_inventories", differences.removed),
-        ("update_inventories", differences.changed),
-        ("insert_inventories", differences.added),
-    ):
-        if rows:
-            await must_write(connection, name, rows)
+    async def write(self, connection: Connection, writes: Writes) -> None:
+        """Write the differences between the providers' inventories before and after the batch.
+
+        Raises DecideAgainError if the use has changed since it was read, or would exceed the capacity.
+        """
+        differences = _Differences()
+        steps: dict[str, list[Provider]] = defaultdict(list)
+        for record in writes.history:
+            if isinstance(record, Provider):
+                steps[record.id].append(record)
+        for key, after in writes.changed.items():
+            if isinstance(after, Provider):
+                old = writes.before.get(key)
+                differences.note(old if isinstance(old, Provider) else None, steps[after.id], after)
+        for name, rows in (
+            ("delete_inventories", differences.removed),
+            ("update_inventories", differences.changed),
+            ("insert_inventories", differences.added),
+        ):
+            if rows:
+                await must_write(connection, name, rows)

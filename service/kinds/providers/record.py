@@ -9,6 +9,10 @@ from genlock.schemas.outcomes import GenerationToken, Winner
 from genlock.schemas.providers import Inventory, ProviderState
 from genlock.schemas.values import value
 
+INVENTORY_BYTES = 150
+NAME_BYTES = 40
+"""About how much JSON an inventory is, and a trait or an aggregate."""
+
 
 @value
 class Provider:
@@ -25,9 +29,9 @@ class Provider:
     aggregates: frozenset[str]
     deleted: bool
     used: Mapping[str, int] = field(default_factory=dict)
-    """How much of each resource class is allocated; what is not there is 0."""
+    """How much of each resource class is allocated. A class that is missing counts as 0."""
     root_id: str = ""
-    """The topmost ancestor as the state knows it; not stored, for it changes with any move above."""
+    """The topmost ancestor as the state knows it. It is not stored, because it changes with any move above."""
 
     @property
     def token(self) -> GenerationToken:
@@ -36,6 +40,10 @@ class Provider:
     @property
     def name(self) -> str | None:
         return None if self.deleted else self.provider_name
+
+    @property
+    def size(self) -> int:
+        return INVENTORY_BYTES * len(self.inventories) + NAME_BYTES * (len(self.traits) + len(self.aggregates))
 
     def state(self) -> JsonObject:
         return ProviderState(

@@ -1,46 +1,99 @@
-"""Trees of providers. Whoever holds the locks on the roots of two trees knows that nothing moves in or between them.
+"""The parts of provider trees that a batch needs. Pure, like the rules that use them.
 
-Two moves in two consumers, each legal alone, could make a loop together: both need the root of each tree that they
-touch, so one waits for the other and then sees where it has got to. The roots are found without a lock, locked with
-all other rows in the one global order, and found again under the lock. Where a tree has got another root meanwhile,
-the batch is decided again, and from then on no other batch moves anything: else moves that are fast enough could keep
-it waiting for ever (tests/integration/test_providers_stress.py).
+The root of a tree is locked wherever something in it moves: while another batch has it, nothing in the tree moves.
 """
 
-from genlock.service.database.statements import statement
-from genlock.service.database.transactions import Connection, DecideAgainError
-from genlock.service.deciding.footprint import Footprint
-from genlock.service.deciding.state import State
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-Parents = dict[str, str | None]
-
-
-async def find_roots(connection: Connection, footprint: Footprint) -> set[str]:
-    """The roots of the trees in which providers move, as of now."""
-    if not footprint.moves:
-        return set()
-    trees = State(footprint, parents=await _ancestors(connection, footprint.moves))
-    return {trees.root_of(provider_id) for provider_id in footprint.moves if provider_id in trees.parents}
+from genlock.schemas.decode import Command
+from genlock.schemas.providers import ProviderCreate
+from genlock.service.deciding.footprint import Footprint, require
+from genlock.service.deciding.state import State, StatePart
+from genlock.service.kinds.providers.record import Provider
 
 
-async def read(connection: Connection, footprint: Footprint, state: State) -> None:
-    """Read where the locked providers stand.
+@dataclass(slots=True)
+class TreeFootprint:
+    """What the commands of a batch do to trees."""
 
-    Raises DecideAgainError where a tree has got another root since it was locked.
-    """
-    locked = footprint.ids("provider")
-    if not locked:
+    moves: set[str] = field(default_factory=set)
+    """Providers that move, and those that they move below. The roots of their trees are locked too."""
+    deletions: set[str] = field(default_factory=set)
+    """Providers that are deleted, whose children therefore matter."""
+
+
+@dataclass(slots=True)
+class Trees(StatePart):
+    """Where the providers of a batch stand."""
+
+    parents: dict[str, str | None] = field(default_factory=dict)
+    """The parent of each provider that is locked, and of all its ancestors."""
+    children: dict[str, set[str]] = field(default_factory=dict)
+    """The live children of each provider that the batch may delete."""
+
+    def ancestors(self, provider_id: str) -> list[str]:
+        """The provider's parent and so on up to its root; empty for a root."""
+        ancestors: list[str] = []
+        above = self.parents.get(provider_id)
+        # A loop in the table would be a fault elsewhere; it must not become an endless loop here.
+        while above is not None and above not in ancestors:
+            ancestors.append(above)
+            above = self.parents.get(above)
+        return ancestors
+
+    def root(self, provider_id: str) -> str:
+        """The topmost ancestor, which may be the provider itself."""
+        return [provider_id, *self.ancestors(provider_id)][-1]
+
+    def take(self, _before: Provider | None, after: Provider) -> None:
+        old = self.parents.get(after.id)
+        self.children.get(old or "", set()).discard(after.id)
+        if not after.deleted:
+            self.children.get(after.parent_id or "", set()).add(after.id)
+        self.parents[after.id] = after.parent_id
+
+    def check(self, footprint: Footprint, before: Provider | None, after: Provider) -> None:
+        if before is None or before.deleted or before.parent_id == after.parent_id:
+            return
+        trees = footprint.part(TreeFootprint)
+        declared = after.id in (trees.deletions if after.deleted else trees.moves)
+        require(("the parent of", after.id), declared=declared)
+
+    def shown(self, record: Provider) -> Provider:
+        """A provider with the root that it has now."""
+        return replace(record, root_id=self.root(record.id))
+
+
+def ancestors_of(state: State, provider_id: str) -> list[str]:
+    """The ancestors of a provider in the footprint, the nearest one first."""
+    require(("ancestors of", provider_id), declared=state.footprint.has(("provider", provider_id)))
+    return state.part(Trees).ancestors(provider_id)
+
+
+def root_of(state: State, provider_id: str) -> str:
+    """The topmost ancestor, which may be the provider itself."""
+    return state.part(Trees).root(provider_id)
+
+
+def children_of(state: State, provider_id: str) -> set[str]:
+    """The live children of a provider that a command in the batch would delete."""
+    declared = provider_id in state.footprint.part(TreeFootprint).deletions
+    require(("children of", provider_id), declared=declared)
+    return state.part(Trees).children.get(provider_id, set())
+
+
+def add_parents_to_be(footprint: Footprint, commands: Sequence[Command]) -> None:
+    """Add the tree that a provider which the batch creates is to stand in, where another one moves below it."""
+    moves = footprint.part(TreeFootprint).moves
+    if not moves:
         return
-    state.parents = await _ancestors(connection, locked)
-    for provider_id in footprint.moves & state.parents.keys():
-        if state.root_of(provider_id) not in locked:
-            raise DecideAgainError(f"the tree of the provider {provider_id} has got another root")
-    if footprint.deletions:
-        state.children = {provider_id: set() for provider_id in footprint.deletions}
-        for row in await connection.fetch(statement("find_children"), list(footprint.deletions)):
-            state.children[str(row["parent_id"])].add(str(row["id"]))
-
-
-async def _ancestors(connection: Connection, provider_ids: set[str]) -> Parents:
-    rows = await connection.fetch(statement("find_ancestors"), list(provider_ids))
-    return {str(row["id"]): None if row["parent_id"] is None else str(row["parent_id"]) for row in rows}
+    created = {
+        command.subject: command.data.parent_id for command in commands if isinstance(command.data, ProviderCreate)
+    }
+    waiting = list(moves)
+    while waiting:
+        parent_id = created.get(waiting.pop())
+        if parent_id is not None and parent_id not in moves:
+            moves.add(parent_id)
+            waiting.append(parent_id)

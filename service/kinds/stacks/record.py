@@ -6,7 +6,7 @@ from genlock.schemas.base import JsonObject, Kind
 from genlock.schemas.outcomes import TraversalToken, Winner
 from genlock.schemas.stacks import Action, StackState, Status
 from genlock.schemas.values import value
-from genlock.service.deciding.json_text import Stored
+from genlock.service.deciding.json_text import JsonText
 
 
 @value
@@ -22,8 +22,8 @@ class Stack:
     status_reason: str
     traversal: str
     previous_traversal: str | None
-    template: Stored
-    previous_template: Stored | None
+    template: JsonText
+    previous_template: JsonText | None
     disable_rollback: bool
     timeout_s: int | None
 
@@ -38,6 +38,10 @@ class Stack:
     @property
     def name(self) -> str | None:
         return None if self.deleted else self.stack_name
+
+    @property
+    def size(self) -> int:
+        return len(self.template.text)
 
     def summary(self) -> JsonObject:
         """The stack without its templates."""

@@ -11,6 +11,7 @@ from typing import Any
 from genlock.schemas.base import DOCUMENT_BYTES_MAX
 from genlock.schemas.codes import Code, Reason
 from genlock.schemas.decode import Command
+from genlock.schemas.faults import Fault
 from genlock.schemas.outcomes import TraversalToken
 from genlock.schemas.stacks import (
     Action,
@@ -23,13 +24,14 @@ from genlock.schemas.stacks import (
     Status,
 )
 from genlock.service.deciding.footprint import Footprint
-from genlock.service.deciding.json_text import Stored
+from genlock.service.deciding.json_text import JsonText
 from genlock.service.deciding.rule import Guard, Rule
 from genlock.service.deciding.state import State, made_by
 from genlock.service.deciding.verdicts import Decision, conflict, rejected, succeeded
 from genlock.service.kinds.stacks.record import Stack
+from genlock.service.kinds.stacks.traversals import AskedTraversals, had_traversal
 
-EMPTY_TEMPLATE = Stored({})
+EMPTY_TEMPLATE = JsonText({})
 
 _ACTION = Code.WRONG_ACTION
 _STATUS = Code.WRONG_STATUS
@@ -53,13 +55,14 @@ REFUSALS: Mapping[tuple[Action, Status], Mapping[str, Code]] = {
 """What a stack refuses, by verb, in each action and status; a verb that is not listed is allowed."""
 
 
-def create(state: State, command: Command, prepared: tuple[Stored, StackCreate], decided_at: str) -> Decision:
+def create(state: State, command: Command, prepared: tuple[JsonText, StackCreate], decided_at: str) -> Decision:
     """Start a stack under a name that no other live stack has."""
     template, data = prepared
     owner = state.owner(("stack", data.name))
     if owner is not None:
         message = f"The name {data.name!r} belongs to the stack {owner}."
-        return rejected(command, None, Code.DUPLICATE_NAME, message)
+        fault = Fault(Code.DUPLICATE_NAME, message, ("data", "name"), kind="stack", id=owner)
+        return rejected(command, None, fault)
     after = Stack(
         id=command.subject,
         sequence=1,
@@ -78,7 +81,7 @@ def create(state: State, command: Command, prepared: tuple[Stored, StackCreate],
     return succeeded(after)
 
 
-def update(state: State, command: Command, prepared: tuple[Stored, StackUpdate], decided_at: str) -> Decision:
+def update(state: State, command: Command, prepared: tuple[JsonText, StackUpdate], decided_at: str) -> Decision:
     """Start an update; the template before is kept as the previous one."""
     template, data = prepared
     record = _allowing(state, command)
@@ -113,7 +116,7 @@ def rollback(state: State, command: Command, _data: StackRollback, decided_at: s
 
 
 def cancel(state: State, command: Command, _data: StackCancel, decided_at: str) -> Decision:
-    """Stop what is in progress: failed under a new traversal, so that its workers no longer own the stack."""
+    """Stop the run in progress: failed under a new traversal, so that its workers no longer own the stack."""
     record = _allowing(state, command)
     if isinstance(record, Decision):
         return record
@@ -130,7 +133,7 @@ def set_state(state: State, command: Command, data: StackSetState, decided_at: s
     forward = record.action in (Action.CREATE, Action.UPDATE)
     if data.status == Status.FAILED and forward and not record.disable_rollback:
         after = replace(_rolled_back(record, command, decided_at), status_reason=data.reason)
-        # Whoever rolls back needs both: what is to be there again, and what is there now.
+        # The rollback's workers need both: the template to restore, and the one that failed.
         return succeeded(after, shown=after.state() | {"failed_template": record.template.value})
     after = replace(record, sequence=record.sequence + 1, status=Status(data.status), status_reason=data.reason)
     if after.status is Status.COMPLETE:
@@ -140,13 +143,12 @@ def set_state(state: State, command: Command, data: StackSetState, decided_at: s
 
 def _allowing(state: State, command: Command) -> Stack | Decision:
     """The stack that the guard has found, if its action and status allow the command; else the rejection."""
-    record = state.stack(command.subject)
-    if record is None:
-        raise LookupError(f"the guard let a command on the stack {command.subject} pass, which does not exist")
+    record = state.live(Stack, command.subject)
     code = REFUSALS[record.action, record.status].get(command.type.removeprefix("stack."))
     if code is not None:
         message = f"A stack in {record.action} {record.status} does not take {command.type}."
-        return rejected(command, record, code, message)
+        actual = {"action": record.action, "status": record.status}
+        return rejected(command, record, Fault(code, message, ("type",), kind="stack", id=record.id, actual=actual))
     return record
 
 
@@ -171,22 +173,24 @@ def _rolled_back(record: Stack, command: Command, decided_at: str) -> Stack:
 
 
 def _deleted(command: Command, record: Stack) -> Decision:
-    return rejected(command, record, Code.DELETED, "The stack is deleted, and its id is never used again.")
+    message = "The stack is deleted, and its id is never used again."
+    return rejected(command, record, Fault(Code.DELETED, message, ("subject",), kind="stack", id=record.id))
 
 
 def _too_large(command: Command, record: Stack | None) -> Decision:
     message = f"The template is larger than {DOCUMENT_BYTES_MAX} bytes of JSON."
-    return rejected(command, record, Code.TOO_LARGE, message)
+    limit = {"max_bytes": DOCUMENT_BYTES_MAX}
+    return rejected(command, record, Fault(Code.TOO_LARGE, message, ("data", "template"), constraints=limit))
 
 
 def _sized(state: State, command: Command, data: StackCreate | StackUpdate) -> Any:
     """The template beside the data, unless it is too large."""
-    template = Stored(data.template)
-    return _too_large(command, state.stack(command.subject)) if template.too_large else (template, data)
+    template = JsonText(data.template)
+    return _too_large(command, state.get(Stack, command.subject)) if template.too_large else (template, data)
 
 
 def _new(state: State, command: Command, _prepared: Any) -> Decision | None:
-    record = state.stack(command.subject)
+    record = state.get(Stack, command.subject)
     if record is None:
         return None
     if record.deleted:
@@ -197,7 +201,7 @@ def _new(state: State, command: Command, _prepared: Any) -> Decision | None:
 def _owned(state: State, command: Command, _prepared: Any) -> Decision | None:
     data: Any = command.data
     expected = data.expected_traversal
-    record = state.stack(command.subject)
+    record = state.get(Stack, command.subject)
     token = TraversalToken(traversal=expected)
     if record is None:
         return conflict(command, None, Reason.MISSING, token)
@@ -205,7 +209,7 @@ def _owned(state: State, command: Command, _prepared: Any) -> Decision | None:
         return _deleted(command, record)
     if record.traversal == expected:
         return None
-    superseded = state.had_traversal(record.id, expected)
+    superseded = had_traversal(state, record.id, expected)
     reports = isinstance(data, StackSetState)
     return conflict(
         command,
@@ -231,7 +235,7 @@ def _creation(footprint: Footprint, command: Command, data: StackCreate) -> None
 
 def _run_of(footprint: Footprint, command: Command, data: Any) -> None:
     footprint.change("stack", command.subject)
-    footprint.traversals.add((command.subject, data.expected_traversal))
+    footprint.part(AskedTraversals).pairs.add((command.subject, data.expected_traversal))
 
 
 RULES: Mapping[str, Rule] = {

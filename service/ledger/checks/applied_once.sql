@@ -1,10 +1,18 @@
--- No command has changed a record twice in the history, save one that came again when the ledger had forgotten it.
+-- No command has changed a record twice in the history, except one that was sent again after its ledger row expired.
 WITH memory AS (
-    -- What was decided before the oldest batch may have been forgotten. A minute, for there are two clocks.
-    SELECT decided_at - interval '1 minute' AS since
-    FROM batches
-    ORDER BY confirmed_at IS NULL, id
-    LIMIT 1
+    -- Commands are forgotten with the oldest batches, after a day at the earliest. The minutes allow for two clocks.
+    SELECT least(
+        (
+            SELECT max(decided_at)
+            FROM batches
+            WHERE confirmed_at IS NOT NULL AND id <= (
+                SELECT min(batches.id)
+                FROM batches
+                WHERE confirmed_at IS NOT NULL AND EXISTS (SELECT FROM ledger WHERE ledger.batch_id = batches.id)
+            )
+        ),
+        now() - interval '1 day'
+    ) + interval '2 minutes' AS since
 )
 SELECT kind || ' ' || record_id AS record, format('command %s has changed it %s times', command_id, times) AS found
 FROM (

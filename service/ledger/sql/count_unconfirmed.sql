@@ -1,2 +1,2 @@
--- How many batches were committed and never confirmed.
+-- Count the batches that were committed and never confirmed.
 SELECT count(*) FROM batches WHERE confirmed_at IS NULL

@@ -1,10 +1,6 @@
--- Forget those of the oldest batches of which no command is remembered, past the retention as in delete_ledger.sql.
+-- Delete the oldest batches that have no commands left. The last one, $1, stays: its time is that from which on the
+-- ledger is complete, and by which find_forgettable.sql tells right times from wrong ones.
 DELETE FROM batches
 WHERE id = ANY (ARRAY(
-    SELECT oldest.id
-    FROM (
-        SELECT id, max(decided_at) OVER (ORDER BY id) AS decided_by
-        FROM batches WHERE confirmed_at IS NOT NULL ORDER BY id LIMIT $2
-    ) AS oldest
-    WHERE oldest.decided_by < clock_timestamp() - $1::interval
+    SELECT id FROM batches WHERE id < $1::bigint AND confirmed_at IS NOT NULL ORDER BY id LIMIT $2
 )) AND NOT EXISTS (SELECT FROM ledger WHERE ledger.batch_id = batches.id)

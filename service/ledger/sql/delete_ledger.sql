@@ -1,16 +1,19 @@
--- Forget commands of the oldest batches that the broker has confirmed, as far as those are past the retention: a slice.
--- Nothing is looked at but the oldest batches: they are older than all that come after them. In their order, so that there
--- is a moment since when everything is remembered (find_memory.sql), and none goes before one that is not past the
--- retention: a time that was noted while the clock was far behind makes nothing old.
-DELETE FROM ledger
-WHERE id = ANY (ARRAY(
-    SELECT ledger.id
-    FROM (
-        SELECT id, max(decided_at) OVER (ORDER BY id) AS decided_by
-        FROM batches WHERE confirmed_at IS NOT NULL ORDER BY id LIMIT $2
-    ) AS oldest
-    JOIN ledger ON ledger.batch_id = oldest.id
-    WHERE oldest.decided_by < clock_timestamp() - $1::interval
-    ORDER BY oldest.id
-    LIMIT $3
-))
+-- Delete a slice of commands: those of the oldest confirmed batches, up to the batch $1 and in their order. So the ledger
+-- is complete from the oldest batch on (find_oldest_batch.sql).
+-- Outcomes among them that still wait for a queue are given up.
+WITH forgotten AS (
+    DELETE FROM ledger
+    WHERE id = ANY (ARRAY(
+        SELECT ledger.id
+        FROM batches
+        JOIN ledger ON ledger.batch_id = batches.id
+        WHERE batches.id <= $1::bigint AND confirmed_at IS NOT NULL
+        ORDER BY batches.id
+        LIMIT $2
+    ))
+    RETURNING id
+),
+given_up AS (
+    DELETE FROM waiting_messages USING forgotten WHERE waiting_messages.ledger_id = forgotten.id RETURNING 1
+)
+SELECT (SELECT count(*) FROM forgotten) AS commands, (SELECT count(*) FROM given_up) AS given_up

@@ -1,4 +1,4 @@
--- The events of all batches that were decided within a span of time, the oldest batch first. Streamed, never sorted whole.
+-- The events of all batches decided in a time span, the oldest batch first. The plan streams and never sorts the result.
 SELECT batch.id AS batch_id, batch.decided_at, batch.confirmed_at IS NOT NULL AS confirmed, ledger.event
 FROM batches AS batch
 LEFT JOIN ledger ON ledger.batch_id = batch.id

@@ -1,4 +1,4 @@
--- The commands among these, unknown to this program, that a newer one can decide, and none has yet.
+-- Those of the commands, unknown to this program, that a newer program can decide and none has decided yet.
 SELECT new.id
 FROM unnest($1::uuid[], $2::text[]) AS new (id, type)
 JOIN command_types ON command_types.name = new.type

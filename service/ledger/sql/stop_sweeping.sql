@@ -1,2 +1,2 @@
--- Be the sweeper no more.
-SELECT pg_advisory_unlock(x'7377656570'::bigint)
+-- Release the sweep lock. From now on the connection may be idle for as long as before.
+SELECT pg_advisory_unlock(x'7377656570'::bigint), set_config('idle_session_timeout', NULL, false)

@@ -1,4 +1,4 @@
--- Of every inventory as much is used as is allocated, every allocation has its inventory, and that its live provider.
+-- The use of every inventory is the sum of its allocations, every allocation has an inventory, and that a live provider.
 SELECT
     provider_id::text AS record,
     format('the provider %s; of %s it has used %s, and allocated are %s',

@@ -2,3 +2,4 @@
 SELECT consumer_id, provider_id, resource_class, amount
 FROM allocations
 WHERE consumer_id = ANY ($1::uuid[])
+LIMIT $2

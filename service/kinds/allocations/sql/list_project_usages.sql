@@ -1,6 +1,6 @@
--- A page of what the live consumers of a project have in all, by their type. The allocations are looked up for each
--- consumer: without OFFSET the planner would take that subquery apart, and read everybody's allocations where a project
--- has a tenth of them.
+-- A page of the sums of a project's allocations, by the type of its live consumers. Allocations are looked up for each
+-- consumer of the page: without OFFSET the planner would flatten that subquery, and read the allocations of all projects
+-- if this one has a tenth of them. It ends with the row that is past $6 bytes.
 WITH chosen AS MATERIALIZED (
     SELECT id, usage_type
     FROM (
@@ -18,15 +18,22 @@ page AS (
     LIMIT $5
 ),
 sums AS (
-    SELECT usage_type, resource_class, sum(amount)::bigint AS amount
-    FROM chosen
+    SELECT usage_type, consumer_count, resource_class, sum(amount)::bigint AS amount
+    FROM page
+    JOIN chosen USING (usage_type)
     CROSS JOIN LATERAL (
         SELECT resource_class, amount FROM allocations WHERE consumer_id = chosen.id OFFSET 0
     ) AS allocation
-    GROUP BY usage_type, resource_class
+    GROUP BY usage_type, consumer_count, resource_class
 )
-SELECT usage_type, consumer_count, json_object_agg(resource_class, amount ORDER BY resource_class) AS resources
-FROM page
-JOIN sums USING (usage_type)
-GROUP BY usage_type, consumer_count
+SELECT usage_type, consumer_count, resources
+FROM (
+    SELECT *, sum(octet_length(resources::text)) OVER (ORDER BY usage_type) AS bytes_so_far
+    FROM (
+        SELECT usage_type, consumer_count, json_object_agg(resource_class, amount ORDER BY resource_class) AS resources
+        FROM sums
+        GROUP BY usage_type, consumer_count
+    ) AS summed
+) AS counted
+WHERE bytes_so_far - octet_length(resources::text) <= $6
 ORDER BY usage_type

@@ -1,5 +1,5 @@
--- A page of a live provider's inventories and of what is used of them, by resource class, beside the provider's
--- generation. One row without a class: there is nothing more.
+-- A page of a live provider's inventories and their use, by resource class, beside the provider's generation. One row
+-- without a class: there is nothing more.
 SELECT
     provider.generation AS provider_generation,
     page.resource_class, page.used, page.total, page.reserved, page.allocation_ratio

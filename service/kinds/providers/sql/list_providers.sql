@@ -1,8 +1,9 @@
 -- A page of live providers, by id, with their inventories and the roots of their trees. Null stands for a filter
 -- that is not set: planned for its values each time, so that each filter is served by its index. All that pass up to
 -- $14 are found first; the planner, told of the page's size, would walk along the ids until the page is full, and
--- where few pass that is along all of them. The tree is an array, for next to OR the planner would not look ids of a
--- subquery up, but hold each row against them. The joins fall away where there are no classes to start from.
+-- where few pass that is along all of them. The tree is an array, because next to OR the planner would not look ids of a
+-- subquery up, but hold each row against them. The joins fall away where there are no classes to start from. The page
+-- ends with the provider that is past $18 bytes; `bytes` are those of the whole page.
 WITH RECURSIVE up AS (
     SELECT id, parent_id FROM providers WHERE id = $2
     UNION
@@ -51,8 +52,22 @@ passing AS MATERIALIZED (
       AND (($15)[1] IS NULL OR first.room >= ($16::integer[])[1])
       AND (($15)[2] IS NULL OR second.room >= ($16)[2])
       AND (($15)[3] IS NULL OR third.room >= ($16)[3])
+),
+measured AS (
+    SELECT
+        id,
+        octet_length(concat(traits, aggregates)) + (
+            SELECT coalesce(sum(150 + octet_length(resource_class)), 0)
+            FROM inventories
+            WHERE provider_id = providers.id
+        ) AS bytes
+    FROM providers
+    WHERE id = ANY (ARRAY(SELECT id FROM passing ORDER BY id LIMIT $17))
+),
+counted AS MATERIALIZED (
+    SELECT id, bytes, sum(bytes) OVER (ORDER BY id) AS bytes_so_far FROM measured
 )
-SELECT *
+SELECT live_providers.*, (SELECT max(bytes_so_far) FROM counted)::bigint AS bytes
 FROM live_providers
-WHERE id = ANY (ARRAY(SELECT id FROM passing ORDER BY id LIMIT $17))
+WHERE id = ANY (ARRAY(SELECT id FROM counted WHERE bytes_so_far - bytes <= $18))
 ORDER BY id

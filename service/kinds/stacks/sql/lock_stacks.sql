@@ -1,8 +1,26 @@
 -- Lock and read stacks, in the order of their ids.
-SELECT
-    id, sequence, name, action, status, status_reason, traversal, previous_traversal, template, previous_template,
-    disable_rollback, timeout_s, maker_id, maker_type, maker_source, maker_time
-FROM stacks
-WHERE id = ANY ($1::uuid[])
-ORDER BY id
-FOR NO KEY UPDATE
+-- Not those before which there are $2 bytes. After them comes a row with the time, read when all are locked, and with
+-- the bytes before the last one.
+WITH found AS (
+    SELECT
+        id, sequence, name, action, status, status_reason, traversal, previous_traversal, template, previous_template,
+        disable_rollback, timeout_s, maker_id, maker_type, maker_source, maker_time,
+        CASE WHEN maker_user_of = maker_id THEN maker_user END AS maker_user
+    FROM stacks
+    WHERE id = ANY ($1::uuid[])
+    ORDER BY id
+    FOR NO KEY UPDATE
+),
+counted AS (
+    SELECT
+        *,
+        coalesce(
+            sum(octet_length(template::text) + coalesce(octet_length(previous_template::text), 0))
+            OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0
+        ) AS bytes_before
+    FROM found
+)
+SELECT counted.*, NULL AS locked_at FROM counted WHERE bytes_before < $2
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    (SELECT max(bytes_before) FROM counted), clock_timestamp()

@@ -1,0 +1,1 @@
+"""What the consumers use of AMQP: connections, publishing, topology and frames."""

@@ -1,0 +1,1 @@
+"""Update commands: from a delivery to its outcome and its acknowledgement."""

@@ -1,0 +1,1 @@
+"""Probes and metrics, and the activity that they report."""

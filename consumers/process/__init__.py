@@ -1,0 +1,1 @@
+"""The process of `genlock serve`: workers, replicas and their surroundings."""

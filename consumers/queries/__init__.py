@@ -1,0 +1,1 @@
+"""Queries: reads over request and reply."""

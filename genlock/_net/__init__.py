@@ -1,0 +1,1 @@
+"""The ground floor: URLs and AMQP connections. It does not import the rest of Genlock."""

@@ -1,2 +1,0 @@
--- The time by the clock of the database.
-SELECT clock_timestamp()

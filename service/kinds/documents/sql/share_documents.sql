@@ -1,0 +1,28 @@
+-- Lock and read documents, in the order of their ids: those that may change ($2) exclusively, the others so that other
+-- batches may read them too. Where all may change, lock_documents.sql is faster.
+-- Not those before which there are $3 bytes. After them comes a row with the time, read when all are locked, and with
+-- the bytes before the last one.
+WITH found AS (
+    SELECT
+        id, generation, sequence, body, maker_id, maker_type, maker_source, maker_time,
+        CASE WHEN maker_user_of = maker_id THEN maker_user END AS maker_user
+    FROM (SELECT * FROM unnest($1::text[], $2::boolean[]) AS asked (asked_id, changes) ORDER BY asked_id COLLATE "C") AS asked
+    CROSS JOIN LATERAL (
+        SELECT * FROM (SELECT * FROM documents WHERE id = asked_id AND changes FOR NO KEY UPDATE) AS changed
+        UNION ALL
+        SELECT * FROM (SELECT * FROM documents WHERE id = asked_id AND NOT changes FOR SHARE) AS shared
+    ) AS locked
+),
+counted AS (
+    SELECT
+        *,
+        coalesce(
+            sum(coalesce(octet_length(body::text), 0))
+            OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0
+        ) AS bytes_before
+    FROM found
+)
+SELECT counted.*, NULL AS locked_at FROM counted WHERE bytes_before < $3
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    (SELECT max(bytes_before) FROM counted), clock_timestamp()

@@ -1,0 +1,8 @@
+-- The messages behind a claimed one, in their order: those that share something with it, each with what it waits for.
+SELECT
+    position, exchange, routing_key, properties, body, bulk, tries, clock_timestamp() - since AS held_for,
+    ARRAY(SELECT record FROM held WHERE held.position = behind.position) AS records
+FROM held_messages AS behind
+WHERE position IN (SELECT position FROM held WHERE record = ANY ($1::text[]) AND position > $2)
+ORDER BY position
+LIMIT $3

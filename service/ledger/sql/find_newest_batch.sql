@@ -1,0 +1,2 @@
+-- The id of the newest batch.
+SELECT max(id) FROM batches

@@ -1,0 +1,2 @@
+-- Ask for nothing: the connection that holds the sweep lock is not idle.
+SELECT
