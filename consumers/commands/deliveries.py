@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Container, Iterable, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -254,8 +255,14 @@ def dead_letter_message(delivery: Delivery, part: Part, reason: str, topology: T
 
 
 def copied(came: Basic.Properties, **changes: Any) -> Basic.Properties:
-    """The properties of a message that is published or kept again, with the changes."""
-    return Basic.Properties(**{name: getattr(came, name) for name in Basic.Properties.attributes()} | changes)
+    """The properties of a message that is published or kept again, with the changes.
+
+    They are not made anew: pamqp refuses to make those with a `cluster_id`, which RabbitMQ passes on.
+    """
+    properties = copy(came)
+    for name, changed in changes.items():
+        setattr(properties, name, changed)
+    return properties
 
 
 def writable(headers: FieldTable) -> FieldTable:

@@ -5,17 +5,22 @@ import struct
 import pytest
 
 from genlock.cli.dead_output import print_dead_letter
+from genlock.consumers.amqp.session import open_session
+from genlock.consumers.operations.lanes import change_lanes
 from genlock.service.settings import Settings
 from tests.fuzz.properties import nested
 from tests.fuzz.service import watched_logs
 from tests.fuzz.wire import Message, long, publish, short, table
 from tests.support.command_line import without_colours
+from tests.support.database import Connection
 from tests.support.dead_letters import retrying
 from tests.support.documents import creation
-from tests.support.factories import json_bytes
+from tests.support.factories import envelope, json_bytes
 from tests.support.harness import Client, serving
+from tests.support.held import until_held
 
 FRAME_BYTES = 131_072
+LOCKED = "locked"
 
 HEADERS = {
     "no UTF-8": (b"x", b"S" + long(b"\xff\xfe")),
@@ -37,6 +42,8 @@ PROPERTIES = {
     "a queue for replies that is no UTF-8": {"reply_to": short(b"\xff" * 255)},
     "a queue for replies that is the broker's": {"reply_to": short(b"amq.rabbitmq.reply-to.unknown")},
     "a time past all times": {"timestamp": b"\xff" * 8},
+    "a cluster": {"cluster_id": short(b"cluster")},
+    "a cluster that is no UTF-8": {"cluster_id": short(b"\xff" * 255)},
 }
 ROUTES = {
     "as much as a frame holds": b"A" + long(b"S" + long(b"x" * (FRAME_BYTES - 300))),
@@ -58,6 +65,40 @@ async def test_commands_with_bad_properties_are_answered(client: Client, setting
         async with serving(settings):
             for command, properties in zip(commands, BAD.values(), strict=True):
                 await send(client, Message(json_bytes(command), b"document.put", properties))
+            await client.decided(*commands)
+    assert troubles == []
+    assert await client.depth(client.topology.dead_letters) == 0
+
+
+async def test_commands_with_bad_properties_are_held_and_answered(
+    client: Client, settings: Settings, second: Connection
+) -> None:
+    commands = [envelope("document.merge", LOCKED, {"patch": {}}) for _ in BAD]
+    with watched_logs() as troubles:
+        async with serving(settings):
+            await client.ask(creation(LOCKED))
+            async with second.transaction():
+                await second.execute("SELECT FROM documents WHERE id = $1 FOR UPDATE", LOCKED)
+                for command, properties in zip(commands, BAD.values(), strict=True):
+                    await send(client, Message(json_bytes(command), b"document.merge", properties))
+                await until_held(second, len(commands))
+            await client.decided(*commands)
+    assert [trouble for trouble in troubles if "held" not in trouble] == []
+    assert await client.depth(client.topology.dead_letters) == 0
+
+
+async def test_commands_with_bad_properties_move_between_lanes_and_are_answered(
+    client: Client, settings: Settings
+) -> None:
+    commands = [creation() for _ in BAD]
+    for command, properties in zip(commands, BAD.values(), strict=True):
+        await send(client, Message(json_bytes(command), b"document.put", properties))
+    for number in (2, 1):
+        changed = settings.model_copy(update={"lanes": number})
+        async with open_session(changed, declare=False) as session:
+            await change_lanes(session, changed, quiet_s=0.3)
+    with watched_logs() as troubles:
+        async with serving(settings):
             await client.decided(*commands)
     assert troubles == []
     assert await client.depth(client.topology.dead_letters) == 0
