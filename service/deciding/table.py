@@ -64,7 +64,7 @@ class Table(Generic[R]):
         else:
             rows = await connection.fetch(statement(f"lock_{self.name}"), list(changes), *limit)
         *found, last = rows
-        if self.sized and (last["bytes_before"] or 0) >= limits.bytes:
+        if self.sized and found and not found[-1]["fits"]:
             raise TooMuchError(f"the {self.name} that are touched have more than {limits.bytes} bytes")
         return [self.record(row) for row in found], last["locked_at"]
 

@@ -1,6 +1,6 @@
 -- Lock and read documents, in the order of their ids.
--- Not those before which there are $2 bytes. After them comes a row with the time, read when all are locked, and with
--- the bytes before the last one.
+-- One before which there are $2 bytes does not fit, and comes without its contents. After them comes a row with the time,
+-- read when all are locked.
 WITH found AS (
     SELECT
         id, generation, sequence, body, maker_id, maker_type, maker_source, maker_time,
@@ -16,10 +16,12 @@ counted AS (
         coalesce(
             sum(coalesce(octet_length(body::text), 0))
             OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0
-        ) AS bytes_before
+        ) < $2 AS fits
     FROM found
 )
-SELECT counted.*, NULL AS locked_at FROM counted WHERE bytes_before < $2
+SELECT
+    id, generation, sequence, CASE WHEN fits THEN body END AS body, maker_id, maker_type, maker_source, maker_time,
+    maker_user, fits, NULL AS locked_at
+FROM counted
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    (SELECT max(bytes_before) FROM counted), clock_timestamp()
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, clock_timestamp()

@@ -1,6 +1,6 @@
 -- Lock and read stacks, in the order of their ids.
--- Not those before which there are $2 bytes. After them comes a row with the time, read when all are locked, and with
--- the bytes before the last one.
+-- One before which there are $2 bytes does not fit, and comes without its contents. After them comes a row with the time,
+-- read when all are locked.
 WITH found AS (
     SELECT
         id, sequence, name, action, status, status_reason, traversal, previous_traversal, template, previous_template,
@@ -17,10 +17,13 @@ counted AS (
         coalesce(
             sum(octet_length(template::text) + coalesce(octet_length(previous_template::text), 0))
             OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0
-        ) AS bytes_before
+        ) < $2 AS fits
     FROM found
 )
-SELECT counted.*, NULL AS locked_at FROM counted WHERE bytes_before < $2
+SELECT
+    id, sequence, name, action, status, status_reason, traversal, previous_traversal,
+    CASE WHEN fits THEN template END AS template, CASE WHEN fits THEN previous_template END AS previous_template,
+    disable_rollback, timeout_s, maker_id, maker_type, maker_source, maker_time, maker_user, fits, NULL AS locked_at
+FROM counted
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    (SELECT max(bytes_before) FROM counted), clock_timestamp()
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, clock_timestamp()

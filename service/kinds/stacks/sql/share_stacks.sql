@@ -1,7 +1,7 @@
 -- Lock and read stacks, in the order of their ids: those that may change ($2) exclusively, the others so that other
 -- batches may read them too. Where all may change, lock_stacks.sql is faster.
--- Not those before which there are $3 bytes. After them comes a row with the time, read when all are locked, and with
--- the bytes before the last one.
+-- One before which there are $3 bytes does not fit, and comes without its contents. After them comes a row with the time,
+-- read when all are locked.
 WITH found AS (
     SELECT
         id, sequence, name, action, status, status_reason, traversal, previous_traversal, template, previous_template,
@@ -20,10 +20,13 @@ counted AS (
         coalesce(
             sum(octet_length(template::text) + coalesce(octet_length(previous_template::text), 0))
             OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0
-        ) AS bytes_before
+        ) < $3 AS fits
     FROM found
 )
-SELECT counted.*, NULL AS locked_at FROM counted WHERE bytes_before < $3
+SELECT
+    id, sequence, name, action, status, status_reason, traversal, previous_traversal,
+    CASE WHEN fits THEN template END AS template, CASE WHEN fits THEN previous_template END AS previous_template,
+    disable_rollback, timeout_s, maker_id, maker_type, maker_source, maker_time, maker_user, fits, NULL AS locked_at
+FROM counted
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    (SELECT max(bytes_before) FROM counted), clock_timestamp()
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, clock_timestamp()
