@@ -1,7 +1,7 @@
 """The CloudEvents 1.0 envelope of commands and queries."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -16,15 +16,31 @@ SOURCE_BYTES_MAX = 255
 CORRELATION_BYTES_MAX = 255
 
 _UUID = re.compile(UUID_PATTERN)
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:)(\d\d)((?:\.\d+)?(?:Z|[+-]\d\d:\d\d))", re.IGNORECASE)
 # The characters of RFC 3986, section 4.1: no spaces, quotes or control characters, and complete percent escapes.
 _URI_REFERENCE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2}|[^\x00-\x7f])+")
 
 
 def _rfc3339(value: Any) -> datetime:
-    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+    written = _RFC3339.fullmatch(value) if isinstance(value, str) else None
+    if written is None:
         raise UnfitError("must be a time as in RFC 3339, such as 2026-01-31T12:00:00Z", format="date-time")
-    return datetime.fromisoformat(value.upper())
+    minute, second, rest = written.groups()
+    if second != "60":
+        return datetime.fromisoformat(value.upper())
+    before = datetime.fromisoformat(f"{minute}59{rest}".upper())
+    if not _ends_month(before):
+        raise UnfitError("has a leap second, and is not the end of a month in UTC", format="date-time")
+    return before
+
+
+def _ends_month(moment: datetime) -> bool:
+    """Tell whether this is the last second of a month in UTC, behind which a leap second may come."""
+    try:
+        in_utc = moment.astimezone(UTC)
+        return in_utc.month != (in_utc + timedelta(seconds=1)).month
+    except OverflowError:
+        return False
 
 
 def _uri_reference(value: str) -> str:

@@ -1,5 +1,6 @@
 """The envelope: what each of its attributes may be, and what of a refused command its rejection repeats."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -82,6 +83,12 @@ WRONG: dict[str, list[Any]] = {
         "2026-01-31T12:00:00Z\n",
         "0000-01-01T00:00:00Z",
         "\u0662\u0660\u0662\u0666-01-31T12:00:00Z",
+        "2026-01-31T12:00:61Z",
+        "2026-01-31T12:00:60Z",
+        "2026-01-30T23:59:60Z",
+        "2026-12-31T23:59:60+01:00",
+        "0001-01-01T00:59:60+01:00",
+        "9999-12-31T23:59:60Z",
     ],
     "correlationid": ["", 7, "x" * 256, "é" * 128],
     "causationid": ["", 7],
@@ -106,6 +113,14 @@ WRONG: dict[str, list[Any]] = {
     "data": [7, "x", [], [DATA], True],
 }
 
+LEAP_SECONDS = {
+    "2016-12-31T23:59:60Z": "2016-12-31T23:59:59+00:00",
+    "2016-12-31t23:59:60.75z": "2016-12-31T23:59:59.750000+00:00",
+    "2017-01-01T08:59:60+09:00": "2017-01-01T08:59:59+09:00",
+    "2024-02-29T15:59:60-08:00": "2024-02-29T15:59:59-08:00",
+}
+"""Leap seconds, and the time as which each is taken."""
+
 RIGHT: dict[str, list[Any]] = {
     "source": [
         "/",
@@ -127,6 +142,7 @@ RIGHT: dict[str, list[Any]] = {
         "2026-01-31T23:59:59.5-23:59",
         "2024-02-29T00:00:00+14:00",
         "1970-01-01T00:00:00-00:00",
+        *LEAP_SECONDS,
     ],
     "correlationid": [None, "x" * 255, "é" * 127 + "x", "a b"],
     "causationid": [None, "x", "x" * 255],
@@ -322,3 +338,10 @@ def test_rejection_fits_into_an_event_whatever_is_wrong() -> None:
         assert isinstance(verdict, RejectedData)
         assert len(event_of(command, verdict).body.encode()) <= 4 * 1024 * 1024
         assert '"truncated"' not in event_of(command, verdict).body
+
+
+@pytest.mark.parametrize(("written", "taken"), LEAP_SECONDS.items())
+def test_leap_second_is_the_second_before(written: str, taken: str) -> None:
+    command = answered(message(time=written))
+    assert command.time == datetime.fromisoformat(taken)
+    assert command.time_sent == written
