@@ -18,11 +18,17 @@ from genlock.service.database.migrate import migrate
 from genlock.service.database.transactions import Pool
 from genlock.service.deciding.decide import Decider
 from genlock.service.settings import Settings
+from tests.support import memory_disk
 from tests.support.database import Connection
 from tests.support.deciders import decider_on, deciding_pool
 from tests.support.harness import Client, connected
 from tests.support.pooler import Mode, PgBouncer, Pooling
 from tests.support.proxy import Proxy, proxied
+
+
+def pytest_configure() -> None:
+    """Have the servers' files in memory, before anything is started."""
+    memory_disk.use()
 
 
 @pytest.fixture(scope="session", autouse=True)
