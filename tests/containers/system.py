@@ -91,11 +91,15 @@ class System:
     def stop(self, replica: str) -> int:
         """End a replica as an upgrade does, with as much time as compose gives it, and return its exit code."""
         self.docker("stop", "--time=35", replica)
-        return int(self.docker("inspect", "--format={{.State.ExitCode}}", replica))
+        return int(self.inspect(replica, "State.ExitCode"))
 
     def start(self, replica: str) -> None:
         """Start a replica again, without waiting for it."""
         self.docker("start", replica)
+
+    def inspect(self, container: str, what: str) -> str:
+        """What the engine says about a container."""
+        return self.docker("inspect", f"--format={{{{.{what}}}}}", container).strip()
 
     def run_in(self, container: str, *command: str) -> str:
         """Run a command in a container and return what it prints."""
@@ -122,7 +126,7 @@ class System:
 
     def is_healthy(self, container: str) -> bool:
         """Say whether the image's own health check has found a container ready."""
-        return self.docker("inspect", "--format={{.State.Health.Status}}", container).strip() == "healthy"
+        return self.inspect(container, "State.Health.Status") == "healthy"
 
     def decided_by(self, replica: str) -> int:
         """How many commands a replica has answered since its start."""
