@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
-from itertools import compress, count
+from itertools import chain, compress, count
 from typing import Any
 
 from genlock.schemas.base import GENERATION_MAX
@@ -22,6 +22,8 @@ QUOTED_CHARACTERS_MAX = 255
 
 TWICE = "is there twice"
 NOT_63_BITS = "is an integer that does not fit into 63 bits and a sign"
+
+INTEGER_MIN = -GENERATION_MAX - 1
 
 _INTEGER_DIGITS_MAX = 1_000
 """Python reads no integer of more than 4,300 digits. Any of so many is too large."""
@@ -157,7 +159,7 @@ class Inspection:
         if self._visits > VISITS_MAX:
             raise _EnoughError
         names: Iterable[Any] = count()
-        values: Iterable[Any] = item
+        values: Collection[Any] = item
         if type(item) is dict:
             names, values = item, item.values()
             if id(item) in self._twice and item is not self.tree:
@@ -166,8 +168,7 @@ class Inspection:
             if self._escapes:
                 for name in filter(_UNSTORABLE.search, item):
                     self._add((path, name), self._fault(name) or "")
-        suspect = map(self._suspects.__contains__, map(type, values))
-        for name, child in compress(zip(names, values, strict=False), suspect):
+        for name, child in self._suspicious(names, values):
             if type(child) is dict or type(child) is list:
                 self._visit(child, (path, name))
             elif clause := self._fault(child):
@@ -179,28 +180,39 @@ class Inspection:
         kinds: set[type] = {dict, list, Misfit}
         return frozenset(kinds | ({str} if self._escapes else set()) | ({int} if self._long_integers else set()))
 
+    def _suspicious(self, names: Iterable[Any], values: Collection[Any]) -> Iterable[tuple[Any, Any]]:
+        """The values that may have something wrong with them, and may be millions, with their names."""
+        pairs = zip(names, values, strict=False)
+        suspects = self._suspects
+        if not self._long_integers:
+            return compress(pairs, map(suspects.__contains__, map(type, values)))
+        return [
+            (name, child)
+            for name, child in pairs
+            if (kind := type(child)) in suspects and (kind is not int or not INTEGER_MIN <= child <= GENERATION_MAX)
+        ]
+
     def _faults_anywhere(self) -> set[str]:
         """What is wrong somewhere, without its path."""
         faults: set[str | None] = set()
         level = [self.tree]
         while level:
-            below: list[Any] = []
-            for item in compress(level, map(self._suspects.__contains__, map(type, level))):
-                if type(item) is dict:
-                    below += item.values()
-                    below += item
-                elif type(item) is list:
-                    below += item
-                else:
-                    faults.add(self._fault(item))
-            level = below
+            items = [item for _, item in self._suspicious(level, level)]
+            kinds = set(map(type, items))
+            if kinds - {dict, list}:
+                faults.update(self._fault(item) for item in items if type(item) not in (dict, list))
+            arrays = [item for item in items if type(item) is list] if list in kinds else []
+            objects = [item for item in items if type(item) is dict] if dict in kinds else []
+            level = [*chain.from_iterable(arrays), *chain.from_iterable(map(dict.values, objects))]
+            if self._escapes:
+                level += chain.from_iterable(objects)
         return {fault for fault in faults if fault}
 
     def _fault(self, scalar: Any) -> str | None:
         """What is wrong with a scalar, as a clause; None if nothing is."""
         kind = type(scalar)
         if kind is int:
-            if -GENERATION_MAX - 1 <= scalar <= GENERATION_MAX:
+            if INTEGER_MIN <= scalar <= GENERATION_MAX:
                 return None
             self.misfits = True
             return NOT_63_BITS

@@ -18,7 +18,6 @@ from typing import Any
 
 import orjson
 
-from genlock.schemas.base import GENERATION_MAX
 from genlock.schemas.inspection import Inspection, Misfit, Violation
 from genlock.schemas.numbers import has_changed_number
 from genlock.schemas.values import value
@@ -26,7 +25,7 @@ from genlock.schemas.values import value
 DEPTH_MAX = 64
 TOO_DEEP = f"is nested deeper than {DEPTH_MAX} levels"
 
-LARGE_CHARACTERS = 4096
+SMALL_CHARACTERS = 4096
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{]++|[\]}]++', re.DOTALL)
@@ -64,46 +63,40 @@ def parse(text: str) -> Parsed:
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError:
         return _inspect_unread(text)
-    suspicious = _is_suspicious_large if len(text) > LARGE_CHARACTERS else _is_suspicious
-    return _inspect(text, parsed) if suspicious(text, parsed) else Parsed(parsed)
+    return _inspect(text, parsed) if _is_suspicious(text, parsed) else Parsed(parsed)
 
 
 def _is_suspicious(text: str, parsed: Any) -> bool:
     """Tell whether a text may say more than the parser has read, or what is not kept. Raises TooDeepError."""
-    members = depth = 0
-    numbers = False
-    level = [parsed]
-    while level:
-        below: list[Any] = []
-        nested = False
-        for item in level:
-            kind = type(item)
-            if kind is dict:
-                nested = True
-                members += len(item)
-                below += item.values()
-            elif kind is list:
-                nested = True
-                below += item
-            elif kind is float or (kind is int and not -GENERATION_MAX <= item <= GENERATION_MAX):
-                numbers = True
-        depth += nested
-        level = below
-    if depth > DEPTH_MAX:
-        raise TooDeepError(parsed)
-    # Each member has a colon. Where there are no more colons than members, the parser has dropped none.
-    return (
-        "\\u0000" in text
-        or (text.count(":") != members and _has_dropped(text, parsed))
-        or (numbers and has_changed_number(text))
-    )
-
-
-def _is_suspicious_large(text: str, parsed: Any) -> bool:
-    """Tell the same of a large text, mostly from the text: to visit a million values takes longer."""
     if text.count("[") + text.count("{") > DEPTH_MAX and _depth(parsed) > DEPTH_MAX:
         raise TooDeepError(parsed)
-    return "\\u0000" in text or _has_dropped(text, parsed) or has_changed_number(text)
+    if "\\u0000" in text:
+        return True
+    try:
+        again = orjson.dumps(parsed, option=orjson.OPT_STRICT_INTEGER)
+    except orjson.JSONEncodeError:  # There is an integer of more than 53 bits.
+        return _has_dropped(text, orjson.dumps(parsed)) or has_changed_number(text)
+    # If all is there but for spaces, so is each member, and each number as its double is written.
+    if again.decode().replace(" ", "") == text.replace(" ", ""):
+        return False
+    if _has_dropped(text, again):
+        return True
+    # To search a small text takes longer than to visit its values, of which a large one may have a million.
+    return (len(text) > SMALL_CHARACTERS or _has_double(parsed)) and has_changed_number(text)
+
+
+def _has_double(parsed: Any) -> bool:
+    left = [parsed]
+    while left:
+        item = left.pop()
+        kind = type(item)
+        if kind is dict:
+            left += item.values()
+        elif kind is list:
+            left += item
+        elif kind is float:
+            return True
+    return False
 
 
 def _depth(parsed: Any) -> int:
@@ -118,13 +111,13 @@ def _depth(parsed: Any) -> int:
     return depth
 
 
-def _has_dropped(text: str, parsed: Any) -> bool:
+def _has_dropped(text: str, again: bytes) -> bool:
     """Tell whether the parser may have dropped members because a later one has the same name.
 
     Each member has a colon, and the other colons stand in strings. Where all are left, no member is missing. An escaped
     colon is one in what is written again, but not in the text.
     """
-    return "\\u003a" in text or "\\u003A" in text or text.count(":") != orjson.dumps(parsed).count(b":")
+    return "\\u003a" in text or "\\u003A" in text or text.count(":") != again.count(b":")
 
 
 def _inspect(text: str, parsed: Any) -> Parsed:

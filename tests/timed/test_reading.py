@@ -1,10 +1,11 @@
 """Reading takes a bounded time for each byte, whatever the bytes say.
 
-Processor time is measured, of the best of three runs. On an idle machine most of these messages take less than 100 ns a
-byte; the limit leaves room for one whose caches others use.
+Processor time is measured, and held against what Python's own parser takes for a byte of usual JSON just before, some
+12 ns on a shared machine: so a machine that is slow for a while fails no test.
 """
 
 import gc
+import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +17,11 @@ from genlock.consumers.process.gc_tuning import collect_seldom
 from genlock.schemas.decode import COMMAND_BYTES_MAX, READABLE_BYTES_MAX, Command, decode, decode_bulk
 from tests.support.factories import SOME_ID
 
-NS_PER_BYTE_MAX = 500
-NS_PER_BYTE_UNREAD_MAX = 20
-RUNS = 3
+TIMES_USUAL_MAX = 64
+TIMES_USUAL_UNREAD_MAX = 2
+RUNS = 5
+
+USUAL = json.dumps([{"a": [1.5, "text"], "b": None}] * 10_000)
 
 FRONT = f'{{"specversion": "1.0", "id": "{SOME_ID}", "source": "/tests", "type": "document.put", "subject": "d", '
 FRONT += '"data": {"expected_generation": null, "body": {"a": '
@@ -85,15 +88,19 @@ def collecting_as_in_the_service() -> Iterator[None]:
     gc.unfreeze()
 
 
-def takes_less(ns_per_byte: int, body: bytes, read: Callable[[bytes], Any]) -> bool:
-    """Tell whether the fastest of a few runs takes less processor time for each byte."""
+def takes_less(times_usual: int, body: bytes, read: Callable[[bytes], Any]) -> bool:
+    """Tell whether a byte takes less, in one of a few runs, than so many bytes of usual JSON."""
 
-    def once() -> int:
+    def ns_per_byte(reading: Callable[[], Any], size: int) -> float:
         begin = time.thread_time_ns()
-        read(body)
-        return time.thread_time_ns() - begin
+        reading()
+        return (time.thread_time_ns() - begin) / size
 
-    return any(once() < ns_per_byte * len(body) for _ in range(RUNS))
+    def once() -> float:
+        usual = ns_per_byte(lambda: json.loads(USUAL), len(USUAL))
+        return ns_per_byte(lambda: read(body), len(body)) / usual
+
+    return any(once() < times_usual for _ in range(RUNS))
 
 
 def as_command(body: bytes) -> None:
@@ -108,8 +115,8 @@ def as_bulk(body: bytes) -> None:
 def test_no_command_of_1_mib_takes_long_for_a_byte(value: str) -> None:
     body = f"{FRONT}{value}{BACK}".encode()
     assert 0.9 * COMMAND_BYTES_MAX < len(body) <= COMMAND_BYTES_MAX
-    assert takes_less(NS_PER_BYTE_MAX, body, as_command)
-    assert takes_less(NS_PER_BYTE_MAX, b"[" + body + b"]", as_bulk)
+    assert takes_less(TIMES_USUAL_MAX, body, as_command)
+    assert takes_less(TIMES_USUAL_MAX, b"[" + body + b"]", as_bulk)
 
 
 @pytest.mark.parametrize("unit", [*FAULTS, "1", "[]", '"a"', '"a":1', "[" * 9, "\\"], ids=lambda unit: unit[:24])
@@ -118,4 +125,4 @@ def test_larger_command_is_refused_unread(unit: str, fill: str) -> None:
     many = ",".join([unit] * ((READABLE_BYTES_MAX - len(FRONT) - 8) // (len(unit) + 1)))
     value = {"array": f"[{many}]", "text": f'"{many}"', "members": f"1}}}}, {many}"}[fill]
     body = f"{FRONT}{value}{BACK if fill != 'members' else '}'}".encode()
-    assert takes_less(NS_PER_BYTE_UNREAD_MAX, body, as_command)
+    assert takes_less(TIMES_USUAL_UNREAD_MAX, body, as_command)
