@@ -57,15 +57,15 @@ def _trait_terms(_: Ground, terms: int) -> list[Sent]:
 
 QUESTIONS: dict[str, Worst] = {
     "provider.get": Worst(_provider, "inventories", CLASSES, MODEST_CLASSES),
-    "provider.outcome": _get("provider.outcome", "command", AT_ONCE),
+    "provider.outcome": _get("provider.outcome", "command", 4),
     "provider.list": _list("provider.list", None, 1),
     "provider.allocations": _list("provider.allocations", "large_provider", 1),
     "provider.usages": _list("provider.usages", "large_provider", 10),
     "consumer.get": _get("consumer.get", "consumer", 1),
-    "consumer.outcome": _get("consumer.outcome", "command", AT_ONCE),
+    "consumer.outcome": _get("consumer.outcome", "command", 4),
     "project.usages": _list("project.usages", "project", 1),
     "stack.get": _get("stack.get", "stack", 1),
-    "stack.outcome": _get("stack.outcome", "command", AT_ONCE),
+    "stack.outcome": _get("stack.outcome", "command", 4),
     "stack.list": _list("stack.list", None, 100),
     "document.get": _get("document.get", "document", 1),
     "document.outcome": _get("document.outcome", "command", 1),
