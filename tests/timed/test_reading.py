@@ -17,7 +17,7 @@ from genlock.consumers.process.gc_tuning import collect_seldom
 from genlock.schemas.decode import COMMAND_BYTES_MAX, READABLE_BYTES_MAX, Command, decode, decode_bulk
 from tests.support.factories import SOME_ID
 
-TIMES_USUAL_MAX = 64
+TIMES_USUAL_MAX = 48
 TIMES_USUAL_UNREAD_MAX = 2
 RUNS = 5
 
