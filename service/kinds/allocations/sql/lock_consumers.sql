@@ -1,6 +1,7 @@
 -- Lock and read consumers, in the order of their ids. Their allocations are read after that.
 -- After them comes a row with the time alone, read when all are locked.
-WITH found AS (
+SELECT found.*, NULL AS locked_at
+FROM (
     SELECT
         id, generation, sequence, project_id, user_id, consumer_type, deleted,
         maker_id, maker_type, maker_source, maker_time,
@@ -9,7 +10,6 @@ WITH found AS (
     WHERE id = ANY ($1::uuid[])
     ORDER BY id
     FOR NO KEY UPDATE
-)
-SELECT found.*, NULL AS locked_at FROM found
+) AS found
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, clock_timestamp()

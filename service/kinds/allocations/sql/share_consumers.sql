@@ -1,7 +1,8 @@
 -- Lock and read consumers, in the order of their ids: those that may change ($2) exclusively, the others so that other
 -- batches may read them too. Where all may change, lock_consumers.sql is faster.
 -- After them comes a row with the time alone, read when all are locked.
-WITH found AS (
+SELECT found.*, NULL AS locked_at
+FROM (
     SELECT
         id, generation, sequence, project_id, user_id, consumer_type, deleted,
         maker_id, maker_type, maker_source, maker_time,
@@ -12,7 +13,6 @@ WITH found AS (
         UNION ALL
         SELECT * FROM (SELECT * FROM consumers WHERE id = asked_id AND NOT changes FOR SHARE) AS shared
     ) AS locked
-)
-SELECT found.*, NULL AS locked_at FROM found
+) AS found
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, clock_timestamp()
