@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from itertools import takewhile
 
 import structlog
@@ -255,7 +256,7 @@ def further_message(stored: StoredMessage, topology: Topology, source: str) -> O
         delivery_mode=PERSISTENT,
         correlation_id=message.correlation_id,
         message_id=message.id,
-        timestamp=int(datetime.fromisoformat(message.time).timestamp()),
+        timestamp=_seconds(message.time),
         message_type=message.type,
         app_id=source,
     )
@@ -291,7 +292,13 @@ def _properties(event: Event, source: str, correlation_id: str | None) -> bytes:
         delivery_mode=PERSISTENT,
         correlation_id=correlation_id,
         message_id=event.id,
-        timestamp=int(datetime.fromisoformat(event.time).timestamp()),
+        timestamp=_seconds(event.time),
         message_type=event.type,
         app_id=source,
     )
+
+
+@lru_cache(maxsize=16)
+def _seconds(time: str) -> int:
+    """Seconds since 1970. The events of a batch have one time."""
+    return int(datetime.fromisoformat(time).timestamp())

@@ -4,8 +4,7 @@ The registry itself, genlock.service.kinds.registry, is handed in where a proces
 or verifying knows a single kind.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -97,14 +96,20 @@ class Kinds:
         footprint = Footprint({command.id for command in commands})
         for command in commands:
             if not isinstance(command.data, Refusal):
-                with _slip_logged([command.id]):
+                try:
                     self.rules[command.type].footprint(footprint, command, command.data)
+                except Exception as error:
+                    # Other commands must be decided all the same.
+                    log.exception("poison", action="poison", command_id=command.id, why=str(error))
             elif command.kind and command.subject:
                 footprint.read(command.kind, command.subject)
         for kind in self.touched_by(footprint):
             for extension in kind.extensions:
-                with _slip_logged([command.id for command in commands]):
+                try:
                     extension.gather(footprint, commands)
+                except Exception as error:
+                    ids = ", ".join(command.id for command in commands)
+                    log.exception("poison", action="poison", command_id=ids, why=str(error))
         return footprint
 
     def touched_by(self, footprint: Footprint) -> Sequence[RecordKind]:
@@ -119,15 +124,6 @@ class Kinds:
         """A state with nothing in it yet but the empty parts of the kinds."""
         parts = {kind.kind: [extension.part() for extension in kind.extensions if extension.part] for kind in self.all}
         return State(footprint, {kind: made for kind, made in parts.items() if made})
-
-
-@contextmanager
-def _slip_logged(command_ids: Sequence[str]) -> Iterator[None]:
-    """Log an exception of the block, and go on: other commands must be decided all the same."""
-    try:
-        yield
-    except Exception as error:
-        log.exception("poison", action="poison", command_id=", ".join(command_ids), why=str(error))
 
 
 def _merged(parts: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:

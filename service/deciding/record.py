@@ -4,6 +4,7 @@ from typing import ClassVar, Protocol
 
 from genlock.schemas.base import JsonObject, Kind
 from genlock.schemas.outcomes import Token, Winner
+from genlock.schemas.values import value
 
 RecordKey = tuple[Kind, str]
 """Kind and id."""
@@ -12,7 +13,25 @@ Name = tuple[Kind, str]
 """A name, unique among the live records of its kind."""
 
 
-NO_MAKER = Winner.model_construct(command_id="00000000-0000-0000-0000-000000000000", type="", source="", time="")
+@value
+class Maker:
+    """The command that made a record's current token."""
+
+    command_id: str
+    type: str
+    source: str
+    time: str
+    user: str | None = None
+
+    @property
+    def winner(self) -> Winner:
+        """As a conflict names it."""
+        # Only what is set is shown.
+        known = {} if self.user is None else {"user": self.user}
+        return Winner(command_id=self.command_id, type=self.type, source=self.source, time=self.time, **known)
+
+
+NO_MAKER = Maker("00000000-0000-0000-0000-000000000000", type="", source="", time="")
 """The maker of a record that no command has made: a blank one."""
 
 
@@ -26,7 +45,7 @@ class Record(Protocol):
     @property
     def sequence(self) -> int: ...
     @property
-    def maker(self) -> Winner: ...
+    def maker(self) -> Maker: ...
     @property
     def deleted(self) -> bool: ...
     @property

@@ -6,9 +6,8 @@ from typing import Any, TypeVar
 
 from genlock.schemas.base import Kind
 from genlock.schemas.decode import Command
-from genlock.schemas.outcomes import Winner
 from genlock.service.deciding.footprint import Footprint, require
-from genlock.service.deciding.record import Name, Record, RecordKey
+from genlock.service.deciding.record import Maker, Name, Record, RecordKey
 
 R = TypeVar("R", bound=Record)
 P = TypeVar("P", bound="StatePart")
@@ -124,8 +123,6 @@ class State:
             self.records[key] = record
 
 
-def made_by(command: Command, decided_at: str) -> Winner:
+def made_by(command: Command, decided_at: str) -> Maker:
     """Name the command as the maker of the token that it makes."""
-    # Only what is set is shown.
-    known = {} if command.user is None else {"user": command.user}
-    return Winner(command_id=command.id, type=command.type, source=command.source, time=decided_at, **known)
+    return Maker(command.id, command.type, command.source, decided_at, command.user)

@@ -8,12 +8,11 @@ from typing import Any, Generic, TypeVar
 import asyncpg
 
 from genlock.schemas.base import Kind
-from genlock.schemas.outcomes import Winner
 from genlock.service.database.statements import statement
 from genlock.service.database.transactions import Connection, columns, written
 from genlock.service.deciding.json_text import JsonText
 from genlock.service.deciding.limits import SEVERAL, StateLimits, TooMuchError
-from genlock.service.deciding.record import Record
+from genlock.service.deciding.record import Maker, Record
 
 R = TypeVar("R", bound=Record)
 Row = tuple[Any, ...]
@@ -85,21 +84,12 @@ class Table(Generic[R]):
         return written(await connection.execute(statement(f"update_{self.name}"), *columns(rows)))
 
 
-def maker_of(row: asyncpg.Record) -> Winner:
+def maker_of(row: asyncpg.Record) -> Maker:
     """The maker of a row's token. Reads, which do not show it, leave out its user."""
-    user = row.get("maker_user")
-    # Only what is set is shown.
-    known = {} if user is None else {"user": user}
-    return Winner.model_construct(
-        command_id=str(row["maker_id"]),
-        type=row["maker_type"],
-        source=row["maker_source"],
-        time=row["maker_time"],
-        **known,
-    )
+    return Maker(str(row["maker_id"]), row["maker_type"], row["maker_source"], row["maker_time"], row.get("maker_user"))
 
 
-def maker_row(maker: Winner) -> Row:
+def maker_row(maker: Maker) -> Row:
     return (maker.command_id, maker.type, maker.source, maker.time, maker.user)
 
 

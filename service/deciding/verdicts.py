@@ -113,7 +113,7 @@ def failure(
         reason=reason,
         expected=expected,
         actual=record.token if record and not record.deleted else None,
-        winner=record.maker if record else None,
+        winner=record.maker.winner if record else None,
         current=current,
     )
 

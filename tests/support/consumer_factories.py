@@ -10,7 +10,7 @@ from genlock.schemas.providers import Inventory
 from genlock.service.deciding.state import State
 from genlock.service.kinds.allocations.record import Allocations, Consumer
 from genlock.service.kinds.providers.record import Provider
-from tests.support.factories import Json, command, new_id, winner
+from tests.support.factories import Json, command, maker, new_id
 from tests.support.provider_factories import forest, provider_at
 
 PROJECT = "project-1"
@@ -54,7 +54,7 @@ def consumer_at(generation: int, amounts: dict[str, dict[str, int]], **fields: A
     values: Json = {
         "id": new_id(),
         "sequence": generation,
-        "maker": winner("consumer.set_allocations"),
+        "maker": maker("consumer.set_allocations"),
         "project_id": PROJECT,
         "user_id": USER,
         "consumer_type": None,

@@ -10,12 +10,12 @@ from genlock.schemas.base import ANY_COMMAND, Kind
 from genlock.schemas.catalogue import COMMANDS
 from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command, Refusal, Undecodable, decode
-from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, Verdict, Winner
+from genlock.schemas.outcomes import ConflictData, RejectedData, SucceededData, Verdict
 from genlock.schemas.stacks import Action, Status
 from genlock.service.deciding.fold import Folded, fold
 from genlock.service.deciding.footprint import Footprint
 from genlock.service.deciding.json_text import JsonText
-from genlock.service.deciding.record import Record
+from genlock.service.deciding.record import Maker, Record
 from genlock.service.deciding.rule import Rule
 from genlock.service.deciding.state import State
 from genlock.service.kinds.allocations.record import Consumer
@@ -104,18 +104,18 @@ def stack_command(verb: str, subject: str, **data: Any) -> Command:
     return command(f"stack.{verb}", subject, must.get(verb, {}) | data)
 
 
-def winner(command_type: str = "document.put") -> Winner:
-    return Winner(command_id=new_id(), type=command_type, source="/winner", time="2026-02-01T00:00:00.000000Z")
+def maker(command_type: str = "document.put") -> Maker:
+    return Maker(new_id(), command_type, "/winner", "2026-02-01T00:00:00.000000Z")
 
 
 def document_at(generation: int, body: Json | None = None) -> Document:
     """A live document that has been written once for each of its generations."""
     body = {"colour": "red"} if body is None else body
-    return Document(new_id(), generation, sequence=generation + 1, maker=winner(), body=JsonText(body))
+    return Document(new_id(), generation, sequence=generation + 1, maker=maker(), body=JsonText(body))
 
 
 def deleted_document(generation: int) -> Document:
-    return Document(new_id(), generation, sequence=generation + 1, maker=winner("document.delete"), body=None)
+    return Document(new_id(), generation, sequence=generation + 1, maker=maker("document.delete"), body=None)
 
 
 def stack_in(action: Action | str, status: Status | str, *, disable_rollback: bool = True, **fields: Any) -> Stack:
@@ -124,7 +124,7 @@ def stack_in(action: Action | str, status: Status | str, *, disable_rollback: bo
     values: Json = {
         "id": new_id(),
         "sequence": 3,
-        "maker": Winner(command_id=traversal, type="stack.update", source="/winner", time="2026-02-01T00:00:00.0Z"),
+        "maker": Maker(traversal, "stack.update", "/winner", "2026-02-01T00:00:00.0Z"),
         "stack_name": f"stack-{traversal}",
         "action": Action(action),
         "status": Status(status),

@@ -9,7 +9,7 @@ from genlock.service.deciding.state import State
 from genlock.service.kinds.providers.record import Provider
 from genlock.service.kinds.providers.trees import Trees
 from genlock.service.kinds.registry import KINDS
-from tests.support.factories import Json, command, new_id, winner
+from tests.support.factories import Json, command, maker, new_id
 
 AMOUNT_MAX = 2**31 - 1
 
@@ -60,7 +60,7 @@ def provider_at(generation: int, **fields: Any) -> Provider:
     values: Json = {
         "id": provider,
         "sequence": generation + 1,
-        "maker": winner("provider.update"),
+        "maker": maker("provider.update"),
         "provider_name": f"provider-{provider}",
         "parent_id": None,
         "inventories": {"VCPU": Inventory(**INVENTORY), "CUSTOM_GOLD": Inventory(total=1)},
@@ -79,7 +79,7 @@ def below(parent: Provider, generation: int = 0, **fields: Any) -> Provider:
 def deleted_provider(generation: int, **fields: Any) -> Provider:
     """A tombstone, which keeps nothing but its counts and its maker."""
     nothing: Json = {"inventories": {}, "traits": frozenset(), "aggregates": frozenset(), "deleted": True}
-    return provider_at(generation, maker=winner("provider.delete"), **nothing | fields)
+    return provider_at(generation, maker=maker("provider.delete"), **nothing | fields)
 
 
 def forest(*providers: Provider) -> State:

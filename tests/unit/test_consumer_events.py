@@ -123,7 +123,7 @@ def test_conflict_event_has_every_failed_check_and_the_first_at_the_top() -> Non
         "reason": "stale",
         "expected": {"generation": 2},
         "actual": {"generation": 3},
-        "winner": CONSUMER.maker.model_dump(exclude_unset=True),
+        "winner": CONSUMER.maker.winner.model_dump(exclude_unset=True),
         "current": shown_consumer(CONSUMER),
     }
     second = {
@@ -133,7 +133,7 @@ def test_conflict_event_has_every_failed_check_and_the_first_at_the_top() -> Non
         "reason": "stale",
         "expected": {"generation": 4},
         "actual": {"generation": 5},
-        "winner": PROVIDER.maker.model_dump(exclude_unset=True),
+        "winner": PROVIDER.maker.winner.model_dump(exclude_unset=True),
         "current": shown(PROVIDER),
     }
     assert data_of(sent) == first | {

@@ -185,7 +185,7 @@ def test_removed_consumer_is_missing_and_its_winner_is_its_remover(expected: int
     state = placed([provider], tombstone)
     verdict = conflicting(state, set_allocations(tombstone.id, expected, {provider.id: {"VCPU": 1}}))
     assert (verdict.reason, verdict.sequence) == (Reason.MISSING, 4)
-    assert (verdict.actual, verdict.current, verdict.winner) == (None, None, tombstone.maker)
+    assert (verdict.actual, verdict.current, verdict.winner) == (None, None, tombstone.maker.winner)
 
 
 @pytest.mark.parametrize("amounts", [{}, {"VCPU": 2}])
@@ -206,7 +206,7 @@ def test_other_generation_is_not_applied_and_the_conflict_carries_the_current_st
     assert verdict.reason is reason
     assert verdict.expected == (None if expected is None else token(expected))
     assert verdict.actual == token(7)
-    assert verdict.winner == consumer.maker
+    assert verdict.winner == consumer.maker.winner
     assert verdict.current == shown_consumer(consumer)
     assert verdict.command == sent.echo
     assert verdict.retry.allowed
@@ -229,7 +229,7 @@ def test_generation_of_a_provider_is_checked_if_it_is_given(expected: int, reaso
     verdict = conflicting(state, set_allocations(consumer, None, {provider.id: {"VCPU": 4}}, {provider.id: expected}))
     assert (verdict.kind, verdict.id, verdict.sequence) == ("provider", provider.id, 6)
     assert (verdict.reason, verdict.expected, verdict.actual) == (reason, token(expected), token(5))
-    assert verdict.winner == provider.maker
+    assert verdict.winner == provider.maker.winner
     assert verdict.current == shown(provider, root_id=root.id)
     assert [(failed.kind, failed.id) for failed in verdict.failures or []] == [("provider", provider.id)]
     assert state.records == before
@@ -279,7 +279,7 @@ def test_provider_that_is_not_there_is_not_found_or_missing_if_a_generation_is_e
     conflict = conflicting(state, set_allocations(new_id(), None, amounts, {gone.id: 4}))
     assert (conflict.kind, conflict.id, conflict.reason) == ("provider", gone.id, Reason.MISSING)
     assert (conflict.actual, conflict.current) == (None, None)
-    assert conflict.winner == (gone.maker if known else None)
+    assert conflict.winner == (gone.maker.winner if known else None)
 
 
 def test_all_failed_checks_are_told_the_consumer_first() -> None:

@@ -138,7 +138,7 @@ def test_other_generation_is_not_applied(verb: str, expected: int, reason: Reaso
     assert (verdict.kind, verdict.id, verdict.sequence) == ("document", document.id, 8)
     assert verdict.expected == GenerationToken(generation=expected)
     assert verdict.actual == GenerationToken(generation=7)
-    assert verdict.winner == document.maker
+    assert verdict.winner == document.maker.winner
     assert verdict.current == {"id": document.id, "generation": 7, "body": document.body}
     assert verdict.command == sent.echo
     assert verdict.retry.allowed
@@ -152,7 +152,7 @@ def test_document_that_exists_is_not_created(verb: str) -> None:
     verdict = conflicting(state_of(document), create)
     assert (verdict.reason, verdict.expected) == (Reason.EXISTS, None)
     assert verdict.actual == GenerationToken(generation=7)
-    assert verdict.winner == document.maker
+    assert verdict.winner == document.maker.winner
     assert verdict.current == document.state()
 
 
@@ -174,7 +174,7 @@ def test_deleted_document_is_missing_and_its_winner_is_its_deleter(verb: str, ex
     assert (verdict.reason, verdict.sequence) == (Reason.MISSING, 5)
     assert verdict.actual is None
     assert verdict.current is None
-    assert verdict.winner == document.maker
+    assert verdict.winner == document.maker.winner
 
 
 def test_first_of_two_authors_wins_and_the_second_is_told_the_winner() -> None:

@@ -158,7 +158,7 @@ def test_conflict_event_has_the_fields_of_the_contract() -> None:
         "reason": "stale",
         "expected": {"generation": 2},
         "actual": {"generation": 3},
-        "winner": document.maker.model_dump(exclude_unset=True),
+        "winner": document.maker.winner.model_dump(exclude_unset=True),
         "current": {"id": document.id, "generation": 3, "body": document.body},
         "command": {
             "type": "document.put",

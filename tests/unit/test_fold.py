@@ -105,7 +105,7 @@ def test_refusal_comes_before_expiry() -> None:
 def test_command_that_made_the_token_of_a_document_succeeds_again() -> None:
     state, sent = state_of(), put("d", None, {"a": 1}, time=timestamp(NOW - timedelta(days=900)))
     document = replace(document_at(0, {"a": 1}), id="d")
-    document = replace(document, maker=document.maker.model_copy(update={"command_id": sent.id}))
+    document = replace(document, maker=replace(document.maker, command_id=sent.id))
     state = state_of(document)
     result = folded_over(state, [sent])
     assert isinstance(result.verdicts[0], SucceededData)

@@ -59,7 +59,7 @@ def test_provider_that_exists_is_not_created() -> None:
     verdict = conflicting(state, create)
     assert (verdict.reason, verdict.expected) == (Reason.EXISTS, None)
     assert verdict.actual == GenerationToken(generation=7)
-    assert verdict.winner == provider.maker
+    assert verdict.winner == provider.maker.winner
     assert verdict.current == shown(provider)
     assert verdict.command == create.echo
     assert verdict.sequence == 8
@@ -112,7 +112,7 @@ def test_other_generation_is_not_applied(verb: str, expected: int, reason: Reaso
     assert (verdict.kind, verdict.id, verdict.sequence) == ("provider", provider.id, 8)
     assert verdict.expected == GenerationToken(generation=expected)
     assert verdict.actual == GenerationToken(generation=7)
-    assert verdict.winner == provider.maker
+    assert verdict.winner == provider.maker.winner
     assert verdict.current == shown(provider, root_id=root.id)
     assert verdict.command == sent.echo
     assert verdict.retry.allowed
@@ -135,7 +135,7 @@ def test_deleted_provider_is_missing_and_its_winner_is_its_deleter(verb: str, ex
     verdict = conflicting(state, provider_command(verb, provider.id, expected_generation=expected))
     assert (verdict.reason, verdict.sequence) == (Reason.MISSING, 5)
     assert (verdict.actual, verdict.current) == (None, None)
-    assert verdict.winner == provider.maker
+    assert verdict.winner == provider.maker.winner
     assert state.records == {key(provider): provider}
 
 

@@ -87,7 +87,7 @@ def test_traversal_is_checked_before_action_and_status(action: Action, status: S
         assert verdict.reason is reason
         assert verdict.expected == TraversalToken(traversal=expected)
         assert verdict.actual == stack.token
-        assert verdict.winner == stack.maker
+        assert verdict.winner == stack.maker.winner
         assert verdict.sequence == stack.sequence
     assert state.records == {key(stack): stack}
 
@@ -337,7 +337,7 @@ def test_stack_that_exists_is_not_created() -> None:
     verdict = conflicting(state_of(stack), stack_command("create", stack.id, name="other"))
     assert (verdict.reason, verdict.expected, verdict.actual) == (Reason.EXISTS, None, stack.token)
     assert verdict.current == stack.state()
-    assert verdict.winner == stack.maker
+    assert verdict.winner == stack.maker.winner
 
 
 def test_deleted_stack_is_never_created_again() -> None:

@@ -5,8 +5,9 @@ from typing import ClassVar
 
 from genlock.schemas.base import JsonObject, Kind
 from genlock.schemas.consumers import ConsumerState
-from genlock.schemas.outcomes import GenerationToken, Winner
+from genlock.schemas.outcomes import GenerationToken
 from genlock.schemas.values import value
+from genlock.service.deciding.record import Maker
 
 Allocations = Mapping[str, Mapping[str, int]]
 """Amounts by provider and resource class."""
@@ -19,7 +20,7 @@ class Consumer:
     id: str
     generation: int
     sequence: int
-    maker: Winner
+    maker: Maker
     project_id: str
     user_id: str
     consumer_type: str | None

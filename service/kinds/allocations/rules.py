@@ -21,11 +21,11 @@ from genlock.schemas.consumers import (
 )
 from genlock.schemas.decode import Command
 from genlock.schemas.faults import ERRORS_MAX, Fault, Faults, Place
-from genlock.schemas.outcomes import Failure, SucceededData, Winner
+from genlock.schemas.outcomes import Failure, SucceededData
 from genlock.schemas.standards import misnamed, unknown
 from genlock.service.deciding.footprint import Footprint
 from genlock.service.deciding.generations import check
-from genlock.service.deciding.record import Record, RecordKey
+from genlock.service.deciding.record import Maker, Record, RecordKey
 from genlock.service.deciding.rule import Guard, Rule
 from genlock.service.deciding.state import State, made_by
 from genlock.service.deciding.verdicts import Decision, Tokens, conflicts, multi_record_success, rejected, success
@@ -225,7 +225,7 @@ def _place(command: Command, consumer_id: str) -> Place:
     return ("data",) if command.subject else ("data", "consumers", consumer_id)
 
 
-def _consumer(record: Consumer | None, consumer_id: str, new: ConsumerAllocations, maker: Winner) -> Consumer:
+def _consumer(record: Consumer | None, consumer_id: str, new: ConsumerAllocations, maker: Maker) -> Consumer:
     """The consumer as the command leaves it; without allocations a tombstone."""
     kept_type = record.consumer_type if record and not record.deleted else None
     return Consumer(
@@ -241,7 +241,7 @@ def _consumer(record: Consumer | None, consumer_id: str, new: ConsumerAllocation
     )
 
 
-def _provider(load: ProviderUsage, maker: Winner) -> Provider:
+def _provider(load: ProviderUsage, maker: Maker) -> Provider:
     """The provider as the command leaves it."""
     before = load.before
     return replace(

@@ -3,9 +3,10 @@
 from typing import ClassVar
 
 from genlock.schemas.base import JsonObject, Kind
-from genlock.schemas.outcomes import GenerationToken, Winner
+from genlock.schemas.outcomes import GenerationToken
 from genlock.schemas.values import value
 from genlock.service.deciding.json_text import JsonText
+from genlock.service.deciding.record import Maker
 
 
 @value
@@ -15,7 +16,7 @@ class Document:
     id: str
     generation: int
     sequence: int
-    maker: Winner
+    maker: Maker
     body: JsonText | None
     """None is a tombstone."""
 

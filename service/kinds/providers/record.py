@@ -5,9 +5,10 @@ from dataclasses import field
 from typing import ClassVar
 
 from genlock.schemas.base import JsonObject, Kind
-from genlock.schemas.outcomes import GenerationToken, Winner
+from genlock.schemas.outcomes import GenerationToken
 from genlock.schemas.providers import Inventory, ProviderState
 from genlock.schemas.values import value
+from genlock.service.deciding.record import Maker
 
 INVENTORY_BYTES = 150
 NAME_BYTES = 40
@@ -21,7 +22,7 @@ class Provider:
     id: str
     generation: int
     sequence: int
-    maker: Winner
+    maker: Maker
     provider_name: str
     parent_id: str | None
     inventories: Mapping[str, Inventory]

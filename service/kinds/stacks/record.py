@@ -3,10 +3,11 @@
 from typing import ClassVar
 
 from genlock.schemas.base import JsonObject, Kind
-from genlock.schemas.outcomes import TraversalToken, Winner
+from genlock.schemas.outcomes import TraversalToken
 from genlock.schemas.stacks import Action, StackState, Status
 from genlock.schemas.values import value
 from genlock.service.deciding.json_text import JsonText
+from genlock.service.deciding.record import Maker
 
 
 @value
@@ -15,7 +16,7 @@ class Stack:
 
     id: str
     sequence: int
-    maker: Winner
+    maker: Maker
     stack_name: str
     action: Action
     status: Status
