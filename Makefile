@@ -17,9 +17,9 @@ demo: $(READY) ## Show a lost update being refused, with real servers (FILE=… 
 run: $(READY) ## Start PostgreSQL, RabbitMQ and Genlock, and print lines to paste into another terminal
 	@exec .venv/bin/python -m genlock.quickstart
 
-test: $(READY) ## Run the whole test suite, in two processes with servers of their own (JOBS=…), and then floods and measurements, in one
+test: $(READY) ## Run the whole test suite, in three processes with servers of their own (JOBS=…), and then floods and measurements, in one
 	@.venv/bin/python -m tests.support.prepare
-	@.venv/bin/python -m pytest --numprocesses $(or $(JOBS),2) --dist worksteal
+	@.venv/bin/python -m pytest --numprocesses $(or $(JOBS),3) --dist worksteal
 	@.venv/bin/python -m pytest tests/timed tests/hostile
 
 test-faults: $(READY) ## Inject random faults, and prove the final state (DURATION=… in seconds, SEED=… to repeat, LANES=…, CLUSTER=1)

@@ -20,7 +20,7 @@ from genlock.consumers.amqp.topology import CommandQueue, Topology
 from genlock.consumers.commands.authors import Reader
 from genlock.consumers.commands.batching import Batch, Batching
 from genlock.consumers.commands.confirmations import Confirmations
-from genlock.consumers.commands.dead_lettering import DeadLettering
+from genlock.consumers.commands.dead_lettering import DeadLettering, by_tag
 from genlock.consumers.commands.deciding import BatchDecider, DecidedBatch
 from genlock.consumers.commands.messages import messages
 from genlock.consumers.commands.parking import Parking
@@ -101,7 +101,7 @@ class CommandConsumer:
         self._registration: Registration
         self._settlement: Settlement
         self._cut: list[Outgoing] = []
-        """Dead letters that no queue took, of the delivery that is being decided in several transactions."""
+        """Dead letters that no queue took, of deliveries of which something is left to decide."""
         self._dead_lettering: DeadLettering
 
     async def start(self) -> None:
@@ -231,8 +231,7 @@ class CommandConsumer:
             dead_letters = [*self._cut, *await asyncio.shield(publishing)]
             # A delivery of which something is left to decide must not be acknowledged with its dead letter.
             settled = {delivery.tag for delivery in batch.settled}
-            self._cut = [letter for letter in dead_letters if batch.rest and letter.tag not in settled]
-            dead_letters = [letter for letter in dead_letters if letter not in self._cut]
+            dead_letters, self._cut = by_tag(dead_letters, settled)
             self._registration.cautious = False
             if batch.deliveries:
                 self._failpoint(Step.PUBLISHED)

@@ -4,7 +4,7 @@ The delivery of such a message is not acknowledged, and counts in the prefetch, 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Sequence
 
 import structlog
 
@@ -17,6 +17,12 @@ from genlock.consumers.health.activity import Activity
 from genlock.service.settings import Settings
 
 log = structlog.get_logger()
+
+
+def by_tag(dead_letters: Sequence[Outgoing], settled: Container[int]) -> tuple[list[Outgoing], list[Outgoing]]:
+    """Dead letters of these deliveries, and those of others: of these something is left to decide."""
+    now = [dead_letter for dead_letter in dead_letters if dead_letter.tag in settled]
+    return now, [dead_letter for dead_letter in dead_letters if dead_letter.tag not in settled]
 
 
 class DeadLettering:

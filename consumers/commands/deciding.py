@@ -26,7 +26,7 @@ from genlock.service.deciding.blame import follow
 from genlock.service.deciding.decide import Decider
 from genlock.service.deciding.failpoints import Failpoint, Step, ignore
 from genlock.service.deciding.footprint import Footprint
-from genlock.service.deciding.limits import OUTCOMES_BYTES_MAX, TooMuchError
+from genlock.service.deciding.limits import OUTCOMES_BYTES_MAX, TooMuchError, bytes_of
 from genlock.service.ledger.held import HeldTable
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class DecidedBatch:
 
 def _expected_to_fit(outcomes: BatchOutcomes) -> int:
     """How many commands like those of a part that did fit are to be decided next: up to twice as many."""
-    size = sum(len(event.body) for event in outcomes.events)
+    size = sum(bytes_of(event.body) for event in outcomes.events)
     count = len(outcomes.outcomes)
     return max(1, min(2 * count, count * OUTCOMES_BYTES_MAX // max(size, 1)))
 
@@ -111,6 +111,7 @@ class BatchDecider:
             commands, footprint = commands_of(deliveries), None
         cut = False
         suspicious = bool(deliveries) and deliveries[0].suspicious
+        tries = count()
         if suspicious:
             at_once = SUSPECTS_AT_ONCE
         while deliveries and commands:
@@ -120,7 +121,7 @@ class BatchDecider:
                 commands, aside = follow(self._decider.kinds, commands, (), BEHIND_GIANT, aside)
                 footprint = None
             try:
-                decide = partial(self._decide_once, commands, footprint, count(), suspicious=suspicious)
+                decide = partial(self._decide_once, commands, footprint, tries, suspicious=suspicious)
                 outcomes = await self.patiently(decide, len(commands)) if commands else BatchOutcomes([], [])
             except ClocksDifferError as doubt:
                 deliveries = self._parking.park(deliveries, doubt.command_ids, str(doubt))
@@ -129,6 +130,7 @@ class BatchDecider:
                 at_once, footprint, cut = too_much.fitting(len(commands)), None, True
             else:
                 held = {**aside, **outcomes.held}
+                outcomes = outcomes.without(held)
                 await self._hold(now, held)
                 now = [without(delivery, held) for delivery in now] if held else now
                 next_ones = len(commands) if cut else _expected_to_fit(outcomes)

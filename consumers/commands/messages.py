@@ -35,13 +35,16 @@ def messages(
                     answered.append(answer)
                 continue
             outcome = next(left)
+            if outcome.command.id != part.content.id:
+                raise RuntimeError(f"the outcome of {outcome.command.id} was about to answer {part.content.id}")
             event = outcome.event
             yield event_message(event, topology.events, source)
             for stored in outcome.messages:
                 yield further_message(stored, topology, source)
             answered.append(event)
-            # The process that decided a redelivered command may have died before it published the dead letter.
-            if part.content.id in outcomes.faulty or (delivery.redelivered and event.internal_error):
+            # An earlier try, of this process or of one that has died, may have recorded it and published nothing.
+            again = delivery.redelivered or outcomes.retried
+            if part.content.id in outcomes.faulty or (again and event.internal_error):
                 metrics.dead_letter()
                 yield dead_letter_message(delivery, part, "internal_error", topology)
         if answered and (reply_to := delivery.reply_to(topology)):

@@ -37,9 +37,7 @@ class Recovery:
             for outcome in outcomes.outcomes
             if outcome.unconfirmed is not None and (outcomes.retried or outcome.command.id in again)
         }
-        if not cut_short:
-            return outcomes
-        messages, commands = await self._outbox.of_commands(cut_short)
+        messages, commands = await self._outbox.of_commands(cut_short) if cut_short else ({}, {})
         for batch_id, command_ids in commands.items():
             self._left.setdefault(batch_id, command_ids)
         while len(self._left) > self._batches_max:

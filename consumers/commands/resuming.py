@@ -155,6 +155,7 @@ class Resuming:
             return []
         commands = commands_of(deliveries)
         outcomes = await self._decider.decide(commands) if commands else BatchOutcomes([], [])
+        outcomes = outcomes.without(outcomes.held)
         await self._publish(publisher, [without(delivery, outcomes.held) for delivery in deliveries], outcomes)
         return [
             claimed

@@ -1,7 +1,7 @@
 """What a batch comes to: an outcome for each command that was decided, and why the others are held."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from genlock.schemas.decode import Command
 from genlock.schemas.values import value
@@ -49,6 +49,14 @@ class BatchOutcomes:
     def events(self) -> list[Event]:
         """The outcome events, in the order of the commands."""
         return [outcome.event for outcome in self.outcomes]
+
+    def without(self, held: Container[str]) -> "BatchOutcomes":
+        """Leave out the outcomes of commands with these ids: another copy of each is held, and all of them wait for it.
+
+        The sweep publishes the events of a batch that is not confirmed, so that they do not depend on the held copy.
+        """
+        kept = [outcome for outcome in self.outcomes if outcome.command.id not in held]
+        return self if len(kept) == len(self.outcomes) else replace(self, outcomes=kept, batch_ids=[])
 
     def __add__(self, other: "BatchOutcomes") -> "BatchOutcomes":
         return BatchOutcomes(

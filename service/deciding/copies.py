@@ -6,6 +6,7 @@ from genlock.schemas.codes import Code
 from genlock.schemas.decode import Command
 from genlock.schemas.faults import Fault
 from genlock.schemas.outcomes import Verdict
+from genlock.service.deciding.limits import OUTCOMES_BYTES_MAX, TooMuchError, bytes_of
 from genlock.service.deciding.state import State
 from genlock.service.deciding.verdicts import rejected
 from genlock.service.ledger.ledger import Decided
@@ -22,6 +23,15 @@ def sort_out(commands: Sequence[Command], decided: Mapping[str, Decided]) -> tup
         if known.content_hash != command.content_hash:
             reused.append(command)
     return list(first.values()), reused
+
+
+def check_answers(commands: Sequence[Command], decided: Mapping[str, Decided]) -> None:
+    """Raise TooMuchError where the events that answer the commands, each copy again, have too many bytes together."""
+    size = 0
+    for number, command in enumerate(commands):
+        size += bytes_of(decided[command.id].event.body)
+        if size > OUTCOMES_BYTES_MAX and number:
+            raise TooMuchError(f"the outcomes have more than {OUTCOMES_BYTES_MAX} bytes", number)
 
 
 def reuse_refused(command: Command, state: State) -> Verdict:

@@ -37,13 +37,13 @@ from genlock.service.deciding.blame import (
     hold,
 )
 from genlock.service.deciding.contention import Contention
-from genlock.service.deciding.copies import reuse_refused, sort_out
+from genlock.service.deciding.copies import check_answers, reuse_refused, sort_out
 from genlock.service.deciding.failpoints import Failpoint, Step, ignore
 from genlock.service.deciding.fold import INTERNAL_ERROR, Folded, fold
 from genlock.service.deciding.footprint import Footprint
 from genlock.service.deciding.isolation import Isolation
 from genlock.service.deciding.kind import Kinds
-from genlock.service.deciding.limits import OUTCOMES_BYTES_MAX, TooMuchError, too_large
+from genlock.service.deciding.limits import OUTCOMES_BYTES_MAX, TooMuchError, bytes_of, too_large
 from genlock.service.deciding.outcome_log import log_outcomes
 from genlock.service.deciding.patience import Patience
 from genlock.service.deciding.state import State
@@ -340,6 +340,8 @@ class Decider:
             await ledger.confirm(connection, confirmed)
         self._failpoint(Step.RECORDED)
         decided |= {entry.command_id: Decided(entry.content_hash, entry.event) for entry in entries}
+        if len(fresh) < len(commands):
+            check_answers(commands, decided)
         return _Batch(fresh, decided, folded, entries, batch_ids, messages, state, timestamp(now))
 
     async def confirm(self, batch_ids: Collection[int]) -> None:
@@ -360,7 +362,7 @@ class Decider:
             traced.decided(command, verdict)
             context = traced.context(command)
             event = events.build(command, verdict, self._source, decided_at, trace_context=context)
-            size += len(event.body)
+            size += bytes_of(event.body)
             if size > OUTCOMES_BYTES_MAX and entries:
                 raise TooMuchError(f"the outcomes have more than {OUTCOMES_BYTES_MAX} bytes", len(entries))
             entries.append(Entry(command.id, command.content_hash, events.verdict_name(verdict), event))

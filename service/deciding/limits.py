@@ -48,6 +48,11 @@ class TooMuchError(Exception):
         return max(1, min(self.fits or commands // 2, commands - 1))
 
 
+def bytes_of(text: str) -> int:
+    """How many bytes a text has in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def too_large(error: Exception) -> Refusal:
     """Refuse a command because no transaction can read what it touches, or make what it comes to."""
     return Refusal(Code.TOO_LARGE, f"The command cannot be decided: {error}.")

@@ -34,6 +34,9 @@ PAUSE_FIRST_S = 0.1
 BEHIND_MAX = 100
 """How many messages behind a decided one are tried together with one another, at most."""
 
+BEHIND_BYTES_MAX = 2**20
+"""How many bytes these have at most, and one message more."""
+
 
 class HeldFullError(DatabaseTroubleError):
     """There are too many held messages to add others."""
@@ -106,7 +109,7 @@ class HeldTable:
         """Find the messages that wait for nothing but what a claimed one waits for too, up to the first other one."""
         async with acquired(self._pool, self._timeout_s) as connection:
             rows = await connection.fetch(
-                statement("find_held_behind"), list(first.records), first.position, BEHIND_MAX
+                statement("find_held_behind"), list(first.records), first.position, BEHIND_MAX, BEHIND_BYTES_MAX
             )
         found: list[Claimed] = []
         for message in map(_claimed, rows):

@@ -51,6 +51,17 @@ async def test_a_transaction_makes_outcomes_up_to_its_limit_and_tells_how_many_f
     assert len(outcomes.events) == FIT
 
 
+async def test_each_copy_of_a_command_counts_in_the_limit_of_outcomes(decider: Decider) -> None:
+    document = new_id()
+    await decider.decide([put(document, None, LARGE)])
+    stale = stale_merge(document)
+    for _ in ("decided now", "decided before"):
+        with pytest.raises(TooMuchError) as too_much:
+            await decider.decide([stale] * (FIT + 2))
+        assert too_much.value.fits == FIT
+        assert len((await decider.decide([stale] * FIT)).events) == FIT
+
+
 async def test_a_transaction_reads_records_up_to_its_limit(decider: Decider) -> None:
     documents = [new_id() for _ in range(4)]
     for document in documents:

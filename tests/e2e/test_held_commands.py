@@ -14,6 +14,7 @@ from genlock.service.deciding.failpoints import Step
 from genlock.service.ledger import held
 from genlock.service.settings import Settings
 from tests.support import command_line
+from tests.support.consumer_factories import wanted
 from tests.support.crashes import killed_at
 from tests.support.database import Connection
 from tests.support.documents import creation, merge
@@ -310,6 +311,26 @@ async def test_others_overtake_a_command_that_touches_very_many_records(
         await check_healthy(service)
     assert event["data"]["code"] == "not_found"
     assert client.bodies[giant["id"]]
+
+
+async def test_copy_behind_a_held_command_shifts_no_answer_of_others(client: Client, settings: Settings) -> None:
+    """The first copy is decided, what follows is held, and so is the second copy: the others get their own outcomes."""
+    replies = await client.channel.declare_queue(exclusive=True)
+    consumer, others = new_id(), [new_id() for _ in range(3)]
+    first, *rest = (
+        envelope("consumer.set_allocations", one, wanted(None, {new_id(): {"VCPU": 1}})) for one in (consumer, *others)
+    )
+    giant = envelope(
+        "consumer.set_allocations", consumer, wanted(None, {new_id(): {"VCPU": 1} for _ in range(GIANT_RECORDS + 200)})
+    )
+    async with serving(settings):
+        await client.send_bulk([first, giant, first, *rest], reply_to=replies.name)
+        await client.decided(first, giant, *rest)
+        reply = await replies.get(timeout=10)
+    assert reply is not None
+    assert [event["causationid"] for event in json.loads(reply.body)] == [one["id"] for one in rest]
+    events = await check_once(client, first, giant, *rest)
+    assert [event["subject"] for event in events] == [consumer, consumer, *others]
 
 
 async def test_command_line_shows_what_is_held_and_why(client: Client, settings: Settings, second: Connection) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from genlock.service.database.transactions import Pool
-from genlock.service.ledger.held import HeldMessage, HeldTable, NotHeldError
+from genlock.service.ledger.held import BEHIND_BYTES_MAX, HeldMessage, HeldTable, NotHeldError
 from genlock.service.ledger.waiting import LONGEST
 from tests.support.database import Connection
 from tests.support.deciders import decider_on
@@ -35,6 +35,19 @@ async def test_first_of_a_record_is_claimed_and_the_next_one_when_it_is_gone(tab
     then = await table.claim(LEASE_S)
     assert then is not None
     assert then.records == {"a", "b"}
+
+
+async def test_messages_that_follow_are_read_up_to_a_limit_in_bytes(table: HeldTable) -> None:
+    large = [replace(message("a"), body=bytes(BEHIND_BYTES_MAX // 2 + 1)) for _ in range(4)]
+    await table.add([message("a"), *large])
+    first = await table.claim(LEASE_S)
+    assert first is not None
+    behind = await table.behind(first)
+    assert [len(one.body) for one in behind] == [BEHIND_BYTES_MAX // 2 + 1] * 2
+    await table.remove([first, *behind])
+    then = await table.claim(LEASE_S)
+    assert then is not None
+    assert len(await table.behind(then)) == 1
 
 
 async def test_message_that_was_put_off_by_a_clock_ahead_is_tried_at_once(table: HeldTable, second: Connection) -> None:
